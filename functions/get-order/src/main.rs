@@ -1,0 +1,34 @@
+//! `GET /orders/{id}`: reads an order, to see how far it has come.
+//!
+//! AWS calls: one `GetItem`, strongly consistent, a read unit for each 4 KB of the item.
+//!
+//! Why it is fast: one read by key. It is strongly consistent because the client has often placed
+//! the order a moment ago; half a read unit less would now and then answer 404.
+
+use lambda_http::http::{Response, StatusCode};
+use lambda_http::{Body, Error, Request, run, service_fn};
+use shop::aws::{self, Aws};
+use shop::http;
+use shop::order::OrderId;
+use shop::orders::Orders;
+use shop::problem::Problem;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    shop::telemetry::init();
+    let orders = &Orders::new(Aws::from_env()?.dynamodb(), aws::required("ORDERS_TABLE")?);
+    run(service_fn(|request: Request| async move {
+        http::respond(&request, get_order(orders, &request)).await
+    }))
+    .await
+}
+
+async fn get_order(orders: &Orders, request: &Request) -> Result<Response<Body>, Problem> {
+    let no_such_order = || Problem::not_found("There is no such order.");
+    // The shop makes up the ids of orders, so what is no id names no order.
+    let id = OrderId::parse(http::path_parameter(request, "id")?).map_err(|_| no_such_order())?;
+
+    let stored = orders.get(&id).await?.ok_or_else(no_such_order)?;
+
+    http::json(StatusCode::OK, &stored.order)
+}

@@ -1,0 +1,60 @@
+//! `POST /orders`: accepts an order, to be settled by `process-orders`.
+//!
+//! AWS calls: three. `BatchGetItem` for the prices, strongly consistent, a read unit for each
+//! product of up to 4 KB; a conditional `PutItem` of the order, a write unit for each 1 KB;
+//! `SendMessage`.
+//!
+//! Why it is fast: taking stock is the slow and contended part, and it happens behind the queue.
+//! 202 means that the order is stored and queued, not that it is fulfilled: `GET /orders/{id}` says
+//! how far it has come.
+//!
+//! A client that got no 202 repeats the request with the same `Idempotency-Key` and gets the same
+//! order. Without a key it has no promise: an order may or may not have been placed.
+
+use lambda_http::http::header::{HeaderName, HeaderValue, LOCATION};
+use lambda_http::http::{Response, StatusCode};
+use lambda_http::{Body, Error, Request, run, service_fn};
+use shop::aws::{self, Aws};
+use shop::catalog::Catalog;
+use shop::checkout::Checkout;
+use shop::http;
+use shop::order::{IdempotencyKey, Lines};
+use shop::order_queue::OrderQueue;
+use shop::orders::Orders;
+use shop::problem::Problem;
+
+const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    shop::telemetry::init();
+    let aws = Aws::from_env()?;
+    let checkout = &Checkout::new(
+        Catalog::new(aws.dynamodb(), aws::required("PRODUCTS_TABLE")?),
+        Orders::new(aws.dynamodb(), aws::required("ORDERS_TABLE")?),
+        OrderQueue::new(aws.sqs(), aws::required("ORDERS_QUEUE_URL")?),
+    );
+    run(service_fn(|request: Request| async move {
+        http::respond(&request, place_order(checkout, &request)).await
+    }))
+    .await
+}
+
+async fn place_order(checkout: &Checkout, request: &Request) -> Result<Response<Body>, Problem> {
+    let key = http::header(request, "idempotency-key")?
+        .map(IdempotencyKey::parse)
+        .transpose()
+        .map_err(|reason| Problem::bad_value("idempotency-key", &reason))?;
+    let lines = Lines::from_body(http::json_body(request)?)?;
+
+    let placed = checkout.place(&lines, key.as_ref(), http::deadline(request)).await?;
+
+    let mut response = http::json(StatusCode::ACCEPTED, &placed.order)?;
+    let location = HeaderValue::from_str(&format!("/orders/{}", placed.order.id))
+        .map_err(|error| Problem::internal(error.to_string()))?;
+    response.headers_mut().insert(LOCATION, location);
+    if placed.replayed {
+        response.headers_mut().insert(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
+    }
+    Ok(response)
+}

@@ -1,0 +1,75 @@
+//! Pauses between attempts: exponential, with full jitter
+//! ([Exponential Backoff and Jitter](https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/)),
+//! and never beyond the deadline.
+
+use std::time::Duration;
+
+use crate::deadline::Deadline;
+
+/// The first pause is random below this: about two round trips to DynamoDB.
+const BASE: Duration = Duration::from_millis(25);
+
+/// No pause is longer. A partition that is throttled gets capacity again every second.
+const CAP: Duration = Duration::from_millis(400);
+
+/// The pauses of one operation that is repeated until it succeeds.
+#[derive(Debug)]
+pub(crate) struct Backoff {
+    attempt: u32,
+    attempts: u32,
+    deadline: Deadline,
+}
+
+impl Backoff {
+    /// At most `attempts` attempts, the first included, before `deadline`.
+    pub(crate) fn new(attempts: u32, deadline: Deadline) -> Self {
+        Self { attempt: 1, attempts, deadline }
+    }
+
+    /// Waits before the next attempt. `false` when there is none: then it does not wait.
+    pub(crate) async fn pause(&mut self) -> bool {
+        let pause = longest_pause(self.attempt).mul_f64(fastrand::f64());
+        if self.attempt >= self.attempts || !self.deadline.allows(pause) {
+            return false;
+        }
+        self.attempt += 1;
+        tokio::time::sleep(pause).await;
+        true
+    }
+}
+
+fn longest_pause(attempt: u32) -> Duration {
+    // 2^4 times the base is the cap already.
+    BASE.saturating_mul(1 << (attempt - 1).min(4)).min(CAP)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_the_cap() {
+        let longest: Vec<_> = (1..=7).map(|attempt| longest_pause(attempt).as_millis()).collect();
+
+        assert_eq!(longest, [25, 50, 100, 200, 400, 400, 400]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn attempts_end_when_they_are_used_up() {
+        let mut backoff = Backoff::new(3, Deadline::after(Duration::from_secs(60)));
+
+        assert!(backoff.pause().await);
+        assert!(backoff.pause().await);
+        assert!(!backoff.pause().await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_pause_goes_beyond_the_deadline() {
+        let deadline = Deadline::after(Duration::from_secs(1));
+        let mut backoff = Backoff::new(u32::MAX, deadline);
+
+        while backoff.pause().await {
+            assert!(deadline.allows(Duration::ZERO));
+        }
+    }
+}

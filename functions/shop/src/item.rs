@@ -1,0 +1,116 @@
+//! Reading DynamoDB items back into the domain's types.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use thiserror::Error;
+
+use crate::product::{Field, Fields, Product};
+
+/// An item as the SDK has it.
+pub(crate) type Item = HashMap<String, AttributeValue>;
+
+/// An item that somebody else wrote, or an older version of this code.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("the stored attribute {attribute} is missing or not what it must be")]
+pub(crate) struct Malformed {
+    pub(crate) attribute: &'static str,
+}
+
+/// A string attribute.
+pub(crate) fn text<T: TryFrom<String>>(item: &Item, attribute: &'static str) -> Result<T, Malformed> {
+    item.get(attribute)
+        .and_then(|value| value.as_s().ok())
+        .and_then(|text| T::try_from(text.clone()).ok())
+        .ok_or(Malformed { attribute })
+}
+
+/// A string attribute that may be absent.
+pub(crate) fn optional_text<T: TryFrom<String>>(
+    item: &Item,
+    attribute: &'static str,
+) -> Result<Option<T>, Malformed> {
+    if item.contains_key(attribute) { text(item, attribute).map(Some) } else { Ok(None) }
+}
+
+/// A number attribute.
+pub(crate) fn number<T: std::str::FromStr>(
+    item: &Item,
+    attribute: &'static str,
+) -> Result<T, Malformed> {
+    item.get(attribute)
+        .and_then(|value| value.as_n().ok())
+        .and_then(|digits| digits.parse().ok())
+        .ok_or(Malformed { attribute })
+}
+
+/// The `fields` of a product. Attributes that were not asked for may be missing or wrong.
+pub(crate) fn product(item: &Item, fields: Fields) -> Result<Product, Malformed> {
+    let mut product = Product::default();
+    for field in fields.iter() {
+        let name = field.name();
+        match field {
+            Field::Id => product.id = Some(text(item, name)?),
+            Field::Name => product.name = Some(text(item, name)?),
+            Field::Category => product.category = Some(text(item, name)?),
+            Field::PriceCents => product.price_cents = Some(number(item, name)?),
+            Field::Stock => product.stock = Some(number(item, name)?),
+            Field::Description => product.description = optional_text(item, name)?,
+            Field::Version => product.version = Some(number(item, name)?),
+        }
+    }
+    Ok(product)
+}
+
+/// A string as an attribute value.
+pub(crate) fn s(value: impl ToString) -> AttributeValue {
+    AttributeValue::S(value.to_string())
+}
+
+/// A number as an attribute value.
+pub(crate) fn n(value: impl ToString) -> AttributeValue {
+    AttributeValue::N(value.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mug() -> Item {
+        Item::from([
+            ("id".to_owned(), s("mug")),
+            ("name".to_owned(), s("Mug")),
+            ("category".to_owned(), s("kitchen")),
+            ("price_cents".to_owned(), n(1450)),
+            ("stock".to_owned(), n(3)),
+            ("version".to_owned(), n(1)),
+        ])
+    }
+
+    #[test]
+    fn an_attribute_that_is_missing_or_wrong_is_named() {
+        for attribute in ["id", "name", "category", "price_cents", "stock", "version"] {
+            for wrong in [None, Some(AttributeValue::Bool(true)), Some(s("")), Some(n("-1.5"))] {
+                let mut item = mug();
+                match wrong {
+                    Some(value) => item.insert(attribute.to_owned(), value),
+                    None => item.remove(attribute),
+                };
+
+                assert_eq!(product(&item, Fields::ALL), Err(Malformed { attribute }));
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_not_asked_for_may_be_missing() {
+        let mut item = mug();
+        item.remove("stock");
+
+        let read = product(&item, Fields::of(&[Field::Name, Field::Description])).unwrap();
+
+        assert_eq!(read.name.unwrap().as_str(), "Mug");
+        assert_eq!(read.description, None);
+        assert_eq!(read.id, None);
+    }
+}

@@ -1,0 +1,37 @@
+//! What the shop's functions share: the domain, and its adapters to DynamoDB, SQS and HTTP.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`product`], [`order`] | the domain: values that are checked once, when they are parsed |
+//! | [`precondition`], [`cursor`] | what a client may ask of a write, and where a page ended |
+//! | [`catalog`], [`orders`] | the two tables: every expression and condition that is sent to DynamoDB |
+//! | [`order_queue`] | the queue of placed orders |
+//! | [`checkout`], [`fulfilment`] | the two halves of an order's life: placing it, and settling it |
+//! | [`problem`] | the one error type, and how each failure of AWS becomes an answer |
+//! | [`http`] | reading a request of the HTTP API and answering it; the only module that knows Lambda |
+//! | [`aws`], [`deadline`], [`telemetry`] | clients, time and logs |
+//!
+//! Nothing but [`http`] depends on a Lambda crate, so the rest runs in any test.
+
+pub mod aws;
+mod backoff;
+pub mod catalog;
+#[cfg(feature = "orders-queue")]
+pub mod checkout;
+pub mod cursor;
+pub mod deadline;
+mod fields;
+pub mod fulfilment;
+#[cfg(feature = "http")]
+pub mod http;
+mod item;
+pub mod json;
+mod newtype;
+pub mod order;
+#[cfg(feature = "orders-queue")]
+pub mod order_queue;
+pub mod orders;
+pub mod precondition;
+pub mod problem;
+pub mod product;
+pub mod telemetry;

@@ -1,0 +1,176 @@
+//! Values that are checked once, when they are parsed, and trusted from then on.
+
+use thiserror::Error;
+
+/// The largest whole number that every JSON client reads exactly: 2^53 - 1
+/// ([RFC 8259, section 6](https://www.rfc-editor.org/rfc/rfc8259#section-6)).
+pub const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
+
+/// Why a value was refused, in words that a client may read: "must be …".
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("{0}")]
+pub struct Invalid(pub(crate) String);
+
+/// A value that can be read from JSON.
+pub trait FromJson: Sized {
+    /// Reads the value.
+    ///
+    /// # Errors
+    /// [`Invalid`] when the type or the value is not allowed.
+    fn from_json(value: &serde_json::Value) -> Result<Self, Invalid>;
+}
+
+/// Whether `text` has 1 to `max` characters, none of them a control character, and no white space
+/// at either end: what a person would call a line of text.
+pub(crate) fn is_line(text: &str, max: usize) -> bool {
+    (1..=max).contains(&text.chars().count())
+        && !text.chars().any(char::is_control)
+        && text.trim() == text
+}
+
+/// A string with a rule: `text!(Name, |text| is_allowed(text), "must be …")`.
+macro_rules! text {
+    ($(#[$doc:meta])* $name:ident, $allowed:expr, $rule:literal) => {
+        $(#[$doc])*
+        #[derive(
+            Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+        )]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            /// Checks `text`.
+            ///
+            /// # Errors
+            #[doc = concat!("[`Invalid`](crate::product::Invalid): ", $rule, ".")]
+            pub fn parse(text: &str) -> Result<Self, $crate::product::Invalid> {
+                Self::try_from(text.to_owned())
+            }
+
+            /// The text itself.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = $crate::product::Invalid;
+
+            fn try_from(text: String) -> Result<Self, Self::Error> {
+                let allowed: fn(&str) -> bool = $allowed;
+                if allowed(&text) {
+                    Ok(Self(text))
+                } else {
+                    Err($crate::newtype::Invalid($rule.to_owned()))
+                }
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(value: $name) -> String {
+                value.0
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl $crate::newtype::FromJson for $name {
+            fn from_json(value: &serde_json::Value) -> Result<Self, $crate::product::Invalid> {
+                match value.as_str() {
+                    Some(text) => Self::parse(text),
+                    None => Err($crate::newtype::Invalid("must be a string".to_owned())),
+                }
+            }
+        }
+    };
+}
+
+/// A whole number with bounds: `number!(Name, min, max)`.
+macro_rules! number {
+    ($(#[$doc:meta])* $name:ident, $min:expr, $max:expr) => {
+        $(#[$doc])*
+        #[derive(
+            Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+        )]
+        #[serde(try_from = "u64", into = "u64")]
+        pub struct $name(u64);
+
+        impl $name {
+            /// The smallest value allowed.
+            pub const MIN: u64 = $min;
+            /// The largest value allowed.
+            pub const MAX: u64 = $max;
+
+            /// Checks `number`.
+            ///
+            /// # Errors
+            /// [`Invalid`](crate::product::Invalid) outside [`MIN`](Self::MIN) to
+            /// [`MAX`](Self::MAX).
+            pub fn parse(number: u64) -> Result<Self, $crate::product::Invalid> {
+                Self::try_from(number)
+            }
+
+            /// The number itself.
+            pub fn get(self) -> u64 {
+                self.0
+            }
+
+            fn refusal() -> $crate::newtype::Invalid {
+                $crate::newtype::Invalid(format!(
+                    "must be a whole number from {} to {}",
+                    Self::MIN,
+                    Self::MAX
+                ))
+            }
+        }
+
+        impl TryFrom<u64> for $name {
+            type Error = $crate::product::Invalid;
+
+            fn try_from(number: u64) -> Result<Self, Self::Error> {
+                if (Self::MIN..=Self::MAX).contains(&number) {
+                    Ok(Self(number))
+                } else {
+                    Err(Self::refusal())
+                }
+            }
+        }
+
+        impl From<$name> for u64 {
+            fn from(value: $name) -> u64 {
+                value.0
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = $crate::product::Invalid;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                // Digits alone: `u64::from_str` also takes a plus sign.
+                if text.bytes().all(|byte| byte.is_ascii_digit()) {
+                    text.parse().map_err(|_| Self::refusal()).and_then(Self::parse)
+                } else {
+                    Err(Self::refusal())
+                }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                write!(f, "{}", self.0)
+            }
+        }
+
+        impl $crate::newtype::FromJson for $name {
+            fn from_json(value: &serde_json::Value) -> Result<Self, $crate::product::Invalid> {
+                value.as_u64().ok_or_else(Self::refusal).and_then(Self::parse)
+            }
+        }
+    };
+}
+
+pub(crate) use {number, text};

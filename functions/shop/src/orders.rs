@@ -1,0 +1,179 @@
+//! The table of orders.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
+
+use crate::item::{self, Item, Malformed, n, s};
+use crate::order::{Fingerprint, Order, OrderId, PricedLine};
+use crate::problem::Problem;
+
+/// An order as the table holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredOrder {
+    /// The order.
+    pub order: Order,
+    /// The hash of the lines that it was placed with.
+    pub fingerprint: Fingerprint,
+}
+
+/// The table of orders.
+#[derive(Clone, Debug)]
+pub struct Orders {
+    client: Client,
+    table: String,
+}
+
+impl Orders {
+    /// The orders in `table`.
+    pub fn new(client: Client, table: String) -> Self {
+        Self { client, table }
+    }
+
+    /// Reads an order. The read is strongly consistent, so that a client finds the order that it
+    /// has just placed.
+    ///
+    /// # Errors
+    /// 503 or 500 if DynamoDB fails or the stored item is not an order.
+    pub async fn get(&self, id: &OrderId) -> Result<Option<StoredOrder>, Problem> {
+        let answer = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .key("id", s(id))
+            .consistent_read(true)
+            .send()
+            .await?;
+        answer.item().map(|item| read(id, item)).transpose()
+    }
+
+    /// Stores a new order, unless there is one with its id: then nothing is written and the answer
+    /// is the one that is there.
+    ///
+    /// # Errors
+    /// 503 or 500 if DynamoDB fails or the stored item is not an order.
+    pub async fn create(&self, new: &StoredOrder) -> Result<Option<StoredOrder>, Problem> {
+        let outcome = self
+            .client
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(to_item(new)))
+            .condition_expression("attribute_not_exists(id)")
+            // The order that is there comes back with the refusal: no second call to read it.
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send()
+            .await;
+        let Err(error) = outcome else { return Ok(None) };
+        match error.as_service_error() {
+            Some(PutItemError::ConditionalCheckFailedException(failed)) => {
+                let item = failed.item().ok_or_else(|| {
+                    Problem::internal("DynamoDB did not return the order that is there")
+                })?;
+                read(&new.order.id, item).map(Some)
+            }
+            _ => Err(error.into()),
+        }
+    }
+}
+
+fn read(id: &OrderId, item: &Item) -> Result<StoredOrder, Problem> {
+    from_item(item).map_err(|error| Problem::internal(format!("order {id}: {error}")))
+}
+
+fn to_item(stored: &StoredOrder) -> Item {
+    let StoredOrder { order, fingerprint } = stored;
+    let line = |line: &PricedLine| {
+        AttributeValue::M(HashMap::from([
+            ("product_id".to_owned(), s(&line.product_id)),
+            ("quantity".to_owned(), n(line.quantity)),
+            ("unit_price_cents".to_owned(), n(line.unit_price_cents)),
+        ]))
+    };
+    let mut item = Item::from([
+        ("id".to_owned(), s(&order.id)),
+        ("status".to_owned(), s(order.status.as_str())),
+        ("lines".to_owned(), AttributeValue::L(order.lines.iter().map(line).collect())),
+        ("total_cents".to_owned(), n(order.total_cents)),
+        ("placed_at".to_owned(), s(&order.placed_at)),
+        ("updated_at".to_owned(), s(&order.updated_at)),
+        ("fingerprint".to_owned(), s(fingerprint.as_str())),
+    ]);
+    if let Some(reason) = &order.reason {
+        item.insert("reason".to_owned(), s(reason));
+    }
+    item
+}
+
+fn from_item(item: &Item) -> Result<StoredOrder, Malformed> {
+    let lines = item.get("lines").and_then(|lines| lines.as_l().ok());
+    let lines = lines.ok_or(Malformed { attribute: "lines" })?.iter().map(|line| {
+        let line = line.as_m().map_err(|_| Malformed { attribute: "lines" })?;
+        Ok(PricedLine {
+            product_id: item::text(line, "product_id")?,
+            quantity: item::number(line, "quantity")?,
+            unit_price_cents: item::number(line, "unit_price_cents")?,
+        })
+    });
+    Ok(StoredOrder {
+        order: Order {
+            id: item::text(item, "id")?,
+            status: item::text(item, "status")?,
+            lines: lines.collect::<Result<_, _>>()?,
+            total_cents: item::number(item, "total_cents")?,
+            placed_at: item::text(item, "placed_at")?,
+            updated_at: item::text(item, "updated_at")?,
+            reason: item::optional_text(item, "reason")?,
+        },
+        fingerprint: item::text(item, "fingerprint")?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::order::{Lines, OrderId, Timestamp};
+    use crate::product::{PriceCents, ProductId};
+
+    fn stored(quantities: &[u64], price: u64, reason: Option<String>) -> StoredOrder {
+        let line = |(id, quantity): (usize, &u64)| {
+            serde_json::json!({"product_id": format!("p-{id}"), "quantity": quantity})
+        };
+        let lines: Vec<_> = quantities.iter().enumerate().map(line).collect();
+        let lines: Lines = serde_json::from_value(lines.into()).unwrap();
+        let price = PriceCents::parse(price).unwrap();
+        let prices: HashMap<ProductId, _> =
+            lines.product_ids().into_iter().map(|id| (id, price)).collect();
+        let mut order =
+            Order::place(OrderId::random(), &lines, &prices, Timestamp::now()).unwrap();
+        order.reason = reason;
+        StoredOrder { order, fingerprint: lines.fingerprint() }
+    }
+
+    proptest! {
+        #[test]
+        fn an_order_is_read_as_it_was_stored(
+            quantities in proptest::collection::vec(1..=10_000_u64, 1..=25),
+            price in 0..=1_000_000_u64,
+            reason in proptest::option::of(".{1,40}"),
+        ) {
+            let stored = stored(&quantities, price, reason);
+
+            prop_assert_eq!(from_item(&to_item(&stored)), Ok(stored));
+        }
+    }
+
+    #[test]
+    fn an_item_without_one_of_its_attributes_is_no_order() {
+        let item = to_item(&stored(&[1, 2], 5, None));
+
+        for attribute in item.keys() {
+            let mut rest = item.clone();
+            rest.remove(attribute);
+            assert!(from_item(&rest).is_err(), "{attribute}");
+        }
+    }
+}

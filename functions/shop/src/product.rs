@@ -1,0 +1,329 @@
+//! Products: the values they are made of, and which of them a reader wants.
+
+use serde::Serialize;
+
+pub use crate::fields::{Field, Fields};
+use crate::json::Object;
+pub use crate::newtype::{FromJson, Invalid, MAX_SAFE_INTEGER};
+use crate::newtype::{is_line, number, text};
+use crate::problem::Problem;
+
+text! {
+    /// A product's id: 1 to 64 of `A-Z a-z 0-9 _ -`.
+    ProductId,
+    |text| (1..=64).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-'),
+    "must be 1 to 64 of A-Z, a-z, 0-9, _ and -"
+}
+
+text! {
+    /// A product's name. 200 characters fill two lines on a phone; longer text is a description.
+    ProductName,
+    |text| is_line(text, 200),
+    "must be 1 to 200 characters without control characters or white space at either end"
+}
+
+text! {
+    /// What a product is listed under: the partition key of the index `by-category`.
+    ///
+    /// 64 characters are at most 256 bytes, well under the 2,048 that a partition key may have.
+    Category,
+    |text| is_line(text, 64),
+    "must be 1 to 64 characters without control characters or white space at either end"
+}
+
+text! {
+    /// A product's description.
+    ///
+    /// 4,000 characters are at most 16 KB, so that a hundred products stay well under the 6 MB that
+    /// a function may answer, and an item far under DynamoDB's 400 KB.
+    Description,
+    |text| (1..=4000).contains(&text.chars().count())
+        && !text.chars().any(|char| char.is_control() && char != '\n' && char != '\t'),
+    "must be 1 to 4000 characters; the only control characters allowed are line feed and tab"
+}
+
+number! {
+    /// A price in whole cents. 0 is a gift.
+    PriceCents, 0, MAX_SAFE_INTEGER
+}
+
+number! {
+    /// How many pieces can be sold.
+    Stock, 0, MAX_SAFE_INTEGER
+}
+
+number! {
+    /// How often a product was written, from 1. It is the product's entity tag.
+    Version, 1, MAX_SAFE_INTEGER
+}
+
+number! {
+    /// How many products a page may have at most.
+    ///
+    /// A hundred of the largest products are 1.8 MB, within the 6 MB that a function may answer.
+    Limit, 1, 100
+}
+
+impl Default for Limit {
+    /// 20: what fits a screen, and one read unit or two of short products.
+    fn default() -> Self {
+        Self(20)
+    }
+}
+
+/// A product as a client sends it: everything but the id, which is in the path, and the version,
+/// which the table counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewProduct {
+    /// Its name.
+    pub name: ProductName,
+    /// What it is listed under.
+    pub category: Category,
+    /// Its price in cents.
+    pub price_cents: PriceCents,
+    /// How many pieces can be sold.
+    pub stock: Stock,
+    /// A longer text, if there is one.
+    pub description: Option<Description>,
+}
+
+impl NewProduct {
+    /// Reads the body of `PUT /products/{id}`.
+    ///
+    /// # Errors
+    /// 400 if it is not JSON; 422 with every field that is missing, wrong or unknown.
+    pub fn from_body(body: &[u8]) -> Result<Self, Problem> {
+        let mut body = Object::parse(body)?;
+        let name = body.required("name");
+        let category = body.required("category");
+        let price_cents = body.required("price_cents");
+        let stock = body.required("stock");
+        let description = body.optional("description");
+        body.finish()?;
+        // `finish` refused the body if one of them is missing.
+        let (Some(name), Some(category), Some(price_cents), Some(stock)) =
+            (name, category, price_cents, stock)
+        else {
+            return Err(Problem::internal("a missing field was not reported"));
+        };
+        Ok(Self { name, category, price_cents, stock, description })
+    }
+}
+
+/// Which products `POST /products/batch-get` is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BatchRequest {
+    /// 1 to 100 ids, all different.
+    pub ids: Vec<ProductId>,
+    /// The attributes to read.
+    pub fields: Fields,
+}
+
+impl BatchRequest {
+    /// The most keys that one `BatchGetItem` takes
+    /// ([API](https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html)).
+    pub const MAX_IDS: usize = 100;
+
+    /// Reads the body `{"ids": [...], "fields": [...]}`. An id that is given twice is refused, as
+    /// `BatchGetItem` refuses it: it is more likely a mistake of the client than a wish.
+    ///
+    /// # Errors
+    /// 400 if it is not JSON; 422 with every element that is wrong.
+    pub fn from_body(body: &[u8]) -> Result<Self, Problem> {
+        let mut body = Object::parse(body)?;
+        let elements = body.array("ids", 1, Self::MAX_IDS);
+        let fields = body.optional("fields").unwrap_or(Fields::ALL);
+        let mut ids = Vec::with_capacity(elements.len());
+        for (index, element) in elements.iter().enumerate() {
+            match ProductId::from_json(element) {
+                Ok(id) if ids.contains(&id) => {
+                    body.refuse(&format!("ids/{index}"), "is given twice");
+                }
+                Ok(id) => ids.push(id),
+                Err(reason) => body.refuse(&format!("ids/{index}"), reason),
+            }
+        }
+        body.finish()?;
+        Ok(Self { ids, fields })
+    }
+}
+
+/// A product, or the part of it that was asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Product {
+    /// Its id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<ProductId>,
+    /// Its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<ProductName>,
+    /// What it is listed under.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub category: Option<Category>,
+    /// Its price in cents.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub price_cents: Option<PriceCents>,
+    /// How many pieces can be sold.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stock: Option<Stock>,
+    /// A longer text, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<Description>,
+    /// How often it was written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<Version>,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn pointers(body: &serde_json::Value) -> Vec<String> {
+        let problem = NewProduct::from_body(body.to_string().as_bytes()).unwrap_err();
+        assert_eq!(problem.status(), 422);
+        problem.errors().iter().map(|error| error.pointer.clone()).collect()
+    }
+
+    fn valid() -> serde_json::Value {
+        json!({"name": "Mug", "category": "kitchen", "price_cents": 1450, "stock": 3})
+    }
+
+    fn with(field: &str, value: serde_json::Value) -> serde_json::Value {
+        let mut body = valid();
+        body[field] = value;
+        body
+    }
+
+    proptest! {
+        #[test]
+        fn an_id_is_read_exactly_when_it_fits_the_rule(text in ".{0,70}") {
+            let fits = (1..=64).contains(&text.len())
+                && text.chars().all(|char| char.is_ascii_alphanumeric() || "-_".contains(char));
+
+            prop_assert_eq!(ProductId::parse(&text).is_ok(), fits);
+        }
+
+        #[test]
+        fn every_id_of_the_alphabet_is_kept_as_it_is(text in "[A-Za-z0-9_-]{1,64}") {
+            let id = ProductId::parse(&text).unwrap();
+
+            prop_assert_eq!(id.as_str(), text);
+        }
+
+        #[test]
+        fn a_number_is_read_exactly_within_its_bounds(number in any::<u64>()) {
+            prop_assert_eq!(PriceCents::parse(number).is_ok(), number <= MAX_SAFE_INTEGER);
+            prop_assert_eq!(Limit::parse(number).is_ok(), (1..=100).contains(&number));
+            let read = number.to_string().parse::<Stock>().ok().map(Stock::get);
+            prop_assert_eq!(read, Some(number).filter(|number| *number <= MAX_SAFE_INTEGER));
+        }
+
+        #[test]
+        fn no_body_is_fatal(body in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = NewProduct::from_body(&body);
+            let _ = BatchRequest::from_body(&body);
+        }
+    }
+
+    #[test]
+    fn text_with_control_characters_or_blank_ends_is_refused() {
+        for text in ["", " ", " a", "a ", "a\nb", "\u{7f}", &"x".repeat(201)] {
+            assert!(ProductName::parse(text).is_err(), "{text:?}");
+        }
+        // Characters are counted, not bytes.
+        assert!(ProductName::parse(&"é".repeat(200)).is_ok());
+    }
+
+    #[test]
+    fn every_wrong_field_is_reported_with_its_pointer() {
+        let body = json!({
+            "name": 7, "price_cents": -1, "stock": 1.5, "description": "", "colour/~": "red",
+        });
+
+        let mut pointers = pointers(&body);
+        pointers.sort();
+
+        assert_eq!(
+            pointers,
+            ["/category", "/colour~1~0", "/description", "/name", "/price_cents", "/stock"]
+        );
+    }
+
+    #[test]
+    fn a_number_must_be_whole_and_safe() {
+        for value in [json!(-1), json!(0.5), json!(1e3), json!("5"), json!(null), json!(1_u64 << 53)]
+        {
+            assert_eq!(pointers(&with("price_cents", value.clone())), ["/price_cents"], "{value}");
+        }
+        assert!(NewProduct::from_body(with("price_cents", json!(0)).to_string().as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn a_description_may_be_null_or_left_out() {
+        for body in [valid(), with("description", json!(null))] {
+            let new = NewProduct::from_body(body.to_string().as_bytes()).unwrap();
+            assert_eq!(new.description, None);
+        }
+    }
+
+    #[test]
+    fn what_is_not_json_cannot_be_read() {
+        let deep = "[".repeat(1000);
+        let bodies: [&[u8]; 6] =
+            [b"", b"{", b"{\"name\": \"\xff\"}", b"{} {}", deep.as_bytes(), b"NaN"];
+
+        for body in bodies {
+            assert_eq!(NewProduct::from_body(body).unwrap_err().status(), 400);
+        }
+    }
+
+    #[test]
+    fn json_that_is_no_object_breaks_the_rules() {
+        for body in ["[]", "null", "1", "\"text\""] {
+            assert_eq!(NewProduct::from_body(body.as_bytes()).unwrap_err().status(), 422);
+        }
+    }
+
+    #[test]
+    fn the_largest_valid_product_fits_the_largest_body() {
+        let escaped = |count: usize| "\\ud83d\\ude00".repeat(count);
+        let body = format!(
+            r#"{{"name":"{}","category":"{}","price_cents":{MAX_SAFE_INTEGER},"stock":{MAX_SAFE_INTEGER},"description":"{}"}}"#,
+            escaped(200),
+            escaped(64),
+            escaped(4000),
+        );
+
+        assert!(NewProduct::from_body(body.as_bytes()).is_ok());
+        assert!(body.len() < 64 * 1024, "{}", body.len());
+    }
+
+    #[test]
+    fn a_batch_wants_1_to_100_different_ids() {
+        let read = |body: serde_json::Value| BatchRequest::from_body(body.to_string().as_bytes());
+        let ids = |count: usize| (0..count).map(|id| id.to_string()).collect::<Vec<_>>();
+
+        assert_eq!(read(json!({"ids": ids(100)})).unwrap().fields, Fields::ALL);
+        for (body, pointer) in [
+            (json!({}), "/ids"),
+            (json!({"ids": []}), "/ids"),
+            (json!({"ids": ids(101)}), "/ids"),
+            (json!({"ids": "a"}), "/ids"),
+            (json!({"ids": ["a", "b", "a"]}), "/ids/2"),
+            (json!({"ids": ["a", 7]}), "/ids/1"),
+            (json!({"ids": ["a/b"]}), "/ids/0"),
+            (json!({"ids": ["a"], "fields": ["colour"]}), "/fields"),
+            (json!({"ids": ["a"], "fields": []}), "/fields"),
+            (json!({"ids": ["a"], "fields": "name"}), "/fields"),
+            (json!({"ids": ["a"], "limit": 1}), "/limit"),
+        ] {
+            let problem = read(body.clone()).unwrap_err();
+            assert_eq!((problem.status(), problem.errors().len()), (422, 1), "{body}");
+            assert_eq!(problem.errors()[0].pointer, pointer, "{body}");
+        }
+    }
+}

@@ -1,0 +1,354 @@
+//! The catalogue on a real DynamoDB: conditions, projections, pages and batches.
+
+mod common;
+
+use common::{Fault, PRODUCTS, Shop, product, product_id, soon};
+use serde_json::json;
+use shop::cursor::Listing;
+use shop::deadline::Deadline;
+use shop::precondition::Precondition;
+use shop::product::{Category, Field, Fields, Limit, NewProduct, Product, ProductId, Version};
+
+fn category(name: &str) -> Listing {
+    Listing::Category(Category::parse(name).unwrap())
+}
+
+fn ids(products: &[Product]) -> Vec<&str> {
+    products.iter().filter_map(|product| product.id.as_ref().map(ProductId::as_str)).collect()
+}
+
+/// Reads every page of `listing` and checks that none is longer than `limit`.
+async fn read_all(shop: &Shop, listing: &Listing, limit: u64) -> Vec<Product> {
+    let mut products = Vec::new();
+    let mut after = None;
+    loop {
+        let limit = Limit::parse(limit).unwrap();
+        let page = shop.catalog.list(listing, limit, after.as_ref(), Fields::ALL).await.unwrap();
+        assert!(page.products.len() as u64 <= limit.get());
+        products.extend(page.products);
+        match page.next_cursor {
+            Some(cursor) => after = Some(listing.position(&cursor).unwrap()),
+            None => return products,
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_version_of_a_product_counts_its_writes() {
+    let shop = Shop::open().await;
+    let id = product_id("mug");
+
+    for expected in 1..=3 {
+        let new = product("mugs", 100, expected);
+        let (product, version) = shop.catalog.put(&id, new, Precondition::None).await.unwrap();
+        assert_eq!(version.get(), expected);
+        assert_eq!(product.version, Some(version));
+    }
+
+    assert_eq!(shop.wire.calls(), ["UpdateItem"; 3]);
+}
+
+#[tokio::test]
+async fn what_is_put_is_what_is_read() {
+    let shop = Shop::open().await;
+    let body = json!({
+        "name": "Kettle “Emaille” ☕", "category": "kitchen & more", "price_cents": 0,
+        "stock": 9_007_199_254_740_991_u64, "description": "line one\n\tline two",
+    });
+    let new = NewProduct::from_body(body.to_string().as_bytes()).unwrap();
+
+    let (put, _) = shop.catalog.put(&product_id("k"), new, Precondition::None).await.unwrap();
+    let (read, _) = shop.catalog.get(&product_id("k"), Fields::ALL).await.unwrap();
+
+    assert_eq!(put, read);
+    let mut expected = body;
+    expected["id"] = json!("k");
+    expected["version"] = json!(1);
+    assert_eq!(serde_json::to_value(&read).unwrap(), expected);
+}
+
+#[tokio::test]
+async fn a_description_that_is_left_out_is_removed() {
+    let shop = Shop::open().await;
+    let mut with = product("mugs", 100, 1);
+    with.description = Some(shop::product::Description::parse("red").unwrap());
+
+    shop.catalog.put(&product_id("mug"), with, Precondition::None).await.unwrap();
+    shop.stock("mug", 100, 1).await;
+
+    let (read, version) = shop.catalog.get(&product_id("mug"), Fields::ALL).await.unwrap();
+    assert_eq!(read.description, None);
+    assert_eq!(version.get(), 2);
+}
+
+#[tokio::test]
+async fn a_write_happens_only_in_the_state_that_it_asks_for() {
+    let shop = Shop::open().await;
+    let put = async |id: &str, precondition| {
+        let outcome = shop.catalog.put(&product_id(id), product("a", 1, 1), precondition).await;
+        outcome.map(|(_, version)| version.get()).map_err(|problem| problem.status())
+    };
+    let version = |number| Precondition::Version(Version::parse(number).unwrap());
+
+    assert_eq!(put("mug", Precondition::Present).await, Err(412));
+    assert_eq!(put("mug", version(1)).await, Err(412));
+    assert_eq!(put("mug", Precondition::Absent).await, Ok(1));
+    assert_eq!(put("mug", Precondition::Absent).await, Err(412));
+    assert_eq!(put("mug", version(2)).await, Err(412));
+    assert_eq!(put("mug", version(1)).await, Ok(2));
+    assert_eq!(put("mug", version(1)).await, Err(412));
+    assert_eq!(put("mug", Precondition::Present).await, Ok(3));
+}
+
+#[tokio::test]
+async fn of_many_who_create_the_same_product_one_does() {
+    let shop = Shop::open().await;
+    let id = product_id("mug");
+
+    let attempts = (0..8).map(|stock| {
+        let (catalog, id) = (shop.catalog.clone(), id.clone());
+        tokio::spawn(async move {
+            catalog.put(&id, product("mugs", 1, stock), Precondition::Absent).await.is_ok()
+        })
+    });
+
+    let mut created = 0;
+    for attempt in attempts.collect::<Vec<_>>() {
+        created += u32::from(attempt.await.unwrap());
+    }
+    assert_eq!(created, 1);
+    assert_eq!(shop.catalog.get(&id, Fields::ALL).await.unwrap().1.get(), 1);
+}
+
+#[tokio::test]
+async fn only_the_fields_asked_for_are_read() {
+    let shop = Shop::open().await;
+    shop.stock("mug", 250, 7).await;
+
+    let fields = Fields::parse("name,price_cents").unwrap();
+    let (read, version) = shop.catalog.get(&product_id("mug"), fields).await.unwrap();
+
+    assert_eq!(
+        serde_json::to_value(&read).unwrap(),
+        json!({"name": "Enamel mug", "price_cents": 250})
+    );
+    assert_eq!(version.get(), 1);
+}
+
+#[tokio::test]
+async fn a_product_that_is_not_there_is_not_found() {
+    let shop = Shop::open().await;
+
+    let problem = shop.catalog.get(&product_id("mug"), Fields::ALL).await.unwrap_err();
+
+    assert_eq!(problem.status(), 404);
+}
+
+#[tokio::test]
+async fn a_product_can_be_deleted_twice() {
+    let shop = Shop::open().await;
+    shop.stock("mug", 1, 1).await;
+
+    shop.catalog.delete(&product_id("mug")).await.unwrap();
+    shop.catalog.delete(&product_id("mug")).await.unwrap();
+
+    let problem = shop.catalog.get(&product_id("mug"), Fields::ALL).await.unwrap_err();
+    assert_eq!(problem.status(), 404);
+}
+
+#[tokio::test]
+async fn the_pages_of_a_category_hold_each_of_its_products_once_by_id() {
+    let shop = Shop::open().await;
+    let mut expected: Vec<_> = (0..23).map(|number| format!("mug-{number}")).collect();
+    for id in &expected {
+        shop.catalog.put(&product_id(id), product("mugs", 1, 1), Precondition::None).await.unwrap();
+    }
+    shop.catalog.put(&product_id("pan"), product("pans", 1, 1), Precondition::None).await.unwrap();
+    expected.sort();
+
+    for limit in [1, 5, 23, 100] {
+        let products = read_all(&shop, &category("mugs"), limit).await;
+        assert_eq!(ids(&products), expected, "limit {limit}");
+    }
+}
+
+#[tokio::test]
+async fn the_pages_of_the_whole_catalogue_hold_each_product_once() {
+    let shop = Shop::open().await;
+    let mut expected = Vec::new();
+    for number in 0..12 {
+        let (id, name) = (format!("p-{number}"), format!("category-{}", number % 3));
+        shop.catalog.put(&product_id(&id), product(&name, 1, 1), Precondition::None).await.unwrap();
+        expected.push(id);
+    }
+    expected.sort();
+
+    let products = read_all(&shop, &Listing::All, 5).await;
+
+    let mut found = ids(&products);
+    found.sort_unstable();
+    assert_eq!(found, expected);
+}
+
+#[tokio::test]
+async fn a_category_that_nobody_uses_is_an_empty_page() {
+    let shop = Shop::open().await;
+
+    assert!(read_all(&shop, &category("nothing"), 10).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_made_up_position_stays_within_the_listing() {
+    let shop = Shop::open().await;
+    for (id, name) in [("a", "mugs"), ("b", "secret"), ("c", "mugs")] {
+        shop.catalog.put(&product_id(id), product(name, 1, 1), Precondition::None).await.unwrap();
+    }
+    let mugs = category("mugs");
+    // A cursor of "mugs" at the id of a product of another category: the worst that can be made up.
+    let forged = mugs.cursor_after(&product_id("b"));
+
+    let after = mugs.position(&forged).unwrap();
+    let page = shop.catalog.list(&mugs, Limit::default(), Some(&after), Fields::ALL).await.unwrap();
+
+    assert_eq!(ids(&page.products), ["c"]);
+}
+
+#[tokio::test]
+async fn a_listing_with_fields_holds_those_alone() {
+    let shop = Shop::open().await;
+    shop.stock("mug", 250, 7).await;
+    let fields = Fields::of(&[Field::Name]);
+
+    for listing in [category("mugs"), Listing::All] {
+        let page = shop.catalog.list(&listing, Limit::default(), None, fields).await.unwrap();
+        assert_eq!(
+            serde_json::to_value(&page).unwrap(),
+            json!({"products": [{"name": "Enamel mug"}], "next_cursor": null})
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_item_that_is_no_product_does_not_take_the_others_with_it() {
+    let shop = Shop::open().await;
+    shop.stock("a", 1, 1).await;
+    shop.store_malformed_product("b", "mugs").await;
+    shop.stock("c", 1, 1).await;
+
+    assert_eq!(ids(&read_all(&shop, &category("mugs"), 1).await), ["a", "c"]);
+    let batch = [product_id("a"), product_id("b"), product_id("c")];
+    let batch = shop.catalog.batch_get(&batch, Fields::ALL, soon()).await.unwrap();
+    assert_eq!(ids(&batch.products), ["a", "c"]);
+    assert_eq!(batch.missing, [product_id("b")]);
+    let problem = shop.catalog.get(&product_id("b"), Fields::ALL).await.unwrap_err();
+    assert_eq!(problem.status(), 500);
+}
+
+#[tokio::test]
+async fn a_batch_answers_in_the_order_asked_and_names_what_is_missing() {
+    let shop = Shop::open().await;
+    let asked: Vec<_> = (0..100).rev().map(|number| product_id(&format!("p-{number}"))).collect();
+    for id in asked.iter().filter(|id| id.as_str().ends_with('7')) {
+        shop.catalog.put(id, product("a", 1, 1), Precondition::None).await.unwrap();
+    }
+    shop.wire.calls();
+
+    let batch = shop.catalog.batch_get(&asked, Fields::of(&[Field::Id]), soon()).await.unwrap();
+
+    let expected: Vec<_> = (0..10).rev().map(|ten| format!("p-{ten}7").replace("p-07", "p-7")).collect();
+    assert_eq!(ids(&batch.products), expected);
+    assert_eq!(batch.missing.len(), 90);
+    assert_eq!(batch.missing[0].as_str(), "p-99");
+    assert_eq!(shop.wire.calls(), ["BatchGetItem"]);
+}
+
+/// An answer in which DynamoDB has read `found` and left `rest` for later.
+fn partial(found: &str, rest: &[&str]) -> Fault {
+    let keys: Vec<_> = rest.iter().map(|id| json!({"id": {"S": id}})).collect();
+    let item = json!({
+        "id": {"S": found}, "name": {"S": "n"}, "category": {"S": "c"},
+        "price_cents": {"N": "1"}, "stock": {"N": "1"}, "version": {"N": "1"},
+    });
+    Fault::Answer(
+        200,
+        json!({"Responses": {PRODUCTS: [item]}, "UnprocessedKeys": {PRODUCTS: {"Keys": keys}}}),
+    )
+}
+
+#[tokio::test]
+async fn keys_that_are_left_unprocessed_are_asked_for_again() {
+    let shop = Shop::open().await;
+    shop.stock("b", 1, 1).await;
+    shop.wire.calls();
+    shop.wire.break_next("BatchGetItem", partial("a", &["b", "c"]));
+    let asked = [product_id("c"), product_id("b"), product_id("a")];
+
+    let batch = shop.catalog.batch_get(&asked, Fields::ALL, soon()).await.unwrap();
+
+    assert_eq!(ids(&batch.products), ["b", "a"]);
+    assert_eq!(batch.missing, [product_id("c")]);
+    assert_eq!(shop.wire.calls(), ["BatchGetItem"; 2]);
+}
+
+#[tokio::test]
+async fn keys_that_stay_unprocessed_are_an_answer_to_come_back_later() {
+    let shop = Shop::open().await;
+    for _ in 0..8 {
+        shop.wire.break_next("BatchGetItem", partial("a", &["b"]));
+    }
+    let asked = [product_id("a"), product_id("b")];
+
+    let problem = shop.catalog.batch_get(&asked, Fields::ALL, soon()).await.unwrap_err();
+
+    assert_eq!((problem.status(), problem.retry_after()), (503, Some(1)));
+    assert_eq!(shop.wire.calls(), ["BatchGetItem"; 8]);
+}
+
+#[tokio::test]
+async fn a_batch_read_does_not_go_on_beyond_its_deadline() {
+    let shop = Shop::open().await;
+    shop.wire.break_next("BatchGetItem", partial("a", &["b"]));
+    let asked = [product_id("a"), product_id("b")];
+    let over = Deadline::after(std::time::Duration::ZERO);
+
+    let problem = shop.catalog.batch_get(&asked, Fields::ALL, over).await.unwrap_err();
+
+    assert_eq!(problem.status(), 503);
+    assert_eq!(shop.wire.calls(), ["BatchGetItem"]);
+}
+
+#[tokio::test]
+async fn a_failure_of_dynamodb_says_nothing_but_whether_to_come_back() {
+    let shop = Shop::open().await;
+    let cases = [
+        (400, "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException", 503),
+        (400, "com.amazon.coral.availability#ThrottlingException", 503),
+        (500, "InternalServerError", 503),
+        (503, "ServiceUnavailable", 503),
+        (400, "com.amazon.coral.service#AccessDeniedException", 500),
+        (400, "com.amazonaws.dynamodb.v20120810#ResourceNotFoundException", 500),
+    ];
+
+    for (status, code, expected) in cases {
+        // One for the call and one for its repeat.
+        shop.wire.break_next("GetItem", Fault::refusal(status, code));
+        shop.wire.break_next("GetItem", Fault::refusal(status, code));
+
+        let problem = shop.catalog.get(&product_id("mug"), Fields::ALL).await.unwrap_err();
+
+        assert_eq!(problem.status(), expected, "{code}");
+        assert!(!problem.to_json().contains("secret"), "{}", problem.to_json());
+        assert!(problem.cause().unwrap().contains("secret"), "{:?}", problem.cause());
+        // What was not used up is not for the next case.
+        while shop.catalog.get(&product_id("mug"), Fields::ALL).await.unwrap_err().status() != 404 {}
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_fails_once_is_repeated() {
+    let shop = Shop::open().await;
+    shop.stock("mug", 1, 1).await;
+    shop.wire.break_next("GetItem", Fault::refusal(500, "InternalServerError"));
+
+    assert!(shop.catalog.get(&product_id("mug"), Fields::ALL).await.is_ok());
+}

@@ -1,0 +1,95 @@
+// What the scenarios cannot say in YAML: who orders what, and the metrics that Artillery does not have.
+//
+// Metrics: `http.response_time.2xx.<route>` (ms to the response's first byte, with fractions, successes only);
+// counters `orders.accepted`, `.fulfilled`, `.rejected` and `.unfinished`; `orders.placed_to_final` (ms).
+
+import { randomUUID } from 'node:crypto';
+import { categories, plentiful, scarce, SCARCE_STOCK, seededRandom } from './catalogue.mjs';
+
+/** Ms between two polls of an order: at first what a page would do, then ever less often. */
+const FIRST_POLL_MS = 250;
+const SLOWEST_POLL_MS = 5_000;
+
+const random = seededRandom(3);
+const pick = (list) => list[Math.floor(random() * list.length)];
+
+const observed = new WeakSet();
+
+/**
+ * Times every request from the moment it is made, the wait for a connection included, to the first byte of its
+ * response. Artillery's own timings are whole milliseconds, and pool all routes.
+ */
+export function observe(_context, events, done) {
+  if (!observed.has(events)) {
+    observed.add(events);
+    const started = new Map();
+    events.on('trace:http:request', (request, id) => started.set(id, { route: request.name, at: performance.now() }));
+    events.on('trace:http:error', (_error, id) => started.delete(id));
+    events.on('trace:http:response', ({ statusCode }, id) => {
+      const { route, at } = started.get(id);
+      started.delete(id);
+      if (statusCode >= 200 && statusCode < 300) {
+        events.emit('histogram', `http.response_time.2xx.${route}`, performance.now() - at);
+      }
+    });
+  }
+  done();
+}
+
+export function chooseCategory({ vars }, _events, done) {
+  vars.category = pick(categories);
+  done();
+}
+
+export function chooseWishList({ vars }, _events, done) {
+  const ids = new Set();
+  while (ids.size < 20) ids.add(pick(plentiful).id);
+  vars.ids = [...ids, `sold-out-${randomUUID()}`];
+  done();
+}
+
+export function chooseOwnProduct({ vars }, _events, done) {
+  vars.ownId = `own-${randomUUID()}`;
+  vars.ownProduct = { name: 'Trial product', category: 'trial', price_cents: 1250, stock: 3 };
+  done();
+}
+
+let orders = 0;
+
+/**
+ * One to three lines. One order in five asks for more than there is, one in four is sent twice: by count and not by
+ * chance, so that a short run has them too.
+ */
+export function chooseOrder({ vars }, _events, done) {
+  const products = new Set();
+  while (products.size < 1 + (orders % 3)) products.add(pick(plentiful));
+  vars.lines = [...products].map(({ id }) => ({ product_id: id, quantity: 1 + Math.floor(random() * 3) }));
+  if (orders % 5 === 0) vars.lines[0] = { product_id: pick(scarce).id, quantity: SCARCE_STOCK + 1 };
+  vars.replays = orders % 4 === 1;
+  vars.idempotencyKey = randomUUID();
+  vars.pollMs = FIRST_POLL_MS;
+  orders += 1;
+  done();
+}
+
+/** `orders.unfinished` goes up here and down in `orderSettled`: whatever ends a user early leaves it above zero. */
+export function orderAccepted(_request, _response, { vars }, events, done) {
+  vars.givesUpAt = Date.now() + vars.order_watch_seconds * 1000;
+  events.emit('counter', 'orders.accepted', 1);
+  events.emit('counter', 'orders.unfinished', 1);
+  done();
+}
+
+export function orderIsOpen({ vars }, done) {
+  vars.pollMs = Math.min(vars.pollMs * 2, SLOWEST_POLL_MS);
+  done(vars.status === 'PENDING' && Date.now() < vars.givesUpAt);
+}
+
+export function orderSettled({ vars }, events, done) {
+  if (vars.status === 'FULFILLED' || vars.status === 'REJECTED') {
+    events.emit('counter', `orders.${vars.status.toLowerCase()}`, 1);
+    events.emit('counter', 'orders.unfinished', -1);
+    events.emit('histogram', 'orders.placed_to_final', Date.parse(vars.updatedAt) - Date.parse(vars.placedAt));
+  }
+  done();
+}

@@ -1,0 +1,160 @@
+// A gate that cannot fail is a defect: the whole load test against stacks that are broken in one way each.
+
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { after, test } from 'node:test';
+import { evaluate } from '../gates.mjs';
+import { startStandIn } from './stand-in.mjs';
+
+const out = mkdtempSync(path.join(tmpdir(), 'load-test-'));
+after(() => rmSync(out, { recursive: true }));
+
+const RUN = path.resolve(import.meta.dirname, '../run.mjs');
+const LOCAL = path.resolve(import.meta.dirname, 'stand-in-local.mjs');
+
+/** Starts run.mjs; `ended` resolves with its exit code and output, and with the summary if it wrote one. */
+function startRun(...args) {
+  const child = spawn(process.execPath, [RUN, '--profile', 'gate-test', '--out', out, ...args]);
+  let output = '';
+  for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => { output += chunk; });
+  const ended = once(child, 'close').then(([code]) => {
+    const file = path.join(out, 'summary.json');
+    return { code, output, summary: existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : null };
+  });
+  return { child, ended, output: () => output };
+}
+
+async function runAgainst(fault) {
+  const stack = await startStandIn(fault);
+  try {
+    const result = await startRun('--api-url', stack.url).ended;
+    return { ...result, failed: result.summary?.gates.filter(({ pass }) => !pass).map(({ name }) => name) };
+  } finally {
+    await stack.close();
+  }
+}
+
+const ROUTES = [
+  'GET /products', 'GET /products/{id}', 'PUT /products/{id}', 'DELETE /products/{id}',
+  'POST /products/batch-get', 'POST /orders', 'GET /orders/{id}',
+];
+
+test('a stack that is right and fast passes every gate', async () => {
+  const { code, output, summary, failed } = await runAgainst();
+  assert.deepEqual(failed, [], output);
+  assert.equal(code, 0, output);
+  assert.match(output, /Passed: all \d+ gates/);
+  assert.deepEqual(summary.routes.map(({ route }) => route), ROUTES.toSorted());
+  assert.ok(summary.orders.accepted > 0 && summary.orders.rejected > 0);
+});
+
+test('a stack that answers 500 fails before any load, in one line', async () => {
+  const { code, output, summary } = await runAgainst('errors');
+  assert.equal(code, 1);
+  assert.match(output, /^load test failed: the stack is broken: PUT .* answered 500 instead of 200 or 201/m);
+  assert.equal(summary, null);
+});
+
+test('a stack that is down fails before any load, in one line', async () => {
+  const stack = await startStandIn();
+  await stack.close();
+  const { code, output } = await startRun('--api-url', stack.url).ended;
+  assert.equal(code, 1);
+  assert.match(output, /^load test failed: the stack is down: PUT .*: ECONNREFUSED$/m);
+});
+
+test('a stack that answers 500 under load fails the error rate, and every route whose successes never occurred', async () => {
+  const { code, failed, summary, output } = await runAgainst('errors-under-load');
+  assert.equal(code, 1, output);
+  assert.deepEqual(Object.keys(summary.routes.find(({ route }) => route === 'GET /products').statuses), ['500']);
+  assert.match(output, /Failed expectations for request GET \/products$/m);
+  assert.ok(failed.includes('maxErrorRate'));
+  assert.ok(failed.includes("Artillery's exit code"));
+  for (const route of ROUTES) assert.ok(failed.includes(`http.response_time.2xx.${route}.p99`), route);
+});
+
+test('a stack that is right but slow fails every latency gate and nothing else', async () => {
+  const { code, failed } = await runAgainst('slow');
+  assert.equal(code, 1);
+  const latency = ['', ...ROUTES.map((route) => `.${route}`)]
+    .flatMap((route) => [`http.response_time.2xx${route}.p95`, `http.response_time.2xx${route}.p99`]);
+  assert.deepEqual(failed.toSorted(), [...latency, "Artillery's exit code"].toSorted());
+});
+
+test('one slow route fails its own gates, though most requests are fast', async () => {
+  const { code, failed } = await runAgainst('slow-route');
+  assert.equal(code, 1);
+  assert.ok(failed.includes('http.response_time.2xx.GET /orders/{id}.p95'));
+  assert.ok(failed.every((name) => !ROUTES.some((route) => route !== 'GET /orders/{id}' && name.includes(`.${route}.`))), failed.join());
+});
+
+test('accepted orders that never become final fail the run', async () => {
+  const { code, failed, summary } = await runAgainst('stuck-orders');
+  assert.equal(code, 1);
+  assert.ok(failed.includes('orders.unfinished'));
+  assert.equal(summary.orders.unfinished, summary.orders.accepted);
+});
+
+test('wrong statuses fail the error rate and the gates of the statuses that are missing', async () => {
+  const { code, failed } = await runAgainst('wrong-statuses');
+  assert.equal(code, 1);
+  assert.ok(failed.includes('maxErrorRate'));
+  assert.ok(failed.includes('routes.PUT /products/{id}.codes.412'));
+});
+
+test('a stack that sells what it does not have fails the run', async () => {
+  const { code, failed } = await runAgainst('no-rejections');
+  assert.equal(code, 1);
+  assert.deepEqual(failed.toSorted(), ["Artillery's exit code", 'orders.rejected']);
+});
+
+test('the stack on this machine is started, metered, and stopped', async () => {
+  const { code, output, summary } = await startRun('--local', LOCAL).ended;
+  assert.equal(code, 0, output);
+  assert.deepEqual(summary.functions.map(({ name, invocations, cold_starts }) => ({ name, invocations, cold_starts })), [
+    { name: 'GetProduct', invocations: 2, cold_starts: 1 }, // three were logged, one of them before the load
+  ]);
+  assert.equal(summary.aws_calls.GetProduct.operations['DynamoDB.GetItem'].calls, 120);
+  assert.ok(!existsSync(path.join(out, 'ready.json')), 'it was still running');
+});
+
+test('an interrupted run stops what it started, and says so by its exit code', async () => {
+  const { child, ended, output } = startRun('--local', LOCAL);
+  while (!output().includes('load: gate-test')) await Promise.race([once(child.stdout, 'data'), ended]);
+  const { pid } = JSON.parse(readFileSync(path.join(out, 'ready.json'), 'utf8'));
+  child.kill('SIGTERM');
+  const { code, output: all } = await ended;
+  assert.equal(code, 143);
+  assert.match(all, /^load test failed: interrupted by SIGTERM$/m);
+  assert.throws(() => process.kill(pid, 0), { code: 'ESRCH' });
+});
+
+test('a stack that cannot be started fails with its own words', async () => {
+  const { code, output } = await startRun('--local', LOCAL, '--template', 'missing.yaml').ended;
+  assert.equal(code, 1);
+  assert.match(output, /ended before it was ready \(exit code 1\):\nmissing\.yaml: no such template/);
+});
+
+test('an unknown profile is refused with the list of known ones', async () => {
+  const { code, output } = await startRun('--profile', 'lode').ended;
+  assert.equal(code, 1);
+  assert.match(output, /there is no profile "lode"; there are: smoke, load, spike, stress, soak/);
+});
+
+test('a gate on a metric that never occurred fails', () => {
+  const ensure = { maxErrorRate: 0, thresholds: [{ 'never.p99': 100 }], conditions: [{ expression: 'never == 0' }] };
+  assert.deepEqual(evaluate(ensure, {}).map(({ value, pass }) => ({ value, pass })), Array(3).fill({ value: null, pass: false }));
+});
+
+test('users who were created and never completed are errors, all of them', () => {
+  assert.deepEqual(evaluate({ maxErrorRate: 0 }, { counters: { 'vusers.created': 7 } }),
+    [{ name: 'maxErrorRate', limit: '<= 0', value: 100, pass: false }]);
+});
+
+test('a gate that cannot be read is refused, not skipped', () => {
+  assert.throws(() => evaluate({ conditions: [{ expression: 'orders.unfinished = 0' }] }, {}), /a gate must read/);
+});

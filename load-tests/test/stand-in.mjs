@@ -1,0 +1,125 @@
+// A stand-in for the shop: the contract in memory, right and fast, or broken in one way on purpose.
+
+import { randomUUID } from 'node:crypto';
+import { createServer } from 'node:http';
+
+/**
+ * Listens on 127.0.0.1 and resolves with `{url, close}`. `fault` breaks it:
+ * `errors` answers 500 to everything, `errors-under-load` to all but the catalogue, `slow` takes 150 ms for
+ * everything but the catalogue, `stuck-orders` leaves every order PENDING, `wrong-statuses` answers 200 where 404 or 412 is right,
+ * `slow-route` is slow on `GET /orders/{id}` alone, `no-rejections` never runs out of stock.
+ */
+export async function startStandIn(fault) {
+  const shop = { products: new Map(), orders: new Map(), keys: new Map(), fault };
+  const server = createServer((request, response) => {
+    const chunks = [];
+    request.on('data', (chunk) => chunks.push(chunk));
+    request.on('end', () => {
+      const answer = respond(shop, request, Buffer.concat(chunks).toString());
+      const { status, body, headers } = fault === 'wrong-statuses' && [404, 412].includes(answer.status) ? { ...answer, status: 200 } : answer;
+      const send = () => {
+        response.writeHead(status, body === undefined ? headers : {
+          'content-type': status >= 400 ? 'application/problem+json' : 'application/json', ...headers,
+        });
+        response.end(body === undefined ? undefined : JSON.stringify(body));
+      };
+      const slow = (fault === 'slow' && !isSeed(request)) || (fault === 'slow-route' && /^GET .orders./.test(`${request.method} ${request.url}`));
+      setTimeout(send, slow ? 150 : 0);
+    });
+  });
+  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return {
+    url: `http://127.0.0.1:${server.address().port}`,
+    close: () => new Promise((resolve) => {
+      server.close(resolve);
+      server.closeAllConnections();
+    }),
+  };
+}
+
+/** The catalogue is put before the load; under load, clients put products of their own. */
+const isSeed = ({ method, url }) => method === 'PUT' && !url.startsWith('/products/own-');
+
+const problem = (status, title) => ({ status, body: { type: 'about:blank', title, status } });
+
+function respond(shop, request, text) {
+  if (shop.fault === 'errors' || (shop.fault === 'errors-under-load' && !isSeed(request))) {
+    return problem(500, 'Internal Server Error');
+  }
+  const { method, url, headers } = request;
+  const { pathname, searchParams } = new URL(url, 'http://stand-in');
+  const [, collection, id] = pathname.split('/');
+  const body = text ? JSON.parse(text) : undefined;
+  switch (`${method} /${collection}${id ? '/{id}' : ''}`) {
+    case 'PUT /products/{id}': return putProduct(shop, id, body, headers);
+    case 'GET /products/{id}': return getProduct(shop, id, searchParams);
+    case 'DELETE /products/{id}': return shop.products.delete(id), { status: 204 };
+    case 'GET /products': return listProducts(shop, searchParams);
+    case 'POST /products/{id}': return batchGet(shop, body);
+    case 'POST /orders': return placeOrder(shop, body, headers['idempotency-key']);
+    case 'GET /orders/{id}': return shop.orders.has(id) ? { status: 200, body: shop.orders.get(id) } : problem(404, 'Not Found');
+    default: return problem(404, 'Not Found');
+  }
+}
+
+function putProduct({ products }, id, body, headers) {
+  const present = products.get(id);
+  const stale = headers['if-match'] !== undefined && headers['if-match'] !== `"${present?.version}"`;
+  if (stale || (headers['if-none-match'] === '*' && present)) return problem(412, 'Precondition Failed');
+  const product = { id, ...body, version: (present?.version ?? 0) + 1 };
+  products.set(id, product);
+  return { status: present ? 200 : 201, body: product, headers: { etag: `"${product.version}"` } };
+}
+
+const project = (product, fields) => fields
+  ? Object.fromEntries(fields.filter((field) => field in product).map((field) => [field, product[field]]))
+  : product;
+
+function getProduct({ products }, id, query) {
+  const fields = query.get('fields')?.split(',');
+  if (fields?.includes('wings')) return problem(400, 'Bad Request');
+  const product = products.get(id);
+  if (!product) return problem(404, 'Not Found');
+  return { status: 200, body: project(product, fields), headers: { etag: `"${product.version}"` } };
+}
+
+function listProducts({ products }, query) {
+  const from = query.has('cursor') ? Number(query.get('cursor')) : 0;
+  if (Number.isNaN(from)) return problem(400, 'Bad Request');
+  const to = from + Number(query.get('limit') ?? 20);
+  const all = [...products.values()].filter(({ category }) => category === query.get('category'));
+  const page = all.slice(from, to).map((product) => project(product, query.get('fields')?.split(',')));
+  return { status: 200, body: { products: page, next_cursor: to < all.length ? String(to) : null } };
+}
+
+function batchGet({ products }, { ids, fields }) {
+  return {
+    status: 200,
+    body: {
+      products: ids.filter((id) => products.has(id)).map((id) => project(products.get(id), fields)),
+      missing: ids.filter((id) => !products.has(id)),
+    },
+  };
+}
+
+function placeOrder(shop, { lines }, key) {
+  if (lines.some(({ product_id }) => !shop.products.has(product_id))) return problem(422, 'Unprocessable Content');
+  if (key !== undefined && shop.keys.has(key)) {
+    const id = shop.keys.get(key);
+    return { status: 202, body: shop.orders.get(id), headers: { 'location': `/orders/${id}`, 'idempotent-replayed': 'true' } };
+  }
+  const now = new Date().toISOString();
+  const order = { id: randomUUID(), status: 'PENDING', lines, total_cents: 1, placed_at: now, updated_at: now };
+  shop.orders.set(order.id, order);
+  if (key !== undefined) shop.keys.set(key, order.id);
+  if (shop.fault !== 'stuck-orders') setTimeout(() => settle(shop, order), 20);
+  return { status: 202, body: { ...order }, headers: { location: `/orders/${order.id}` } };
+}
+
+function settle({ products, fault }, order) {
+  const taken = order.lines.map(({ product_id, quantity }) => [products.get(product_id), quantity]);
+  const enough = fault === 'no-rejections' || taken.every(([product, quantity]) => product.stock >= quantity);
+  if (enough) for (const [product, quantity] of taken) product.stock -= quantity;
+  order.status = enough ? 'FULFILLED' : 'REJECTED';
+  order.updated_at = new Date().toISOString();
+}

@@ -1,0 +1,114 @@
+//! A Lambda function that does what it is told, for the tests of this crate.
+//!
+//! `INIT` says what happens in its init phase, the event's `do` what an invocation does.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use lambda_runtime::{Error, LambdaEvent, service_fn};
+use serde_json::{Value, json};
+
+/// Invocations of this process.
+static INVOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    init(&std::env::var("INIT").unwrap_or_default());
+    lambda_runtime::run(service_fn(handle)).await
+}
+
+fn init(what: &str) {
+    let (what, argument) = what.split_once(':').unwrap_or((what, ""));
+    match what {
+        "exit" => std::process::exit(argument.parse().unwrap_or(1)),
+        "sleep" => sleep(argument),
+        // Each process after the first finds the file.
+        "exit-once" | "hang-once" if std::fs::create_dir(argument).is_err() => {}
+        "exit-once" => std::process::exit(1),
+        "hang-once" | "hang" => sleep("3600000"),
+        "error" => {
+            let address = std::env::var("AWS_LAMBDA_RUNTIME_API").unwrap_or_default();
+            let body = r#"{"errorType":"Config.Missing","errorMessage":"TABLE is not set"}"#;
+            let request = format!(
+                "POST /2018-06-01/runtime/init/error HTTP/1.1\r\nHost: {address}\r\n\
+                 Content-Length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            if let Ok(mut stream) = TcpStream::connect(address) {
+                let _ = stream.write_all(request.as_bytes());
+                let _ = stream.read(&mut [0; 1024]);
+            }
+            sleep("3600000");
+        }
+        _ => {}
+    }
+}
+
+fn sleep(millis: &str) {
+    std::thread::sleep(Duration::from_millis(millis.parse().unwrap_or_default()));
+}
+
+/// CPU time of this process so far.
+fn cpu_time() -> Result<Duration, Error> {
+    let clock = nix::time::ClockId::CLOCK_PROCESS_CPUTIME_ID;
+    Ok(Duration::from(nix::time::clock_gettime(clock)?))
+}
+
+async fn handle(event: LambdaEvent<Value>) -> Result<Value, Error> {
+    let invocation = INVOCATIONS.fetch_add(1, Ordering::Relaxed) + 1;
+    let (event, context) = event.into_parts();
+    // Behind an HTTP API: what to do is in the body, else the event comes back.
+    let command = match event["requestContext"]["http"]["method"].as_str() {
+        Some(_) => event["body"]
+            .as_str()
+            .and_then(|body| serde_json::from_str(body).ok()),
+        None => Some(event.clone()),
+    };
+    let Some(command) = command else {
+        return Ok(event);
+    };
+    let number = |name: &str| command[name].as_u64().unwrap_or_default();
+    match command["do"].as_str() {
+        Some("sleep") => tokio::time::sleep(Duration::from_millis(number("ms"))).await,
+        Some("exit") => std::process::exit(i32::try_from(number("code"))?),
+        Some("abort") => std::process::abort(),
+        Some("fail") => return Err("it went wrong".into()),
+        Some("print") => {
+            std::io::stdout().write_all(command["text"].as_str().unwrap_or_default().as_bytes())?;
+            std::io::stdout().flush()?;
+        }
+        Some("allocate") => {
+            // Touched, or it would not be resident.
+            let memory = vec![1_u8; usize::try_from(number("mb"))? * 1024 * 1024];
+            tokio::time::sleep(Duration::from_millis(number("ms"))).await;
+            std::hint::black_box(memory);
+        }
+        Some("burn") => {
+            // By the process's own clock: others may want the processor too.
+            while cpu_time()? < Duration::from_millis(number("ms")) {
+                std::hint::spin_loop();
+            }
+        }
+        Some("large") => return Ok("x".repeat(usize::try_from(number("bytes"))?).into()),
+        Some("child") => {
+            let child = std::process::Command::new("sleep").arg("3600").spawn()?;
+            return Ok(json!({"child": child.id()}));
+        }
+        Some("reply") => return Ok(command["reply"].clone()),
+        Some("environment") => {
+            let variables: std::collections::BTreeMap<String, String> = std::env::vars().collect();
+            return Ok(json!({
+                "variables": variables,
+                "folder": std::env::current_dir()?,
+                "request_id": context.request_id,
+                "deadline": context.deadline,
+                "arn": context.invoked_function_arn,
+                "trace_id": context.xray_trace_id,
+            }));
+        }
+        _ => {}
+    }
+    Ok(json!({"pid": std::process::id(), "invocation": invocation, "event": event}))
+}

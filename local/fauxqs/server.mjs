@@ -1,0 +1,74 @@
+// SQS for the local host: fauxqs on loopback only.
+// Run as `node server.mjs ENDPOINT_URL [DATA_DIR]`: prints its port as one line of JSON and ends when
+// its standard input does. Without DATA_DIR all state is in memory.
+import { buildApp } from "fauxqs";
+// The package exports its front door only, and that listens on every address of the machine
+// (`startFauxqs`). What follows is what `startFauxqs` does behind it.
+import { PersistenceManager } from "./node_modules/fauxqs/dist/persistence.js";
+import { SnsStore } from "./node_modules/fauxqs/dist/sns/snsStore.js";
+import { SqsQueue, SqsStore } from "./node_modules/fauxqs/dist/sqs/sqsStore.js";
+
+const [endpointUrl, dataDir] = process.argv.slice(2);
+
+const sqsStore = new SqsStore();
+const snsStore = new SnsStore();
+// Clients reach this server through the host's TLS endpoint, so queue URLs name that.
+sqsStore.buildQueueUrl = (name) => `${endpointUrl}/000000000000/${name}`;
+
+let persistence;
+if (dataDir) {
+  persistence = new PersistenceManager(dataDir);
+  // State has to survive the end of this process, not a power cut: no fsync for each write.
+  persistence.db.exec("PRAGMA synchronous = NORMAL");
+  // Loaded before the stores know of the persistence, or loading would write everything again.
+  persistence.loadSqsAndSns(sqsStore, snsStore);
+  // The endpoint's port may be another than at the last run.
+  const queues = [...sqsStore.allQueues()];
+  sqsStore.queues.clear();
+  for (const queue of queues) {
+    queue.url = sqsStore.buildQueueUrl(queue.name);
+    queue.persistence = persistence;
+    sqsStore.queues.set(queue.url, queue);
+  }
+  sqsStore.persistence = persistence;
+  snsStore.persistence = persistence;
+
+  // A move to the dead-letter queue is a delete and an insert. Killed between the two, fauxqs would
+  // lose the message; in one transaction it cannot.
+  const dequeue = SqsQueue.prototype.dequeue;
+  SqsQueue.prototype.dequeue = function (...args) {
+    let received;
+    persistence.transaction(() => {
+      received = dequeue.apply(this, args);
+    });
+    return received;
+  };
+  // fauxqs 2.4.1 writes null into `approximate_receive_count` here, which its own schema forbids:
+  // a change of visibility to 0 would fail and forget the message until the next start.
+  persistence.updateMessageReady = (messageId) => {
+    persistence.db
+      .prepare("UPDATE sqs_messages SET receipt_handle = NULL, visibility_deadline = NULL WHERE message_id = ?")
+      .run(messageId);
+  };
+}
+
+const app = buildApp({ logger: false, stores: { sqsStore, snsStore } });
+
+// fauxqs does not notice a client that leaves during a long poll, and would hand it the next
+// messages, which then stay invisible until their timeout. So when one leaves, all waiting polls
+// answer at once, and those whose client is still there ask again.
+app.addHook("onRequest", async (_request, reply) => {
+  reply.raw.once("close", () => {
+    if (!reply.raw.writableFinished) sqsStore.shutdown();
+  });
+});
+
+async function stop() {
+  await app.close();
+  persistence?.close();
+  process.exit(0);
+}
+
+const address = await app.listen({ port: 0, host: "127.0.0.1" });
+console.log(JSON.stringify({ port: Number(new URL(address).port) }));
+process.stdin.on("end", stop).on("error", stop).resume();

@@ -1,0 +1,77 @@
+//! The endpoint's certificate: a certificate authority that lives as long as the process.
+
+use std::sync::Arc;
+
+use rcgen::{
+    BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose,
+};
+use rustls::ServerConfig;
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use time::{Duration, OffsetDateTime};
+
+/// What clients connect to.
+const NAMES: [&str; 3] = ["127.0.0.1", "::1", "localhost"];
+
+/// A certificate authority made for this run. Its key never leaves memory, so that trusting it
+/// means trusting this process alone.
+pub(super) struct Authority {
+    certificate: Certificate,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    /// Makes a new key and certificate (ECDSA P-256, which every TLS client knows).
+    pub(super) fn new() -> Result<Authority, rcgen::Error> {
+        let mut params = params(&[], "local AWS endpoint CA")?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let key = KeyPair::generate()?;
+        let certificate = params.self_signed(&key)?;
+        Ok(Authority {
+            certificate,
+            issuer: Issuer::new(params, key),
+        })
+    }
+
+    /// What clients have to trust.
+    pub(super) fn certificate_pem(&self) -> String {
+        self.certificate.pem()
+    }
+
+    /// TLS 1.3 and 1.2 with a certificate for loopback, HTTP/1.1 only, as DynamoDB and SQS.
+    pub(super) fn server_config(
+        &self,
+    ) -> Result<Arc<ServerConfig>, Box<dyn std::error::Error + Send + Sync>> {
+        let mut params = params(&NAMES, "127.0.0.1")?;
+        // OpenSSL in strict mode (Python 3.13) wants to see who signed.
+        params.use_authority_key_identifier_extension = true;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let key = KeyPair::generate()?;
+        let certificate = params.signed_by(&key, &self.issuer)?;
+        let mut config =
+            ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+                .with_safe_default_protocol_versions()?
+                .with_no_client_auth()
+                .with_single_cert(
+                    vec![certificate.der().clone()],
+                    PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
+                )?;
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Arc::new(config))
+    }
+}
+
+/// Valid from yesterday, for a clock that is set back, and for longer than any run.
+fn params(names: &[&str], common_name: &str) -> Result<CertificateParams, rcgen::Error> {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let mut params = CertificateParams::new(names)?;
+    params
+        .distinguished_name
+        .push(DnType::CommonName, common_name);
+    let now = OffsetDateTime::now_utc();
+    params.not_before = now - Duration::days(1);
+    params.not_after = now + Duration::days(365);
+    Ok(params)
+}

@@ -1,0 +1,324 @@
+//! Counts what each function asks of AWS, and how the queues move.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+use super::capacity::Units;
+use super::lock;
+
+/// A shared set of counters. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Meter {
+    counts: Arc<Mutex<Counts>>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    callers: BTreeMap<String, Caller>,
+    queues: BTreeMap<String, QueueCounts>,
+}
+
+/// Everything measured since the start or the last reset. Its JSON is the body of `GET /meter`.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Snapshot {
+    /// By access key id, which for a function is its logical id.
+    pub functions: BTreeMap<String, Caller>,
+    /// By logical id.
+    pub queues: BTreeMap<String, Queue>,
+}
+
+/// What one function, or another client, asked of AWS.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Caller {
+    /// Connections on which it made a request.
+    pub connections: u64,
+    /// Of these, how many took a full TLS handshake rather than resuming a session.
+    pub tls_handshakes: u64,
+    /// By `<service>.<operation>`.
+    pub operations: BTreeMap<String, Operation>,
+}
+
+/// All calls of one operation by one caller.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Operation {
+    /// Requests answered.
+    pub calls: u64,
+    /// Of these, answered with HTTP 400 or above, other than the two below.
+    pub errors: u64,
+    /// Refused because a limit was reached.
+    pub throttles: u64,
+    /// Refused because a condition of the caller's own did not hold.
+    pub conditional_failures: u64,
+    /// Read capacity units consumed. Refused calls report none.
+    pub read_units: f64,
+    /// Write capacity units consumed.
+    pub write_units: f64,
+    /// Bytes of request bodies, as the caller sent them.
+    pub request_bytes: u64,
+    /// Bytes of response bodies, as the caller got them.
+    pub response_bytes: u64,
+}
+
+/// How a queue stands, and what its trigger did. Counts are messages unless they say otherwise.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Queue {
+    /// What the trigger did; absent for a queue that has none.
+    #[serde(flatten)]
+    pub trigger: Option<Trigger>,
+    /// How many messages the queue holds; absent while SQS is down.
+    #[serde(flatten)]
+    pub depth: Option<Depth>,
+}
+
+/// What a queue's trigger did.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Trigger {
+    /// Received from the queue, each time counted.
+    pub received: u64,
+    /// Deleted after the function succeeded with them.
+    pub deleted: u64,
+    /// Invocations made.
+    pub invocations: u64,
+    /// Left for the queue to deliver again.
+    pub failed: u64,
+    /// From being sent to the start of the first invocation with it.
+    pub queue_time_ms: Percentiles,
+}
+
+/// How many messages a queue holds at this moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Depth {
+    /// Ready to be received.
+    pub visible: u64,
+    /// Received and neither deleted nor visible again.
+    pub in_flight: u64,
+    /// Not to be received yet.
+    pub delayed: u64,
+}
+
+/// Milliseconds, within 0.1 %.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct Percentiles {
+    /// How many values.
+    pub count: u64,
+    /// The median.
+    pub p50: f64,
+    /// 95th percentile.
+    pub p95: f64,
+    /// 99th percentile.
+    pub p99: f64,
+    /// The largest.
+    pub max: f64,
+}
+
+#[derive(Debug, Default)]
+struct QueueCounts {
+    trigger: Option<TriggerCounts>,
+}
+
+#[derive(Debug)]
+struct TriggerCounts {
+    received: u64,
+    deleted: u64,
+    invocations: u64,
+    failed: u64,
+    queue_time_us: Histogram<u64>,
+}
+
+impl Default for TriggerCounts {
+    fn default() -> Self {
+        // Three significant digits, and a range that grows with the values.
+        let queue_time_us = Histogram::new(3)
+            .unwrap_or_else(|_| unreachable!("three digits are within the documented 0 to 5"));
+        TriggerCounts {
+            received: 0,
+            deleted: 0,
+            invocations: 0,
+            failed: 0,
+            queue_time_us,
+        }
+    }
+}
+
+/// How the endpoint saw a call end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Success,
+    ConditionalFailure,
+    Throttle,
+    Error,
+}
+
+/// One call through the endpoint.
+pub(super) struct Call {
+    pub(super) outcome: Outcome,
+    pub(super) units: Units,
+    pub(super) request_bytes: usize,
+    pub(super) response_bytes: usize,
+}
+
+impl Meter {
+    pub(super) fn connection(&self, caller: &str, full_handshake: bool) {
+        let mut counts = lock(&self.counts);
+        let caller = counts.callers.entry(caller.to_owned()).or_default();
+        caller.connections += 1;
+        caller.tls_handshakes += u64::from(full_handshake);
+    }
+
+    pub(super) fn call(&self, caller: &str, operation: &str, call: &Call) {
+        let mut counts = lock(&self.counts);
+        let caller = counts.callers.entry(caller.to_owned()).or_default();
+        let counted = caller.operations.entry(operation.to_owned()).or_default();
+        counted.calls += 1;
+        match call.outcome {
+            Outcome::Success => {}
+            Outcome::ConditionalFailure => counted.conditional_failures += 1,
+            Outcome::Throttle => counted.throttles += 1,
+            Outcome::Error => counted.errors += 1,
+        }
+        counted.read_units += call.units.read;
+        counted.write_units += call.units.write;
+        counted.request_bytes += call.request_bytes as u64;
+        counted.response_bytes += call.response_bytes as u64;
+    }
+
+    pub(super) fn know_queue(&self, queue: &str) {
+        lock(&self.counts)
+            .queues
+            .entry(queue.to_owned())
+            .or_default();
+    }
+
+    /// A trigger of this queue has started: from now on the snapshot shows its counts.
+    pub(crate) fn know_trigger(&self, queue: &str) {
+        self.trigger(queue, |_| {});
+    }
+
+    pub(crate) fn received(&self, queue: &str, messages: usize) {
+        self.trigger(queue, |counts| counts.received += messages as u64);
+    }
+
+    pub(crate) fn deleted(&self, queue: &str, messages: usize) {
+        self.trigger(queue, |counts| counts.deleted += messages as u64);
+    }
+
+    pub(crate) fn failed(&self, queue: &str, messages: usize) {
+        self.trigger(queue, |counts| counts.failed += messages as u64);
+    }
+
+    pub(crate) fn invoked(&self, queue: &str, waited: &[Duration]) {
+        self.trigger(queue, |counts| {
+            counts.invocations += 1;
+            for time in waited {
+                let us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+                // Fails only where the range may not grow.
+                let _ = counts.queue_time_us.record(us);
+            }
+        });
+    }
+
+    fn trigger(&self, queue: &str, change: impl FnOnce(&mut TriggerCounts)) {
+        let mut counts = lock(&self.counts);
+        let queue = counts.queues.entry(queue.to_owned()).or_default();
+        change(queue.trigger.get_or_insert_default());
+    }
+
+    /// What was counted so far, without the depth of the queues.
+    pub(super) fn snapshot(&self) -> Snapshot {
+        let counts = lock(&self.counts);
+        let queues = counts.queues.iter().map(|(queue, counts)| {
+            let trigger = counts.trigger.as_ref().map(Trigger::from);
+            (
+                queue.clone(),
+                Queue {
+                    trigger,
+                    depth: None,
+                },
+            )
+        });
+        Snapshot {
+            functions: counts.callers.clone(),
+            queues: queues.collect(),
+        }
+    }
+
+    /// Starts again from zero.
+    pub fn reset(&self) {
+        let mut counts = lock(&self.counts);
+        counts.callers.clear();
+        for queue in counts.queues.values_mut() {
+            queue.trigger = queue.trigger.take().map(|_| TriggerCounts::default());
+        }
+    }
+}
+
+impl From<&TriggerCounts> for Trigger {
+    fn from(counts: &TriggerCounts) -> Self {
+        let times = &counts.queue_time_us;
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "microseconds of days fit 52 bits"
+        )]
+        let ms = |us: u64| us as f64 / 1000.0;
+        Trigger {
+            received: counts.received,
+            deleted: counts.deleted,
+            invocations: counts.invocations,
+            failed: counts.failed,
+            queue_time_ms: Percentiles {
+                count: times.len(),
+                p50: ms(times.value_at_quantile(0.50)),
+                p95: ms(times.value_at_quantile(0.95)),
+                p99: ms(times.value_at_quantile(0.99)),
+                max: ms(times.max()),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn queue_times_of_any_length_keep_three_digits() {
+        let meter = Meter::default();
+        meter.invoked(
+            "Queue",
+            &[ms(1), ms(2), ms(3), Duration::from_secs(345_600)],
+        );
+        let trigger = meter.snapshot().queues["Queue"].trigger.clone().unwrap();
+        let times = trigger.queue_time_ms;
+        assert_eq!((trigger.invocations, times.count), (1, 4));
+        assert!((times.p50 - 2.0).abs() < 0.002, "{times:?}");
+        assert!((times.max / 345_600_000.0 - 1.0).abs() < 0.001, "{times:?}");
+    }
+
+    #[test]
+    fn a_reset_keeps_the_queues_and_zeroes_the_rest() {
+        let meter = Meter::default();
+        meter.connection("Function", true);
+        meter.know_queue("Plain");
+        meter.received("Triggered", 3);
+        meter.reset();
+        let snapshot = meter.snapshot();
+        assert!(snapshot.functions.is_empty());
+        assert!(snapshot.queues["Plain"].trigger.is_none());
+        assert_eq!(
+            snapshot.queues["Triggered"]
+                .trigger
+                .clone()
+                .unwrap()
+                .received,
+            0
+        );
+    }
+}

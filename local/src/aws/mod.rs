@@ -1,0 +1,270 @@
+//! DynamoDB and SQS on this machine, behind one metering TLS endpoint.
+
+mod capacity;
+mod certificate;
+mod dynamodb;
+mod endpoint;
+mod fauxqs;
+pub mod meter;
+pub mod sqs;
+mod upstream;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::task::JoinHandle;
+
+use crate::template;
+use certificate::Authority;
+use dynamodb::DynamoDb;
+use fauxqs::Fauxqs;
+pub use meter::{Meter, Snapshot};
+pub use sqs::SqsClient;
+use upstream::Upstream;
+
+/// The region that everything here says it is in.
+pub const REGION: &str = "us-east-1";
+/// The account that owns every resource here. fauxqs knows no other.
+pub const ACCOUNT: &str = "000000000000";
+
+/// Where the AWS side keeps what it needs.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Folder for `ca.pem`, the certificate that clients must trust. Made if missing.
+    pub ca_dir: PathBuf,
+    /// Folder for tables and queues; without it they are in memory. Made if missing.
+    pub data_dir: Option<PathBuf>,
+    /// Folder for `sqs.log`. Made if missing.
+    pub log_dir: PathBuf,
+    /// The Node.js that runs fauxqs, 22.5 or later. Only asked for where the template has a queue.
+    pub node: PathBuf,
+    /// The process group that fauxqs joins.
+    pub children_group: i32,
+}
+
+/// Why the AWS side did not start. Each message is complete in itself.
+#[derive(Debug, thiserror::Error)]
+pub enum AwsError {
+    /// A file or folder could not be made or read.
+    #[error("cannot use {}: {source}", path.display())]
+    File {
+        /// Which one.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// No port on loopback, or no certificate.
+    #[error("cannot start the AWS endpoint: {0}")]
+    Endpoint(String),
+    /// dynoxide did not start.
+    #[error("cannot start DynamoDB: {0}")]
+    DynamoDb(String),
+    /// A table of the template was refused.
+    #[error("table {table}: {reason}")]
+    Table {
+        /// Its logical id.
+        table: String,
+        /// Why.
+        reason: String,
+    },
+    /// fauxqs did not start.
+    #[error("cannot start SQS: {0}")]
+    Sqs(String),
+    /// A queue of the template was refused.
+    #[error("queue {queue}: {reason}")]
+    Queue {
+        /// Its logical id.
+        queue: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// The TLS endpoint with DynamoDB and SQS behind it.
+#[derive(Debug)]
+pub struct Aws {
+    options: Options,
+    endpoint_url: String,
+    ca_file: PathBuf,
+    meter: Meter,
+    sqs_upstream: Upstream,
+    sqs: SqsClient,
+    dynamodb: DynamoDb,
+    endpoint: JoinHandle<()>,
+    fauxqs: Mutex<Option<Fauxqs>>,
+    queues: Mutex<BTreeMap<String, String>>,
+}
+
+impl Aws {
+    /// Binds the endpoint to a free port of 127.0.0.1, writes its CA certificate and starts
+    /// DynamoDB. Until [`Aws::create`] calls to SQS are answered with 503.
+    ///
+    /// # Errors
+    /// Where a folder, a port or the database file cannot be had.
+    pub async fn bind(options: Options) -> Result<Aws, AwsError> {
+        for dir in [
+            Some(&options.ca_dir),
+            Some(&options.log_dir),
+            options.data_dir.as_ref(),
+        ] {
+            if let Some(dir) = dir {
+                std::fs::create_dir_all(dir).map_err(|source| AwsError::File {
+                    path: dir.clone(),
+                    source,
+                })?;
+            }
+        }
+        let authority = Authority::new().map_err(|e| AwsError::Endpoint(e.to_string()))?;
+        let ca_file = options.ca_dir.join("ca.pem");
+        std::fs::write(&ca_file, authority.certificate_pem()).map_err(|source| AwsError::File {
+            path: ca_file.clone(),
+            source,
+        })?;
+        let tls = authority
+            .server_config()
+            .map_err(|e| AwsError::Endpoint(e.to_string()))?;
+        let listener = tokio::net::TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))
+            .await
+            .map_err(|e| AwsError::Endpoint(e.to_string()))?;
+        let address = listener
+            .local_addr()
+            .map_err(|e| AwsError::Endpoint(e.to_string()))?;
+
+        let dynamodb = DynamoDb::start(options.data_dir.as_deref()).map_err(AwsError::DynamoDb)?;
+        let meter = Meter::default();
+        let sqs_upstream = Upstream::new("SQS");
+        let endpoint = tokio::spawn(endpoint::serve(
+            listener,
+            tls,
+            Arc::new(endpoint::Backends {
+                dynamodb: dynamodb.upstream().clone(),
+                sqs: sqs_upstream.clone(),
+                meter: meter.clone(),
+            }),
+        ));
+        Ok(Aws {
+            endpoint_url: format!("https://{address}"),
+            ca_file,
+            meter,
+            sqs: SqsClient::new(sqs_upstream.clone()),
+            sqs_upstream,
+            dynamodb,
+            endpoint,
+            fauxqs: Mutex::default(),
+            queues: Mutex::default(),
+            options,
+        })
+    }
+
+    /// Creates what the template asks for, and starts SQS where that includes a queue. Tables and
+    /// queues that a data folder already holds are kept and brought up to date.
+    ///
+    /// # Errors
+    /// Where Node.js or fauxqs is missing, or a table or queue is refused.
+    pub async fn create(
+        &self,
+        tables: &[template::Table],
+        queues: &[template::Queue],
+    ) -> Result<(), AwsError> {
+        let (created, started) = tokio::join!(
+            self.dynamodb.create_tables(tables),
+            self.create_queues(queues)
+        );
+        created.and(started)
+    }
+
+    async fn create_queues(&self, queues: &[template::Queue]) -> Result<(), AwsError> {
+        if queues.is_empty() {
+            return Ok(());
+        }
+        let data_dir = self.options.data_dir.as_ref().map(|dir| dir.join("sqs"));
+        let fauxqs = Fauxqs::start(
+            &self.options.node,
+            &self.endpoint_url,
+            data_dir.as_deref(),
+            &self.options.log_dir.join("sqs.log"),
+            self.options.children_group,
+            self.sqs_upstream.clone(),
+        )
+        .await
+        .map_err(AwsError::Sqs)?;
+        *lock(&self.fauxqs) = Some(fauxqs);
+        self.sqs.create_queues(queues).await?;
+        for queue in queues {
+            self.meter.know_queue(&queue.logical_id);
+            lock(&self.queues).insert(queue.logical_id.clone(), self.queue_url(&queue.name));
+        }
+        Ok(())
+    }
+
+    /// `https://127.0.0.1:<port>`, without a slash at the end.
+    pub fn endpoint_url(&self) -> &str {
+        &self.endpoint_url
+    }
+
+    /// The URL of the queue of that name (not its logical id).
+    pub fn queue_url(&self, name: &str) -> String {
+        format!("{}/{ACCOUNT}/{name}", self.endpoint_url)
+    }
+
+    /// The certificate, as PEM, that a client has to trust. Gone after [`Aws::shutdown`].
+    pub fn ca_file(&self) -> &Path {
+        &self.ca_file
+    }
+
+    /// Counts every call through the endpoint, and what the SQS triggers do.
+    pub fn meter(&self) -> &Meter {
+        &self.meter
+    }
+
+    /// A client for SQS that the meter does not see.
+    pub fn sqs(&self) -> &SqsClient {
+        &self.sqs
+    }
+
+    /// Why SQS ended by itself, if it did.
+    pub fn sqs_failure(&self) -> Option<String> {
+        self.sqs_upstream.failure()
+    }
+
+    /// Everything measured so far, with how many messages each queue holds now.
+    pub async fn snapshot(&self) -> Snapshot {
+        let mut snapshot = self.meter.snapshot();
+        let queues = lock(&self.queues).clone();
+        for (logical_id, url) in queues {
+            // Without SQS nobody knows the depth; zeros would say that the queue is empty.
+            if let Ok(depth) = self.sqs.depth(&url).await {
+                snapshot.queues.entry(logical_id).or_default().depth = Some(depth);
+            }
+        }
+        snapshot
+    }
+
+    /// Stops the endpoint, SQS and DynamoDB, and removes the CA certificate. Takes at most a few
+    /// seconds.
+    pub async fn shutdown(&self) {
+        self.endpoint.abort();
+        let fauxqs = lock(&self.fauxqs).take();
+        if let Some(fauxqs) = fauxqs {
+            fauxqs.shutdown().await;
+        }
+        self.dynamodb.shutdown().await;
+        // It may be gone already, and a certificate without its key harms nobody.
+        let _ = std::fs::remove_file(&self.ca_file);
+    }
+}
+
+impl Drop for Aws {
+    fn drop(&mut self) {
+        self.endpoint.abort();
+        let _ = std::fs::remove_file(&self.ca_file);
+    }
+}
+
+/// A lock whose data stays good when a thread panics with it held: every change here is one step.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,224 @@
+//! The control server: what a load test or a curious person asks a running stack.
+
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE, HOST, ORIGIN};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http_body_util::Full;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use tokio::net::TcpListener;
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::aws::Aws;
+use crate::lambda::Function;
+
+const HELP: &str = "\
+GET  /meter         calls to DynamoDB and SQS, by function and operation, and the queues, as JSON
+POST /meter/reset   set the counts to zero
+GET  /functions     execution environments of each function now, as JSON
+";
+
+/// What the control server tells about.
+#[derive(Debug)]
+pub struct Subject {
+    /// The metered AWS endpoint.
+    pub aws: Arc<Aws>,
+    /// All functions of the stack.
+    pub functions: Vec<Function>,
+}
+
+/// The running server; it stops when dropped.
+#[derive(Debug)]
+pub struct Control {
+    server: JoinHandle<()>,
+}
+
+impl Control {
+    /// Serves on `listener`, which must be bound to loopback.
+    pub fn start(listener: TcpListener, subject: Subject) -> Control {
+        Control {
+            server: tokio::spawn(serve(listener, Arc::new(subject))),
+        }
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+async fn serve(listener: TcpListener, subject: Arc<Subject>) {
+    // Connections end with the server: the set aborts them when it is dropped.
+    let mut connections = JoinSet::new();
+    loop {
+        while connections.try_join_next().is_some() {}
+        let Ok((stream, _)) = listener.accept().await else {
+            // Out of file descriptors, most likely: give the others time to close theirs.
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            continue;
+        };
+        let subject = subject.clone();
+        connections.spawn(async move {
+            let service = service_fn(move |request: Request<_>| {
+                let subject = subject.clone();
+                async move { Ok::<_, Infallible>(answer(&request, &subject).await) }
+            });
+            // A connection that breaks concerns its client alone.
+            let _ = http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+        });
+    }
+}
+
+async fn answer<B>(request: &Request<B>, subject: &Subject) -> Response<Full<Bytes>> {
+    if !is_local(request.headers()) {
+        return text(
+            StatusCode::FORBIDDEN,
+            "only for programs and pages of this machine\n",
+        );
+    }
+    match (request.method(), request.uri().path()) {
+        (&Method::GET, "/") => text(StatusCode::OK, HELP),
+        (&Method::GET, "/meter") => json(&subject.aws.snapshot().await),
+        (&Method::POST, "/meter/reset") => {
+            subject.aws.meter().reset();
+            status(StatusCode::NO_CONTENT)
+        }
+        (&Method::GET, "/functions") => {
+            let functions: serde_json::Map<_, _> = subject.functions.iter().map(describe).collect();
+            json(&functions)
+        }
+        (_, "/" | "/meter" | "/functions") => not_allowed("GET"),
+        (_, "/meter/reset") => not_allowed("POST"),
+        _ => text(StatusCode::NOT_FOUND, HELP),
+    }
+}
+
+fn describe(function: &Function) -> (String, serde_json::Value) {
+    let spec = function.spec();
+    let state = serde_json::json!({"name": spec.name, "memory_mb": spec.memory_mb});
+    (spec.logical_id.clone(), state)
+}
+
+/// Whether the request comes from this machine's own programs and pages.
+///
+/// A page of another site can make a browser send requests here. Such a request has that site in
+/// `Origin`, or, where the site's name was pointed to 127.0.0.1, in `Host`.
+fn is_local(headers: &HeaderMap) -> bool {
+    let of_host = |value: &HeaderValue| {
+        let authority = value.to_str().ok()?.parse::<http::uri::Authority>().ok()?;
+        Some(is_loopback(authority.host()))
+    };
+    let of_origin = |value: &HeaderValue| {
+        let uri = value.to_str().ok()?.parse::<Uri>().ok()?;
+        Some(is_loopback(uri.host()?))
+    };
+    headers.get(HOST).and_then(of_host).unwrap_or(false)
+        && headers
+            .get(ORIGIN)
+            .is_none_or(|origin| of_origin(origin).unwrap_or(false))
+}
+
+fn is_loopback(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost")
+        || address
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
+}
+
+fn status(status: StatusCode) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = status;
+    response
+}
+
+fn text(code: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
+    let mut response = status(code);
+    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, plain);
+    *response.body_mut() = Full::from(body);
+    response
+}
+
+fn json(value: &impl Serialize) -> Response<Full<Bytes>> {
+    match serde_json::to_vec(value) {
+        Ok(body) => {
+            let mut response = status(StatusCode::OK);
+            let json = HeaderValue::from_static("application/json");
+            response.headers_mut().insert(CONTENT_TYPE, json);
+            *response.body_mut() = Full::from(body);
+            response
+        }
+        Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "not serializable\n"),
+    }
+}
+
+fn not_allowed(method: &'static str) -> Response<Full<Bytes>> {
+    let mut response = status(StatusCode::METHOD_NOT_ALLOWED);
+    response
+        .headers_mut()
+        .insert(ALLOW, HeaderValue::from_static(method));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(http::HeaderName, &'static str)]) -> HeaderMap {
+        pairs
+            .iter()
+            .map(|(n, v)| (n.clone(), HeaderValue::from_static(v)))
+            .collect()
+    }
+
+    #[test]
+    fn programs_and_pages_of_this_machine_are_served() {
+        for host in [
+            "127.0.0.1:3001",
+            "localhost:3001",
+            "LOCALHOST",
+            "[::1]:3001",
+            "127.0.0.1",
+        ] {
+            assert!(is_local(&headers(&[(HOST, host)])), "{host}");
+        }
+        assert!(is_local(&headers(&[
+            (HOST, "localhost:3001"),
+            (ORIGIN, "http://localhost:8080")
+        ])));
+    }
+
+    #[test]
+    fn pages_of_other_sites_are_refused() {
+        for host in [
+            "evil.example:3001",
+            "127.0.0.1.evil.example",
+            "192.168.0.2:3001",
+            "",
+            "a b",
+        ] {
+            assert!(!is_local(&headers(&[(HOST, host)])), "{host}");
+        }
+        for origin in [
+            "https://evil.example",
+            "null",
+            "http://localhost.evil.example",
+        ] {
+            assert!(
+                !is_local(&headers(&[(HOST, "127.0.0.1:3001"), (ORIGIN, origin)])),
+                "{origin}"
+            );
+        }
+        assert!(!is_local(&headers(&[])));
+    }
+}

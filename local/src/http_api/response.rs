@@ -1,0 +1,133 @@
+//! From a function's result to an HTTP response, and API Gateway's own responses.
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, SET_COOKIE,
+    TRANSFER_ENCODING, UPGRADE,
+};
+use http::{Response, StatusCode};
+use http_body_util::Full;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use crate::lambda::InvokeError;
+
+pub(super) type HttpResponse = Response<Full<Bytes>>;
+
+/// A result that API Gateway cannot make a response of.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Malformed;
+
+/// A result with a `statusCode`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Reply {
+    status_code: Value,
+    headers: Option<Map<String, Value>>,
+    cookies: Option<Vec<String>>,
+    body: Option<String>,
+    is_base64_encoded: Option<bool>,
+}
+
+/// Reads a result [of format 2.0](https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html#http-api-develop-integrations-lambda.response).
+/// One without `statusCode` is the body of a 200, a JSON string without its quotes.
+pub(super) fn from_result(result: &Bytes) -> Result<HttpResponse, Malformed> {
+    match serde_json::from_slice(result).map_err(|_| Malformed)? {
+        Value::Object(object) if object.contains_key("statusCode") => {
+            let reply = serde_json::from_value(Value::Object(object)).map_err(|_| Malformed)?;
+            structured(reply)
+        }
+        Value::String(text) => Ok(json_response(StatusCode::OK, text.into())),
+        _ => Ok(json_response(StatusCode::OK, result.clone())),
+    }
+}
+
+fn structured(reply: Reply) -> Result<HttpResponse, Malformed> {
+    let body = reply.body.unwrap_or_default();
+    let body = if reply.is_base64_encoded.unwrap_or_default() {
+        BASE64_STANDARD.decode(body).map_err(|_| Malformed)?.into()
+    } else {
+        Bytes::from(body)
+    };
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = status(&reply.status_code).ok_or(Malformed)?;
+    let headers = response.headers_mut();
+    for (name, value) in reply.headers.unwrap_or_default() {
+        let value = match value {
+            Value::String(value) => value,
+            Value::Number(value) => value.to_string(),
+            Value::Bool(value) => value.to_string(),
+            _ => return Err(Malformed),
+        };
+        insert(headers, &name, &value)?;
+    }
+    for cookie in reply.cookies.unwrap_or_default() {
+        headers.append(
+            SET_COOKIE,
+            HeaderValue::from_str(&cookie).map_err(|_| Malformed)?,
+        );
+    }
+    // The connection and the length of the body are this server's affair.
+    for name in [CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE] {
+        headers.remove(name);
+    }
+    let text = HeaderValue::from_static("text/plain; charset=utf-8");
+    headers.entry(CONTENT_TYPE).or_insert(text);
+    Ok(response)
+}
+
+fn insert(headers: &mut HeaderMap, name: &str, value: &str) -> Result<(), Malformed> {
+    let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| Malformed)?;
+    let value = HeaderValue::from_str(value).map_err(|_| Malformed)?;
+    headers.append(name, value);
+    Ok(())
+}
+
+/// A final status, as a number or as digits.
+fn status(code: &Value) -> Option<StatusCode> {
+    let code = match code {
+        Value::Number(code) => u16::try_from(code.as_u64()?).ok()?,
+        Value::String(code) => code.parse().ok()?,
+        _ => return None,
+    };
+    // 1xx are not final, and HTTP has none above 599 (RFC 9110, section 15).
+    StatusCode::from_u16(code)
+        .ok()
+        .filter(|_| (200..600).contains(&code))
+}
+
+/// What API Gateway answers where a function gave no result.
+pub(super) fn from_error(error: &InvokeError) -> HttpResponse {
+    match error {
+        InvokeError::FunctionError(_) | InvokeError::TimedOut(_) => {
+            message(StatusCode::INTERNAL_SERVER_ERROR)
+        }
+        InvokeError::Throttled | InvokeError::Stopped => message(StatusCode::SERVICE_UNAVAILABLE),
+        InvokeError::EventTooLarge => too_large(),
+    }
+}
+
+/// 413, in the words of API Gateway, which are older than RFC 9110.
+pub(super) fn too_large() -> HttpResponse {
+    body(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large")
+}
+
+/// `{"message": …}` with the status's own words.
+pub(super) fn message(status: StatusCode) -> HttpResponse {
+    body(status, status.canonical_reason().unwrap_or_default())
+}
+
+fn body(status: StatusCode, message: &str) -> HttpResponse {
+    json_response(status, json!({"message": message}).to_string().into())
+}
+
+fn json_response(status: StatusCode, body: Bytes) -> HttpResponse {
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}

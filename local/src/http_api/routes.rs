@@ -1,0 +1,261 @@
+//! Which route a request takes.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use crate::lambda::Function;
+use crate::template::Route;
+
+/// The routes of an API, the most specific first.
+#[derive(Debug)]
+pub(super) struct Routes<F = Function>(Vec<Entry<F>>);
+
+#[derive(Debug)]
+struct Entry<F> {
+    route: Route,
+    key: String,
+    pattern: Vec<Segment>,
+    function: F,
+}
+
+/// In order of preference.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Segment {
+    Literal(String),
+    Parameter(String),
+    Greedy(String),
+}
+
+/// The route that a request takes.
+#[derive(Debug)]
+pub(super) struct Match<'a, F = Function> {
+    /// `GET /products/{id}`, `ANY /files/{proxy+}` or `$default`.
+    pub(super) key: &'a str,
+    pub(super) path_parameters: BTreeMap<&'a str, String>,
+    pub(super) function: &'a F,
+}
+
+impl<F> Routes<F> {
+    /// Of a route that is there twice, the first counts.
+    pub(super) fn new(routes: impl IntoIterator<Item = (Route, F)>) -> Self {
+        let mut entries: Vec<Entry<F>> = routes
+            .into_iter()
+            .map(|(route, function)| Entry::new(route, function))
+            .collect();
+        entries.sort_by_cached_key(Entry::rank);
+        Routes(entries)
+    }
+
+    /// The most specific route for a decoded path.
+    pub(super) fn find(&self, method: &str, path: &str) -> Option<Match<'_, F>> {
+        self.0.iter().find_map(|entry| {
+            let allowed = entry
+                .route
+                .method
+                .as_deref()
+                .is_none_or(|wanted| wanted == method);
+            let path_parameters = if allowed {
+                entry.parameters(path)?
+            } else {
+                return None;
+            };
+            Some(Match {
+                key: &entry.key,
+                path_parameters,
+                function: &entry.function,
+            })
+        })
+    }
+}
+
+impl<F> Entry<F> {
+    fn new(route: Route, function: F) -> Self {
+        let pattern = segments(&route.path).map(Segment::parse).collect();
+        let key = match (route.path.as_str(), &route.method) {
+            ("$default", _) => "$default".to_owned(),
+            (path, Some(method)) => format!("{method} {path}"),
+            (path, None) => format!("ANY {path}"),
+        };
+        Entry {
+            route,
+            key,
+            pattern,
+            function,
+        }
+    }
+
+    fn is_default(&self) -> bool {
+        self.route.path == "$default"
+    }
+
+    /// [As API Gateway chooses](https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-routes.html):
+    /// whole paths before greedy ones before `$default`. Among them, the earliest literal wins, then
+    /// the longer path; on the same path, a method before `ANY`.
+    fn rank(&self) -> impl Ord + use<F> {
+        let kinds: Vec<u8> = self.pattern.iter().map(Segment::kind).collect();
+        let greedy = kinds.contains(&2);
+        let length = Reverse(kinds.len());
+        (
+            self.is_default(),
+            greedy,
+            kinds,
+            length,
+            self.route.method.is_none(),
+            self.key.clone(),
+        )
+    }
+
+    /// Path parameters, if the path fits.
+    fn parameters(&self, path: &str) -> Option<BTreeMap<&str, String>> {
+        if self.is_default() {
+            return Some(BTreeMap::new());
+        }
+        let mut parameters = BTreeMap::new();
+        let mut rest = segments(path);
+        for segment in &self.pattern {
+            let actual = rest.next()?;
+            match segment {
+                Segment::Literal(literal) if literal == actual => {}
+                Segment::Parameter(name) if !actual.is_empty() => {
+                    parameters.insert(name.as_str(), actual.to_owned());
+                }
+                Segment::Greedy(name) if !actual.is_empty() => {
+                    let all = std::iter::once(actual)
+                        .chain(rest)
+                        .collect::<Vec<_>>()
+                        .join("/");
+                    parameters.insert(name.as_str(), all);
+                    return Some(parameters);
+                }
+                _ => return None,
+            }
+        }
+        rest.next().is_none().then_some(parameters)
+    }
+}
+
+impl Segment {
+    fn parse(text: &str) -> Segment {
+        match text
+            .strip_prefix('{')
+            .and_then(|text| text.strip_suffix('}'))
+        {
+            Some(name) => match name.strip_suffix('+') {
+                Some(name) => Segment::Greedy(name.to_owned()),
+                None => Segment::Parameter(name.to_owned()),
+            },
+            None => Segment::Literal(text.to_owned()),
+        }
+    }
+
+    fn kind(&self) -> u8 {
+        match self {
+            Segment::Literal(_) => 0,
+            Segment::Parameter(_) => 1,
+            Segment::Greedy(_) => 2,
+        }
+    }
+}
+
+fn segments(path: &str) -> std::str::Split<'_, char> {
+    path.strip_prefix('/').unwrap_or(path).split('/')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn routes(keys: &[&'static str]) -> Routes<&'static str> {
+        let routes = keys.iter().map(|key| {
+            let (method, path) = key.split_once(' ').unwrap_or(("ANY", key));
+            let method = Some(method.to_owned()).filter(|method| method != "ANY");
+            (
+                Route {
+                    method,
+                    path: path.to_owned(),
+                },
+                *key,
+            )
+        });
+        Routes::new(routes)
+    }
+
+    fn found(routes: &Routes<&'static str>, method: &str, path: &str) -> Option<&'static str> {
+        routes.find(method, path).map(|found| {
+            assert_eq!(found.key, *found.function);
+            *found.function
+        })
+    }
+
+    #[test]
+    fn the_most_specific_route_wins_whatever_the_order() {
+        let mut keys = [
+            "GET /pets/dog/1",
+            "GET /pets/dog/{id}",
+            "GET /pets/{proxy+}",
+            "ANY /pets/{proxy+}",
+            "ANY /{proxy+}",
+            "$default",
+        ];
+        for _ in 0..keys.len() {
+            keys.rotate_left(1);
+            let routes = routes(&keys);
+            for (method, path, expected) in [
+                ("GET", "/pets/dog/1", "GET /pets/dog/1"),
+                ("GET", "/pets/dog/2", "GET /pets/dog/{id}"),
+                ("GET", "/pets/cat/1", "GET /pets/{proxy+}"),
+                ("POST", "/pets/dog/1", "ANY /pets/{proxy+}"),
+                ("POST", "/test/5", "ANY /{proxy+}"),
+                ("GET", "/", "$default"),
+            ] {
+                assert_eq!(
+                    found(&routes, method, path),
+                    Some(expected),
+                    "{method} {path}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_method_wins_over_any_on_the_same_path() {
+        let routes = routes(&["ANY /a", "GET /a"]);
+        assert_eq!(found(&routes, "GET", "/a"), Some("GET /a"));
+        assert_eq!(found(&routes, "PUT", "/a"), Some("ANY /a"));
+    }
+
+    #[test]
+    fn a_whole_path_wins_over_a_greedy_one() {
+        let routes = routes(&["GET /a/{proxy+}", "GET /{x}/b"]);
+        assert_eq!(found(&routes, "GET", "/a/b"), Some("GET /{x}/b"));
+        assert_eq!(found(&routes, "GET", "/a/c"), Some("GET /a/{proxy+}"));
+    }
+
+    #[test]
+    fn parameters_take_one_segment_and_greedy_ones_the_rest() {
+        let routes = routes(&["GET /items/{id}/parts/{part}", "GET /files/{path+}"]);
+        let found = routes.find("GET", "/items/7/parts/left").expect("a route");
+        assert_eq!(found.path_parameters["id"], "7");
+        assert_eq!(found.path_parameters["part"], "left");
+        let found = routes.find("GET", "/files/a/b//c/").expect("a route");
+        assert_eq!(found.path_parameters["path"], "a/b//c/");
+    }
+
+    #[test]
+    fn empty_segments_and_other_lengths_do_not_match() {
+        let routes = routes(&["GET /items/{id}", "GET /files/{path+}"]);
+        for path in [
+            "/items",
+            "/items/",
+            "/items/1/",
+            "/items/1/2",
+            "/files",
+            "/files/",
+            "//",
+            "",
+        ] {
+            assert_eq!(found(&routes, "GET", path), None, "{path}");
+        }
+        assert_eq!(found(&routes, "POST", "/items/1"), None);
+    }
+}

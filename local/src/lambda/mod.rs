@@ -1,0 +1,74 @@
+//! Lambda on this machine: functions, their execution environments, and the Runtime API between.
+//!
+//! [`Function`] is a pool of execution environments; each environment is one process of the
+//! function's `bootstrap`, spoken to over the
+//! [Runtime API](https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html) as on AWS.
+
+mod environment;
+mod error;
+mod function;
+mod invocation;
+mod log;
+mod process;
+mod report_line;
+mod runtime_api;
+mod usage;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+pub use error::{InvokeError, StartError};
+pub use function::Function;
+pub(crate) use invocation::new_trace_root;
+
+/// The most that one invocation may carry, each way, in bytes: 6 MB, and 100 bytes that Lambda
+/// grants beyond the [documented quota](https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html).
+pub const MAX_PAYLOAD: usize = 6 * 1024 * 1024 + 100;
+
+/// What all functions of a stack share.
+#[derive(Debug, Clone)]
+pub struct Host {
+    /// AWS region that functions are told they run in.
+    pub region: String,
+    /// AWS account number in ARNs.
+    pub account_id: String,
+    /// Where functions find DynamoDB and SQS.
+    pub aws_endpoint_url: String,
+    /// Certificate of the authority that signed that endpoint's certificate, in PEM.
+    pub ca_file: PathBuf,
+    /// Process group that environments join, so that none outlives this host.
+    pub children_group: i32,
+    /// Folder of the logs, one file a function.
+    pub log_dir: PathBuf,
+    /// How long an environment may be idle before it is ended.
+    pub idle_timeout: Duration,
+    /// Invocations that may run at one time.
+    pub concurrency: AccountConcurrency,
+}
+
+/// The concurrency that functions without a reservation share; clones are the same account.
+#[derive(Debug, Clone)]
+pub struct AccountConcurrency(Arc<Semaphore>);
+
+impl Default for AccountConcurrency {
+    /// 1,000, the [quota](https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html)
+    /// of an account that has not asked for more.
+    fn default() -> Self {
+        AccountConcurrency(Arc::new(Semaphore::new(1000)))
+    }
+}
+
+impl AccountConcurrency {
+    /// Concurrency for one function: its own where it reserves some, which the rest then lacks.
+    /// `None` where there is not that much left to reserve.
+    fn share(&self, reserved: Option<u32>) -> Option<Arc<Semaphore>> {
+        let Some(reserved) = reserved else {
+            return Some(Arc::clone(&self.0));
+        };
+        self.0.try_acquire_many(reserved).ok()?.forget();
+        Some(Arc::new(Semaphore::new(usize::try_from(reserved).ok()?)))
+    }
+}

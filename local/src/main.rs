@@ -1,0 +1,239 @@
+//! Runs a SAM template on this machine: Lambda, HTTP API, SQS triggers, DynamoDB.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use local::stack::{Options, Stack, StartError};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// Runs a SAM template on this machine, on 127.0.0.1 only: functions on provided.al2023 behind an
+/// HTTP API, DynamoDB tables, SQS queues and their triggers. No AWS account, no Docker.
+///
+/// Stop it with Ctrl-C. A second Ctrl-C does not wait for what is under way.
+#[derive(Debug, Parser)]
+#[command(name = "local", version)]
+struct Arguments {
+    /// The SAM template to run
+    #[arg(long, value_name = "FILE", default_value = "template.yaml")]
+    template: PathBuf,
+    /// A value for a parameter of the template; may be given several times
+    #[arg(long = "parameter", value_name = "NAME=VALUE", value_parser = parameter)]
+    parameters: Vec<(String, String)>,
+    /// Port of the HTTP API; 0 takes any free one
+    #[arg(long, default_value_t = 3000)]
+    port: u16,
+    /// Port of the control server (meter, state of the functions); 0 takes any free one
+    #[arg(long, default_value_t = 3001)]
+    control_port: u16,
+    /// Folder of the logs, one file a function
+    #[arg(long, value_name = "DIR", default_value = "target/local/logs")]
+    log_dir: PathBuf,
+    /// Keep tables and queues in this folder; without it they are in memory
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Take each function's code from this folder, under the last part of its `CodeUri`
+    #[arg(long, value_name = "DIR")]
+    code_dir: Option<PathBuf>,
+    /// The Node.js that runs the queues, 22.5 or later
+    #[arg(long, value_name = "PATH", default_value = "node")]
+    node: PathBuf,
+    /// End execution environments that were idle for so long
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..))]
+    idle_timeout: u64,
+    /// When all is up, write URLs and process id to this file, as JSON; it is removed at the end
+    #[arg(long, value_name = "FILE")]
+    ready_file: Option<PathBuf>,
+}
+
+fn parameter(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("it has the form NAME=VALUE".to_owned()),
+    }
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(arguments).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("local: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum RunError {
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error("cannot listen for Ctrl-C: {0}")]
+    Signals(std::io::Error),
+    #[error("cannot write the ready file {}: {source}", path.display())]
+    ReadyFile {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+}
+
+async fn run(arguments: Arguments) -> Result<(), RunError> {
+    let mut stop = StopSignal::listen().map_err(RunError::Signals)?;
+    let ready_file = arguments.ready_file.clone();
+    let stack = tokio::select! {
+        stack = Stack::start(options(arguments)) => stack?,
+        // Nothing is under way yet: what has started so far ends with its guard.
+        () = stop.received() => return Ok(()),
+    };
+    let ready_file = ready_file
+        .map(|path| ReadyFile::write(path, &stack))
+        .transpose()?;
+    eprint!("{}", banner(&stack));
+
+    stop.received().await;
+    eprintln!("local: stopping");
+    drop(ready_file);
+    tokio::select! {
+        () = stack.shutdown() => {}
+        // Dropping the stack kills what is left.
+        () = stop.received() => {}
+    }
+    Ok(())
+}
+
+fn options(arguments: Arguments) -> Options {
+    Options {
+        template: arguments.template,
+        parameters: BTreeMap::from_iter(arguments.parameters),
+        port: arguments.port,
+        control_port: arguments.control_port,
+        code_dir: arguments.code_dir,
+        data_dir: arguments.data_dir,
+        log_dir: arguments.log_dir,
+        node: arguments.node,
+        idle_timeout: Duration::from_secs(arguments.idle_timeout),
+    }
+}
+
+/// Ctrl-C or SIGTERM.
+struct StopSignal {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl StopSignal {
+    fn listen() -> std::io::Result<StopSignal> {
+        Ok(StopSignal {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    async fn received(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+/// Tells other programs that the stack answers, and where. Removed when dropped.
+struct ReadyFile {
+    path: PathBuf,
+}
+
+impl ReadyFile {
+    fn write(path: PathBuf, stack: &Stack) -> Result<ReadyFile, RunError> {
+        let content = serde_json::json!({
+            "api_url": stack.api_url(),
+            "control_url": stack.control_url(),
+            "aws_endpoint_url": stack.aws_endpoint_url(),
+            "ca_file": stack.ca_file(),
+            "log_dir": stack.log_dir(),
+            "pid": std::process::id(),
+        });
+        match write_at_once(&path, &content.to_string()) {
+            Ok(()) => Ok(ReadyFile { path }),
+            Err(source) => Err(RunError::ReadyFile { path, source }),
+        }
+    }
+}
+
+impl Drop for ReadyFile {
+    fn drop(&mut self) {
+        // Somebody else may have removed it.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Writes beside the file and renames, so that nobody reads half of it.
+fn write_at_once(path: &Path, content: &str) -> std::io::Result<()> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{}", std::process::id()));
+    let beside = PathBuf::from(name);
+    let mut file = std::fs::File::create(&beside)?;
+    file.write_all(content.as_bytes())?;
+    file.write_all(b"\n")?;
+    std::fs::rename(&beside, path)
+}
+
+/// What a person needs to know when the stack is up.
+fn banner(stack: &Stack) -> String {
+    let template = stack.template();
+    let mut lines = Vec::new();
+    for notice in &template.notices {
+        lines.push(format!("local: left out: {notice}"));
+    }
+    lines.push(String::new());
+    lines.push(format!("  HTTP API      {}", stack.api_url()));
+    for function in &template.functions {
+        for route in &function.routes {
+            let method = route.method.as_deref().unwrap_or("ANY");
+            lines.push(format!(
+                "    {method:<7} {:<28} {}",
+                route.path, function.logical_id
+            ));
+        }
+    }
+    let triggers = template.functions.iter().flat_map(|function| {
+        function
+            .queue_triggers
+            .iter()
+            .map(move |trigger| (trigger, function))
+    });
+    for (trigger, function) in triggers {
+        lines.push(format!(
+            "    SQS     {:<28} {}",
+            trigger.queue, function.logical_id
+        ));
+    }
+    lines.push(format!("  AWS endpoint  {}", stack.aws_endpoint_url()));
+    lines.push(format!("    its CA      {}", stack.ca_file().display()));
+    lines.push(format!("  Control       {}", stack.control_url()));
+    lines.push(format!("  Logs          {}", stack.log_dir().display()));
+    let read = template
+        .functions
+        .iter()
+        .flat_map(|function| &function.routes)
+        .find(|route| {
+            route.method.as_deref().is_none_or(|method| method == "GET")
+                && !route.path.contains('{')
+        });
+    if let Some(route) = read {
+        let path = if route.path == "$default" {
+            "/"
+        } else {
+            &route.path
+        };
+        lines.push(format!("\n  Try           curl {}{path}", stack.api_url()));
+    }
+    lines.push("  Stop          Ctrl-C\n\n".to_owned());
+    lines.join("\n")
+}

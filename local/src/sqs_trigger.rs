@@ -1,0 +1,456 @@
+//! The event source mapping between a queue and a function: receives messages in batches, invokes
+//! the function with them, and deletes what it succeeded with.
+//! <https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html>
+
+use std::collections::{HashSet, VecDeque};
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::aws::sqs::{Message, queue_arn};
+use crate::aws::{Meter, REGION, SqsClient};
+use crate::lambda::{InvokeError, MAX_PAYLOAD};
+use crate::template::QueueTrigger;
+
+/// The longest that SQS lets a receive wait.
+const LONG_POLL: Duration = Duration::from_secs(20);
+/// SQS gives and takes at most ten messages a call.
+const MOST_PER_CALL: usize = 10;
+/// What a mapping starts with, and returns to when the queue is empty.
+/// <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html>
+const FIRST_CONCURRENCY: usize = 5;
+/// As long as messages are waiting, 300 more invocations a minute.
+const ONE_MORE: Duration = Duration::from_millis(60_000 / 300);
+/// The most invocations of one mapping.
+const MOST_CONCURRENCY: usize = 1_250;
+/// The records' share of the largest event: what is left beside `{"Records":[]}`.
+const MOST_RECORDS: usize = MAX_PAYLOAD - r#"{"Records":[]}"#.len();
+/// Between two attempts at something that failed: the first pause, doubled up to the second.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// A message that is not deleted is delivered again, so give up rather than hold up the others.
+const DELETE_ATTEMPTS: u32 = 5;
+
+/// A running event source mapping.
+#[derive(Debug)]
+pub struct SqsTrigger {
+    stop: oneshot::Sender<()>,
+    poller: JoinHandle<()>,
+}
+
+impl SqsTrigger {
+    /// Starts polling. `invoke` runs the function once with an event.
+    pub fn start<F, R>(
+        trigger: QueueTrigger,
+        queue_url: String,
+        sqs: SqsClient,
+        meter: Meter,
+        invoke: F,
+    ) -> SqsTrigger
+    where
+        F: Fn(Bytes) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<Bytes, InvokeError>> + Send + 'static,
+    {
+        meter.know_trigger(&trigger.queue);
+        let name = queue_url.rsplit('/').next().unwrap_or_default();
+        let mapping = Arc::new(Mapping {
+            queue_arn: queue_arn(name),
+            trigger,
+            queue_url,
+            sqs,
+            meter,
+            invoke,
+        });
+        let (stop, stopped) = oneshot::channel();
+        let poller = tokio::spawn(async move {
+            let mut invocations = JoinSet::new();
+            tokio::select! {
+                () = poll(&mapping, &mut invocations) => {}
+                _ = stopped => {}
+            }
+            while invocations.join_next().await.is_some() {}
+        });
+        SqsTrigger { stop, poller }
+    }
+
+    /// Stops polling at once and waits for the invocations that are under way. Bound it with a
+    /// timeout: what is not finished then is delivered again after its visibility timeout.
+    pub async fn shutdown(mut self) {
+        let (stop, _) = oneshot::channel();
+        let _ = std::mem::replace(&mut self.stop, stop).send(());
+        let _ = (&mut self.poller).await;
+    }
+}
+
+impl Drop for SqsTrigger {
+    fn drop(&mut self) {
+        self.poller.abort();
+    }
+}
+
+struct Mapping<F> {
+    trigger: QueueTrigger,
+    queue_url: String,
+    queue_arn: String,
+    sqs: SqsClient,
+    meter: Meter,
+    invoke: F,
+}
+
+/// A message that was received, with its part of the event.
+struct Received {
+    id: String,
+    receipt_handle: String,
+    /// Milliseconds since 1970, where this is the first time that it was received.
+    first_sent: Option<u64>,
+    /// JSON.
+    record: String,
+    /// From then on its visibility timeout runs.
+    at: Instant,
+}
+
+/// Gathers batches one after another and invokes the function with each, several at a time.
+///
+/// One poller is enough, where AWS has one for each concurrent batch: the queue is on the same
+/// machine, and answers in less than a millisecond.
+async fn poll<F, R>(mapping: &Arc<Mapping<F>>, invocations: &mut JoinSet<()>)
+where
+    F: Fn(Bytes) -> R + Send + Sync + 'static,
+    R: Future<Output = Result<Bytes, InvokeError>> + Send + 'static,
+{
+    let most = mapping
+        .trigger
+        .maximum_concurrency
+        .and_then(|most| usize::try_from(most).ok())
+        .unwrap_or(MOST_CONCURRENCY);
+    let least = FIRST_CONCURRENCY.min(most);
+    let mut concurrency = least;
+    let mut grown = Instant::now();
+    let mut waiting = VecDeque::new();
+    loop {
+        while invocations.len() >= concurrency {
+            tokio::select! {
+                _ = invocations.join_next() => {}
+                () = tokio::time::sleep_until((grown + ONE_MORE).into()), if concurrency < most => {
+                    concurrency += 1;
+                    grown = Instant::now();
+                }
+            }
+        }
+        while invocations.try_join_next().is_some() {}
+        match mapping.gather(&mut waiting).await {
+            Some(batch) => {
+                let mapping = mapping.clone();
+                invocations.spawn(async move { mapping.process(batch).await });
+            }
+            None => concurrency = least,
+        }
+    }
+}
+
+impl<F, R> Mapping<F>
+where
+    F: Fn(Bytes) -> R + Send + Sync + 'static,
+    R: Future<Output = Result<Bytes, InvokeError>> + Send + 'static,
+{
+    /// Waits for a message, and then for more until the batch or the event is full or the batching
+    /// window is over. What does not fit the event is left over for the next. `None` where the
+    /// queue stayed empty for a whole long poll.
+    async fn gather(&self, waiting: &mut VecDeque<Received>) -> Option<Vec<Received>> {
+        let most = usize::try_from(self.trigger.batch_size).unwrap_or(usize::MAX);
+        if waiting.is_empty() {
+            self.receive(most, LONG_POLL, waiting).await;
+        }
+        let window_end = waiting.front()?.at + self.trigger.batching_window;
+        while waiting.len() < most && fitting(waiting) == waiting.len() {
+            let wait = window_end
+                .saturating_duration_since(Instant::now())
+                .min(LONG_POLL);
+            if wait.is_zero() {
+                break;
+            }
+            self.receive(most - waiting.len(), wait, waiting).await;
+        }
+        let batch = fitting(waiting).min(most);
+        Some(waiting.drain(..batch).collect())
+    }
+
+    async fn receive(&self, most: usize, wait: Duration, waiting: &mut VecDeque<Received>) {
+        match self
+            .sqs
+            .receive(&self.queue_url, most.min(MOST_PER_CALL), wait)
+            .await
+        {
+            Ok(messages) => {
+                let at = Instant::now();
+                self.meter.received(&self.trigger.queue, messages.len());
+                waiting.extend(
+                    messages
+                        .into_iter()
+                        .map(|message| self.received(message, at)),
+                );
+            }
+            // The client has said that SQS is down; it may come back.
+            Err(_) => tokio::time::sleep(BACK_OFF.1).await,
+        }
+    }
+
+    fn received(&self, message: Message, at: Instant) -> Received {
+        let attribute = |name: &str| message.attributes.get(name)?.parse::<u64>().ok();
+        let first = attribute("ApproximateReceiveCount") == Some(1);
+        Received {
+            first_sent: attribute("SentTimestamp").filter(|_| first),
+            record: record(&message, &self.queue_arn),
+            id: message.message_id,
+            receipt_handle: message.receipt_handle,
+            at,
+        }
+    }
+
+    /// Invokes the function with a batch and deletes what it succeeded with. The rest becomes
+    /// visible again when its visibility timeout is over, and the queue counts the receives.
+    async fn process(&self, batch: Vec<Received>) {
+        let queue = &self.trigger.queue;
+        let records: Vec<&str> = batch
+            .iter()
+            .map(|received| received.record.as_str())
+            .collect();
+        let event = Bytes::from(format!(r#"{{"Records":[{}]}}"#, records.join(",")));
+        let failed = match self.invoke(&batch, event).await {
+            Ok(response) => self.failed(&batch, &response),
+            Err(_) => batch.iter().map(|received| received.id.as_str()).collect(),
+        };
+        let (left, done): (Vec<_>, Vec<_>) = batch
+            .iter()
+            .partition(|received| failed.contains(received.id.as_str()));
+        self.meter.failed(queue, left.len());
+        for chunk in done.chunks(MOST_PER_CALL) {
+            let handles = chunk
+                .iter()
+                .map(|received| received.receipt_handle.as_str())
+                .collect();
+            self.delete(handles).await;
+        }
+    }
+
+    /// Invokes once, or as often as it takes while the function is throttled and the messages are
+    /// still this batch's own: AWS asks for a long visibility timeout for exactly that.
+    /// <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html>
+    async fn invoke(&self, batch: &[Received], event: Bytes) -> Result<Bytes, InvokeError> {
+        let mut pause = BACK_OFF.0;
+        loop {
+            let now = SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap_or_default();
+            let result = (self.invoke)(event.clone()).await;
+            if !matches!(result, Err(InvokeError::Throttled)) {
+                let sent = batch.iter().filter_map(|received| received.first_sent);
+                let waited: Vec<_> = sent
+                    .map(|sent| now.saturating_sub(Duration::from_millis(sent)))
+                    .collect();
+                self.meter.invoked(&self.trigger.queue, &waited);
+                return result;
+            }
+            let Ok(visibility) = self.sqs.visibility_timeout(&self.queue_url).await else {
+                return result;
+            };
+            let age = batch
+                .first()
+                .map_or(Duration::ZERO, |received| received.at.elapsed());
+            if age + pause >= visibility {
+                return result;
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(BACK_OFF.1);
+        }
+    }
+
+    /// The ids of the messages that the function failed with, by its response.
+    fn failed<'a>(&self, batch: &'a [Received], response: &[u8]) -> HashSet<&'a str> {
+        if !self.trigger.report_batch_item_failures {
+            return HashSet::new();
+        }
+        let ids = batch.iter().map(|received| received.id.as_str()).collect();
+        reported_failures(response, &ids).unwrap_or_else(|why| {
+            eprintln!(
+                "local: the whole batch of {} from {} counts as failed: {why}",
+                batch.len(),
+                self.trigger.queue
+            );
+            ids
+        })
+    }
+
+    async fn delete(&self, mut handles: Vec<&str>) {
+        let mut pause = BACK_OFF.0;
+        for _ in 0..DELETE_ATTEMPTS {
+            let before = handles.len();
+            if let Ok(undeleted) = self.sqs.delete_batch(&self.queue_url, &handles).await {
+                handles = undeleted
+                    .into_iter()
+                    .filter_map(|at| handles.get(at).copied())
+                    .collect();
+            }
+            self.meter
+                .deleted(&self.trigger.queue, before - handles.len());
+            if handles.is_empty() {
+                return;
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(BACK_OFF.1);
+        }
+        self.meter.failed(&self.trigger.queue, handles.len());
+        eprintln!(
+            "local: {} messages of {} were processed and could not be deleted; they will be delivered again",
+            handles.len(),
+            self.trigger.queue
+        );
+    }
+}
+
+/// How many of the first messages fit one event. One always does: a message has at most 1 MiB.
+fn fitting(waiting: &VecDeque<Received>) -> usize {
+    let mut size = 0;
+    waiting
+        .iter()
+        .take_while(|received| {
+            size += received.record.len() + 1;
+            size <= MOST_RECORDS
+        })
+        .count()
+}
+
+/// Reads a partial batch response as strictly as AWS: what cannot be understood, or names a message
+/// that is not in the batch, fails the whole batch.
+/// <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html#services-sqs-batchfailurereporting>
+fn reported_failures<'a>(
+    response: &[u8],
+    ids: &HashSet<&'a str>,
+) -> Result<HashSet<&'a str>, String> {
+    if response.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let response: Value =
+        serde_json::from_slice(response).map_err(|e| format!("its response is not JSON ({e})"))?;
+    let failures = match &response {
+        Value::Null => return Ok(HashSet::new()),
+        Value::Object(members) => match members.get("batchItemFailures") {
+            None | Some(Value::Null) => return Ok(HashSet::new()),
+            Some(Value::Array(failures)) => failures,
+            Some(_) => return Err("batchItemFailures is not a list".to_owned()),
+        },
+        _ => return Err("its response is not an object".to_owned()),
+    };
+    failures
+        .iter()
+        .map(|failure| {
+            let id = failure
+                .get("itemIdentifier")
+                .and_then(Value::as_str)
+                .ok_or_else(|| format!("{failure} has no itemIdentifier"))?;
+            ids.get(id)
+                .copied()
+                .ok_or_else(|| format!("no message has the id {id:?}"))
+        })
+        .collect()
+}
+
+/// One message in the event, as AWS writes it.
+/// <https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html#example-standard-queue-message-event>
+fn record(message: &Message, queue_arn: &str) -> String {
+    let mut record = json!({
+        "messageId": message.message_id,
+        "receiptHandle": message.receipt_handle,
+        "body": message.body,
+        "attributes": message.attributes,
+        "messageAttributes": {},
+        "md5OfBody": message.md5_of_body,
+        "eventSource": "aws:sqs",
+        "eventSourceARN": queue_arn,
+        "awsRegion": REGION,
+    });
+    for (name, attribute) in &message.message_attributes {
+        // SQS has reserved the lists for years; they are always there and always empty.
+        let mut value = json!({
+            "dataType": attribute.data_type,
+            "stringListValues": [],
+            "binaryListValues": [],
+        });
+        if let Some(text) = &attribute.string_value {
+            value["stringValue"] = text.as_str().into();
+        }
+        if let Some(base64) = &attribute.binary_value {
+            value["binaryValue"] = base64.as_str().into();
+        }
+        record["messageAttributes"][name] = value;
+    }
+    if let Some(md5) = &message.md5_of_message_attributes {
+        record["md5OfMessageAttributes"] = md5.as_str().into();
+    }
+    record.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failures(response: &str) -> Result<Vec<&'static str>, String> {
+        let ids = HashSet::from(["one", "two"]);
+        let mut failed: Vec<_> = reported_failures(response.as_bytes(), &ids)?
+            .into_iter()
+            .collect();
+        failed.sort_unstable();
+        Ok(failed)
+    }
+
+    #[test]
+    fn nothing_reported_is_full_success() {
+        for response in [
+            "",
+            "null",
+            "{}",
+            r#"{"batchItemFailures":[]}"#,
+            r#"{"batchItemFailures":null}"#,
+            r#"{"statusCode":200}"#,
+        ] {
+            assert_eq!(failures(response), Ok(vec![]), "{response}");
+        }
+    }
+
+    #[test]
+    fn the_reported_messages_failed() {
+        let one = r#"{"batchItemFailures":[{"itemIdentifier":"two"}]}"#;
+        assert_eq!(failures(one), Ok(vec!["two"]));
+        let twice = r#"{"batchItemFailures":[{"itemIdentifier":"two"},{"itemIdentifier":"two"},{"itemIdentifier":"one"}]}"#;
+        assert_eq!(failures(twice), Ok(vec!["one", "two"]));
+    }
+
+    #[test]
+    fn a_malformed_report_fails_the_whole_batch() {
+        for response in [
+            "Success!",
+            r#""ok""#,
+            "[]",
+            "[null]",
+            "true",
+            r#"{"batchItemFailures":{}}"#,
+            r#"{"batchItemFailures":"one"}"#,
+            r#"{"batchItemFailures":["one"]}"#,
+            r#"{"batchItemFailures":[["one"]]}"#,
+            r#"{"batchItemFailures":[null]}"#,
+            r#"{"batchItemFailures":[{}]}"#,
+            r#"{"batchItemFailures":[{"itemIdentifier":""}]}"#,
+            r#"{"batchItemFailures":[{"itemIdentifier":null}]}"#,
+            r#"{"batchItemFailures":[{"itemIdentifier":1}]}"#,
+            r#"{"batchItemFailures":[{"itemIdentifier":"three"}]}"#,
+            r#"{"batchItemFailures":[{"itemidentifier":"one"}]}"#,
+            r#"{"batchItemFailures":[{"itemIdentifier":"one"},{"itemIdentifier":"three"}]}"#,
+        ] {
+            assert!(failures(response).is_err(), "{response}");
+        }
+    }
+}

@@ -1,0 +1,771 @@
+//! Functions and their execution environments, with a real process for each.
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use local::lambda::{InvokeError, MAX_PAYLOAD, StartError};
+use serde_json::json;
+use support::{TestHost, eventually, field, invoke};
+
+fn alive(pid: u64) -> bool {
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).expect("a process id"));
+    nix::sys::signal::kill(pid, None).is_ok()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_environment_serves_one_invocation_after_another() {
+    let host = TestHost::new();
+    let function = host.start(host.spec("Warm")).await.expect("it starts");
+    let first = invoke(&function, json!({"n": 1})).await;
+    for n in 2..=50 {
+        let next = invoke(&function, json!({"n": n})).await;
+        assert_eq!(next["pid"], first["pid"]);
+        assert_eq!(next["invocation"], n);
+        assert_eq!(next["event"]["n"], n);
+    }
+    let reports = host.lines("Warm", "REPORT", 50).await;
+    assert!(
+        field(&reports[0], "Init Duration").is_some(),
+        "{}",
+        reports[0]
+    );
+    assert!(
+        reports[1..]
+            .iter()
+            .all(|line| field(line, "Init Duration").is_none())
+    );
+    function.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn concurrent_invocations_run_in_environments_of_their_own() {
+    let host = TestHost::new();
+    let function = host.start(host.spec("Wide")).await.expect("it starts");
+    let event = json!({"do": "sleep", "ms": 1500});
+    let results = join_all((0..5).map(|_| invoke(&function, event.clone()))).await;
+    let pids: BTreeSet<u64> = results
+        .iter()
+        .filter_map(|result| result["pid"].as_u64())
+        .collect();
+    assert_eq!(pids.len(), 5);
+    // All five are kept warm and are enough for the next five.
+    let results = join_all((0..5).map(|_| invoke(&function, event.clone()))).await;
+    let again: BTreeSet<u64> = results
+        .iter()
+        .filter_map(|result| result["pid"].as_u64())
+        .collect();
+    assert_eq!(pids, again);
+    function.shutdown().await;
+    assert!(!pids.into_iter().any(alive));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_waiting_invocation_takes_whichever_environment_is_free_first() {
+    let host = TestHost::new();
+    let mut spec = host.spec("First");
+    let gate = host.folder.path().join("gate");
+    // Every process but the first hangs in its init phase.
+    spec.environment.insert("INIT".to_owned(), String::new());
+    let script = format!(
+        "#!/bin/sh\nmkdir {0} 2>/dev/null || INIT=hang\nexport INIT\nexec {1}\n",
+        gate.display(),
+        spec.code_dir.join("real").display()
+    );
+    std::fs::rename(spec.code_dir.join("bootstrap"), spec.code_dir.join("real")).expect("renamed");
+    let script = host.script_at(spec, &script);
+    let function = host.start(script).await.expect("it starts");
+    let first = invoke(&function, json!({})).await;
+    let (slow, quick) = tokio::join!(
+        invoke(&function, json!({"do": "sleep", "ms": 300})),
+        invoke(&function, json!({"do": "sleep", "ms": 300})),
+    );
+    assert_eq!(
+        (&slow["pid"], &quick["pid"]),
+        (&first["pid"], &first["pid"])
+    );
+    function.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_environment_used_last_is_used_first_and_idle_ones_end() {
+    let mut host = TestHost::new();
+    host.host.idle_timeout = Duration::from_millis(400);
+    let function = host.start(host.spec("Idle")).await.expect("it starts");
+    let sleep = json!({"do": "sleep", "ms": 1000});
+    let (one, two) = tokio::join!(invoke(&function, sleep.clone()), invoke(&function, sleep));
+    let pids = [&one, &two].map(|result| result["pid"].as_u64().expect("a process id"));
+    assert_ne!(pids[0], pids[1]);
+    // One invocation after another keeps the same environment busy; the other one is ended.
+    while alive(pids[0]) && alive(pids[1]) {
+        invoke(&function, json!({})).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let kept = pids.into_iter().find(|pid| alive(*pid));
+    assert_eq!(invoke(&function, json!({})).await["pid"].as_u64(), kept);
+    eventually(|| !alive(pids[0]) && !alive(pids[1])).await;
+    invoke(&function, json!({})).await;
+    function.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reserved_concurrency_throttles_at_its_limit_and_not_before() {
+    let host = TestHost::new();
+    let mut spec = host.spec("Reserved");
+    spec.reserved_concurrency = Some(1);
+    let function = host.start(spec).await.expect("it starts");
+    // Never throttled by the invocation before.
+    for _ in 0..20 {
+        invoke(&function, json!({})).await;
+    }
+    let events = [
+        json!({"do": "sleep", "ms": 300}),
+        json!({"do": "sleep", "ms": 300}),
+    ];
+    let results =
+        join_all(events.map(|event| function.invoke(event.to_string().into(), None))).await;
+    assert!(results[0].is_ok());
+    assert!(matches!(results[1], Err(InvokeError::Throttled)));
+    host.lines("Reserved", "START", 21).await;
+    function.shutdown().await;
+
+    let mut none = host.spec("Nothing");
+    none.reserved_concurrency = Some(0);
+    let function = host.start(none).await.expect("it starts");
+    let result = function.invoke(Bytes::from("{}"), None).await;
+    assert!(matches!(result, Err(InvokeError::Throttled)));
+    function.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reservations_come_out_of_the_thousand_of_the_account() {
+    let host = TestHost::new();
+    let mut large = host.spec("Large");
+    large.reserved_concurrency = Some(999);
+    let mut small = host.spec("Small");
+    small.reserved_concurrency = Some(2);
+    let large = host.start(large).await.expect("it starts");
+    let refused = host.start(small).await.expect_err("it is refused");
+    assert!(matches!(&refused, StartError::Concurrency { function } if function == "Small"));
+    // One is left for all functions without a reservation.
+    let rest = host.start(host.spec("Rest")).await.expect("it starts");
+    let sleep = json!({"do": "sleep", "ms": 200}).to_string();
+    let (one, two) = tokio::join!(
+        rest.invoke(sleep.clone().into(), None),
+        rest.invoke(sleep.into(), None)
+    );
+    assert!(one.is_ok() && matches!(two, Err(InvokeError::Throttled)));
+    large.shutdown().await;
+    rest.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn provisioned_environments_are_ready_before_the_first_event_and_stay() {
+    let mut host = TestHost::new();
+    host.host.idle_timeout = Duration::from_millis(1);
+    let mut spec = host.spec("Provisioned");
+    spec.provisioned_concurrency = 2;
+    spec.environment
+        .insert("INIT".to_owned(), "sleep:300".to_owned());
+    let function = host.start(spec).await.expect("it starts");
+    let start = Instant::now();
+    let first = invoke(&function, json!({"do": "environment"})).await;
+    assert!(start.elapsed() < Duration::from_millis(300));
+    assert_eq!(
+        first["variables"]["AWS_LAMBDA_INITIALIZATION_TYPE"],
+        "provisioned-concurrency"
+    );
+    let pid = invoke(&function, json!({})).await["pid"]
+        .as_u64()
+        .expect("a process id");
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(alive(pid));
+    // One that dies is replaced.
+    let dead = function
+        .invoke(json!({"do": "exit"}).to_string().into(), None)
+        .await;
+    assert!(dead.is_err());
+    let sleep = json!({"do": "sleep", "ms": 100});
+    invoke(&function, sleep).await;
+    function.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn provisioned_concurrency_that_cannot_init_is_an_error_at_start() {
+    let host = TestHost::new();
+    let mut spec = host.spec("Broken");
+    spec.provisioned_concurrency = 1;
+    spec.environment
+        .insert("INIT".to_owned(), "exit:3".to_owned());
+    let error = host.start(spec).await.expect_err("it is refused");
+    assert!(error.to_string().contains("Broken"), "{error}");
+    assert!(error.to_string().contains("exit status 3"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_timeout_ends_the_environment_and_the_next_invocation_gets_a_new_one() {
+    let host = TestHost::new();
+    let mut spec = host.spec("Slow");
+    spec.timeout = Duration::from_secs(1);
+    let function = host.start(spec).await.expect("it starts");
+    let pid = invoke(&function, json!({})).await["pid"]
+        .as_u64()
+        .expect("a process id");
+    let event = json!({"do": "sleep", "ms": 60_000}).to_string();
+    let start = Instant::now();
+    let error = function
+        .invoke(event.into(), None)
+        .await
+        .expect_err("it times out");
+    assert!(start.elapsed() >= Duration::from_secs(1));
+    let InvokeError::TimedOut(error) = error else {
+        panic!("{error:?}")
+    };
+    assert_eq!(error.error_type, "Sandbox.Timedout");
+    assert!(
+        error
+            .message
+            .ends_with("Error: Task timed out after 1.00 seconds"),
+        "{error}"
+    );
+    eventually(|| !alive(pid)).await;
+    let after = invoke(&function, json!({})).await;
+    assert_eq!(after["invocation"], 1);
+    let reports = host.lines("Slow", "REPORT", 3).await;
+    assert!(reports[1].contains("\tStatus: timeout\t"), "{}", reports[1]);
+    assert_eq!(field(&reports[1], "Duration"), Some("1000.00"));
+    let log = host.log("Slow");
+    let line = log
+        .lines()
+        .find(|line| line.contains("Task timed out"))
+        .expect("the line");
+    let (time, rest) = line.split_once("Z ").expect("a time");
+    assert_eq!(time.len(), "2026-01-01T00:00:00.000".len());
+    assert_eq!(
+        rest.split_once(' ').expect("an id").1,
+        "Task timed out after 1.00 seconds"
+    );
+    function.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_exit_or_crash_in_an_invocation_is_an_exit_error() {
+    let host = TestHost::new();
+    let function = host.start(host.spec("Crash")).await.expect("it starts");
+    for (event, reason) in [
+        (
+            json!({"do": "exit", "code": 7}),
+            "Runtime exited with error: exit status 7",
+        ),
+        (
+            json!({"do": "exit", "code": 0}),
+            "Runtime exited without providing a reason",
+        ),
+        (
+            json!({"do": "abort"}),
+            "Runtime exited with error: signal: aborted",
+        ),
+    ] {
+        let error = function
+            .invoke(event.to_string().into(), None)
+            .await
+            .expect_err("it fails");
+        let InvokeError::FunctionError(error) = error else {
+            panic!("{error:?}")
+        };
+        assert_eq!(error.error_type, "Runtime.ExitError");
+        assert!(
+            error.message.ends_with(&format!(" Error: {reason}")),
+            "{error}"
+        );
+        eventually(|| host.log("Crash").contains(&error.message)).await;
+    }
+    let reports = host.lines("Crash", "REPORT", 3).await;
+    assert!(
+        reports
+            .iter()
+            .all(|line| line.contains("Status: error\tError Type: Runtime.ExitError"))
+    );
+    assert_eq!(invoke(&function, json!({})).await["invocation"], 1);
+    function.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_of_the_handler_is_handed_on_and_the_environment_lives() {
+    let host = TestHost::new();
+    let function = host.start(host.spec("Fails")).await.expect("it starts");
+    let event = json!({"do": "fail"}).to_string();
+    let error = function
+        .invoke(event.into(), None)
+        .await
+        .expect_err("it fails");
+    let InvokeError::FunctionError(error) = error else {
+        panic!("{error:?}")
+    };
+    assert_eq!(error.message, "it went wrong");
+    assert!(!error.error_type.is_empty());
+    assert_eq!(invoke(&function, json!({})).await["invocation"], 2);
+    function.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn init_that_fails_is_run_again_inside_the_first_invocation() {
+    let host = TestHost::new();
+    let mut spec = host.spec("Again");
+    let once = host.folder.path().join("once");
+    spec.environment
+        .insert("INIT".to_owned(), format!("exit-once:{}", once.display()));
+    let function = host.start(spec).await.expect("it starts");
+    assert_eq!(invoke(&function, json!({})).await["invocation"], 1);
+    let report = host.lines("Again", "REPORT", 1).await.remove(0);
+    assert_eq!(
+        field(&report, "Init Duration"),
+        None,
+        "it is a part of Duration"
+    );
+    let log = host.log("Again");
+    let failed = log.lines().next().expect("a line");
+    assert!(failed.starts_with("INIT_REPORT Init Duration: "), "{log}");
+    assert!(
+        failed.contains("\tPhase: init\tStatus: error\tError Type: Runtime.ExitError"),
+        "{log}"
+    );
+    function.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn init_that_always_fails_fails_each_invocation() {
+    let host = TestHost::new();
+    let mut spec = host.spec("Never");
+    spec.environment
+        .insert("INIT".to_owned(), "exit:3".to_owned());
+    let function = host.start(spec).await.expect("it starts");
+    for _ in 0..2 {
+        let error = function
+            .invoke(Bytes::from("{}"), None)
+            .await
+            .expect_err("it fails");
+        let InvokeError::FunctionError(error) = error else {
+            panic!("{error:?}")
+        };
+        assert_eq!(error.error_type, "Runtime.ExitError");
+        assert!(
+            error
+                .message
+                .ends_with("Runtime exited with error: exit status 3"),
+            "{error}"
+        );
+    }
+    let failed = host.lines("Never", "INIT_REPORT", 4).await;
+    assert!(failed[1].contains("\tPhase: invoke\t"), "{}", failed[1]);
+    host.lines("Never", "REPORT", 2).await;
+    function.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_init_error_that_the_runtime_reports_reaches_the_caller() {
+    let host = TestHost::new();
+    let mut spec = host.spec("Reported");
+    spec.environment
+        .insert("INIT".to_owned(), "error".to_owned());
+    let function = host.start(spec).await.expect("it starts");
+    let error = function
+        .invoke(Bytes::from("{}"), None)
+        .await
+        .expect_err("it fails");
+    let InvokeError::FunctionError(error) = error else {
+        panic!("{error:?}")
+    };
+    assert_eq!(error.to_string(), "Config.Missing: TABLE is not set");
+    function.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn init_may_take_ten_seconds_and_then_runs_under_the_timeout_of_the_function() {
+    let host = TestHost::new();
+    let mut spec = host.spec("Hangs");
+    spec.timeout = Duration::from_secs(2);
+    let once = host.folder.path().join("once");
+    spec.environment
+        .insert("INIT".to_owned(), format!("hang-once:{}", once.display()));
+    let function = host.start(spec.clone()).await.expect("it starts");
+    spec.logical_id = "HangsOn".to_owned();
+    spec.environment
+        .insert("INIT".to_owned(), "hang".to_owned());
+    let never = host.start(spec).await.expect("it starts");
+    let start = Instant::now();
+    let (late, timed_out) = tokio::join!(
+        async {
+            let result = invoke(&function, json!({})).await;
+            (result, start.elapsed())
+        },
+        async {
+            let result = never.invoke(Bytes::from("{}"), None).await;
+            (result, start.elapsed())
+        }
+    );
+    assert_eq!(late.0["invocation"], 1);
+    assert!(late.1 >= Duration::from_secs(10));
+    assert!(
+        host.log("Hangs")
+            .contains("\tPhase: init\tStatus: timeout\t")
+    );
+    assert!(
+        matches!(timed_out.0, Err(InvokeError::TimedOut(_))),
+        "{timed_out:?}"
+    );
+    assert!(timed_out.1 >= Duration::from_secs(12));
+    function.shutdown().await;
+    never.shutdown().await;
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn an_environment_is_frozen_between_invocations_with_what_it_started() {
+    let host = TestHost::new();
+    // A bootstrap that does not `exec` is the parent of the runtime.
+    let spec = host.spec("Frozen");
+    let real = spec.code_dir.join("real");
+    std::fs::rename(spec.code_dir.join("bootstrap"), &real).expect("renamed");
+    let spec = host.script_at(spec, &format!("#!/bin/sh\n{}\nexit 1\n", real.display()));
+    let function = host.start(spec).await.expect("it starts");
+    let state = |pid: u64| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it is alive");
+        let rest = stat
+            .rsplit_once(") ")
+            .expect("a name in brackets")
+            .1
+            .to_owned();
+        let mut fields = rest.split(' ').map(str::to_owned);
+        let state = fields.next().expect("a state");
+        (
+            state,
+            fields
+                .next()
+                .and_then(|parent| parent.parse::<u64>().ok())
+                .expect("a parent"),
+        )
+    };
+    for _ in 0..3 {
+        let pid = invoke(&function, json!({})).await["pid"]
+            .as_u64()
+            .expect("a process id");
+        eventually(|| state(pid).0 == "T").await;
+        let shell = state(pid).1;
+        assert_eq!(state(shell).0, "T");
+    }
+    function.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_environment_started_ends_with_it() {
+    let host = TestHost::new();
+    let function = host.start(host.spec("Parent")).await.expect("it starts");
+    let child = invoke(&function, json!({"do": "child"})).await["child"]
+        .as_u64()
+        .expect("an id");
+    assert!(alive(child));
+    function.shutdown().await;
+    eventually(|| !alive(child)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_environment_has_the_variables_of_lambda_and_nothing_of_this_host() {
+    let host = TestHost::new();
+    let mut spec = host.spec("Variables");
+    spec.environment
+        .insert("TABLE".to_owned(), "Products".to_owned());
+    spec.environment
+        .insert("AWS_REGION".to_owned(), "reserved".to_owned());
+    let code_dir = spec.code_dir.canonicalize().expect("it exists");
+    let function = host.start(spec).await.expect("it starts");
+    let trace = "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Parent=9a9197af755a6419;Sampled=1";
+    let before = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("after 1970");
+    let event = json!({"do": "environment"}).to_string();
+    let result = function
+        .invoke(event.into(), Some(trace))
+        .await
+        .expect("it succeeds");
+    let result: serde_json::Value = serde_json::from_slice(&result).expect("JSON");
+    let variables = &result["variables"];
+    for (name, value) in [
+        ("TABLE", "Products"),
+        ("AWS_REGION", "us-east-1"),
+        ("AWS_DEFAULT_REGION", "us-east-1"),
+        ("AWS_LAMBDA_FUNCTION_NAME", "local-Variables"),
+        ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),
+        ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128"),
+        ("AWS_LAMBDA_LOG_GROUP_NAME", "/aws/lambda/local-Variables"),
+        ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand"),
+        ("_HANDLER", "bootstrap"),
+        ("LAMBDA_TASK_ROOT", code_dir.to_str().expect("UTF-8")),
+        ("AWS_ENDPOINT_URL", "https://127.0.0.1:1"),
+        ("AWS_ENDPOINT_URL_DYNAMODB", "https://127.0.0.1:1"),
+        ("AWS_ENDPOINT_URL_SQS", "https://127.0.0.1:1"),
+        ("AWS_ACCESS_KEY_ID", "Variables"),
+        ("SSL_CERT_FILE", host.host.ca_file.to_str().expect("UTF-8")),
+        ("TZ", ":UTC"),
+        ("_X_AMZN_TRACE_ID", trace), // set by the runtime
+    ] {
+        assert_eq!(variables[name], value, "{name}");
+    }
+    let stream = variables["AWS_LAMBDA_LOG_STREAM_NAME"]
+        .as_str()
+        .expect("a name");
+    assert_eq!(stream.len(), "2026/01/01/[$LATEST]".len() + 32, "{stream}");
+    for name in ["HOME", "CARGO_MANIFEST_DIR", "AWS_EXECUTION_ENV", "INIT"] {
+        assert!(variables[name].is_null(), "{name}");
+    }
+    assert_eq!(result["folder"], code_dir.to_str().expect("UTF-8"));
+    assert_eq!(
+        result["arn"],
+        "arn:aws:lambda:us-east-1:000000000000:function:local-Variables"
+    );
+    assert_eq!(result["trace_id"], trace);
+    let deadline = u128::from(result["deadline"].as_u64().expect("a deadline"));
+    let expected = before.as_millis() + 20_000;
+    assert!(
+        (expected..expected + 20_000).contains(&deadline),
+        "{deadline} {expected}"
+    );
+    let start = host.lines("Variables", "START", 1).await.remove(0);
+    let id = result["request_id"].as_str().expect("an id");
+    assert_eq!(start, format!("START RequestId: {id} Version: $LATEST"));
+    function.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_function_prints_stands_between_start_and_end_in_whole_lines() {
+    let host = TestHost::new();
+    let function = host.start(host.spec("Prints")).await.expect("it starts");
+    let long = "x".repeat(300_000);
+    for text in ["one\ntwo\n", "no end", long.as_str()] {
+        invoke(&function, json!({"do": "print", "text": text})).await;
+    }
+    host.lines("Prints", "REPORT", 3).await;
+    let log = host.log("Prints");
+    let kinds: Vec<&str> = log
+        .lines()
+        .map(|line| {
+            line.split([' ', 'x'])
+                .next()
+                .filter(|word| !word.is_empty())
+                .unwrap_or("x")
+        })
+        .collect();
+    let expected = "START one two END REPORT START no END REPORT START x x END REPORT";
+    assert_eq!(kinds.join(" "), expected);
+    assert_eq!(
+        log.chars().filter(|c| *c == 'x').count(),
+        long.len() + "Max".len() - 2 + 2
+    );
+    function.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_tells_duration_memory_and_cpu_time() {
+    let host = TestHost::new();
+    let mut spec = host.spec("Report");
+    spec.environment
+        .insert("INIT".to_owned(), "sleep:100".to_owned());
+    let function = host.start(spec).await.expect("it starts");
+    invoke(&function, json!({"do": "sleep", "ms": 50})).await;
+    invoke(&function, json!({"do": "burn", "ms": 100})).await;
+    invoke(&function, json!({"do": "allocate", "mb": 60})).await;
+    let reports = host.lines("Report", "REPORT", 3).await;
+    let number = |line: usize, name: &str| -> f64 {
+        let value = field(&reports[line], name);
+        value
+            .unwrap_or_else(|| panic!("{name} in {}", reports[line]))
+            .parse()
+            .expect("a number")
+    };
+    assert!(number(0, "Init Duration") >= 100.0);
+    assert!(number(0, "Duration") >= 50.0);
+    let billed = number(0, "Duration") + number(0, "Init Duration");
+    assert!(
+        (billed..billed + 1.01).contains(&number(0, "Billed Duration")),
+        "{}",
+        reports[0]
+    );
+    assert_eq!(number(0, "Memory Size") as u64, 128);
+    assert!(
+        (1.0..128.0).contains(&number(0, "Max Memory Used")),
+        "{}",
+        reports[0]
+    );
+    if cfg!(target_os = "linux") {
+        assert!(number(0, "Init CPU Time") > 0.0);
+        assert!(
+            number(0, "CPU Time") < 50.0,
+            "sleeping takes no CPU: {}",
+            reports[0]
+        );
+        assert!(number(1, "CPU Time") >= 80.0, "{}", reports[1]);
+        assert!(number(2, "Max Memory Used") >= 60.0, "{}", reports[2]);
+    }
+    function.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_function_that_takes_more_than_its_memory_is_killed() {
+    let host = TestHost::new();
+    let function = host.start(host.spec("Hungry")).await.expect("it starts");
+    let event = json!({"do": "allocate", "mb": 200, "ms": 60_000}).to_string();
+    let error = function
+        .invoke(event.into(), None)
+        .await
+        .expect_err("it is killed");
+    assert!(
+        error
+            .to_string()
+            .ends_with("Runtime exited with error: signal: killed"),
+        "{error}"
+    );
+    let report = host.lines("Hungry", "REPORT", 1).await.remove(0);
+    let used: u64 = field(&report, "Max Memory Used")
+        .expect("it")
+        .parse()
+        .expect("a number");
+    assert!(used > 128, "{report}");
+    assert_eq!(invoke(&function, json!({})).await["invocation"], 1);
+    function.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_and_results_have_a_limit_of_six_megabytes() {
+    let host = TestHost::new();
+    let mut spec = host.spec("Large");
+    spec.memory_mb = 512;
+    let function = host.start(spec).await.expect("it starts");
+    let event = vec![b' '; MAX_PAYLOAD + 1];
+    let refused = function.invoke(event.into(), None).await;
+    assert!(matches!(refused, Err(InvokeError::EventTooLarge)));
+    let mut event = vec![b' '; MAX_PAYLOAD];
+    event[0..2].copy_from_slice(b"{}");
+    assert!(function.invoke(event.into(), None).await.is_ok());
+    // A JSON string has two quotes.
+    let largest = json!({"do": "large", "bytes": MAX_PAYLOAD - 2}).to_string();
+    let result = function
+        .invoke(largest.into(), None)
+        .await
+        .expect("it fits");
+    assert_eq!(result.len(), MAX_PAYLOAD);
+    for bytes in [MAX_PAYLOAD - 1, 40_000_000] {
+        let event = json!({"do": "large", "bytes": bytes}).to_string();
+        let error = function
+            .invoke(event.into(), None)
+            .await
+            .expect_err("it is too large");
+        let InvokeError::FunctionError(error) = error else {
+            panic!("{error:?}")
+        };
+        assert_eq!(error.error_type, "Function.ResponseSizeTooLarge");
+    }
+    function.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_function_that_cannot_be_run_is_refused_with_its_name_and_path() {
+    let host = TestHost::new();
+    let spec = host.spec("Missing");
+    let bootstrap = spec.code_dir.join("bootstrap");
+    std::fs::remove_file(&bootstrap).expect("removed");
+    let error = host
+        .start(spec.clone())
+        .await
+        .expect_err("it is refused")
+        .to_string();
+    assert_eq!(
+        error,
+        format!(
+            "function Missing: there is no {}; run `make build`",
+            bootstrap.display()
+        )
+    );
+    std::fs::write(&bootstrap, "").expect("written");
+    let error = host
+        .start(spec)
+        .await
+        .expect_err("it is refused")
+        .to_string();
+    assert!(error.contains("is not executable"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bootstrap_for_another_machine_fails_each_invocation_with_its_path() {
+    let host = TestHost::new();
+    // An ELF header for a machine that this is not.
+    let mut elf = [0_u8; 64];
+    elf[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
+    elf[16..20].copy_from_slice(&[2, 0, 0xff, 0x7f]);
+    let spec = host.spec("Foreign");
+    let bootstrap = spec.code_dir.join("bootstrap");
+    let spec = host.script_at(spec, elf);
+    let function = host.start(spec).await.expect("it starts");
+    let error = function
+        .invoke(Bytes::from("{}"), None)
+        .await
+        .expect_err("it fails");
+    let InvokeError::FunctionError(error) = error else {
+        panic!("{error:?}")
+    };
+    assert_eq!(error.error_type, "Runtime.InvalidEntrypoint");
+    let path = bootstrap.canonicalize().expect("it exists");
+    for part in [
+        "Foreign",
+        path.to_str().expect("UTF-8"),
+        "another machine",
+        "make build",
+    ] {
+        assert!(error.message.contains(part), "{error}");
+    }
+    function.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invocation_whose_caller_has_gone_runs_to_its_end() {
+    let host = TestHost::new();
+    let function = host.start(host.spec("Alone")).await.expect("it starts");
+    invoke(&function, json!({})).await;
+    let event = json!({"do": "sleep", "ms": 200}).to_string();
+    let call = function.invoke(event.into(), None);
+    assert!(
+        tokio::time::timeout(Duration::from_millis(50), call)
+            .await
+            .is_err()
+    );
+    host.lines("Alone", "REPORT", 2).await;
+    assert_eq!(invoke(&function, json!({})).await["invocation"], 3);
+    function.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shutdown_cuts_off_what_runs_and_refuses_what_comes() {
+    let host = TestHost::new();
+    let function = host.start(host.spec("Stops")).await.expect("it starts");
+    let pid = invoke(&function, json!({})).await["pid"]
+        .as_u64()
+        .expect("a process id");
+    let event = json!({"do": "sleep", "ms": 60_000}).to_string();
+    let running = tokio::spawn({
+        let function = function.clone();
+        async move { function.invoke(event.into(), None).await }
+    });
+    host.lines("Stops", "START", 2).await;
+    function.shutdown().await;
+    assert!(!alive(pid));
+    assert!(matches!(
+        running.await.expect("joined"),
+        Err(InvokeError::Stopped)
+    ));
+    assert!(matches!(
+        function.invoke(Bytes::new(), None).await,
+        Err(InvokeError::Stopped)
+    ));
+}

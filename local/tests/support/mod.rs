@@ -1,0 +1,148 @@
+//! What tests of functions share: a host, and functions that run `examples/test_function.rs`.
+
+// Each test program uses a part of it.
+#![allow(dead_code, unreachable_pub)]
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use local::children::Children;
+use local::lambda::{AccountConcurrency, Function, Host, StartError};
+use local::template;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Everything that functions need, gone when dropped.
+pub struct TestHost {
+    pub folder: TempDir,
+    pub host: Host,
+    children: Children,
+}
+
+impl TestHost {
+    pub fn new() -> TestHost {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let children = Children::start().expect("the guard starts");
+        let host = Host {
+            region: "us-east-1".to_owned(),
+            account_id: "000000000000".to_owned(),
+            aws_endpoint_url: "https://127.0.0.1:1".to_owned(),
+            ca_file: folder.path().join("ca.pem"),
+            children_group: children.group(),
+            log_dir: folder.path().join("logs"),
+            idle_timeout: Duration::from_secs(600),
+            concurrency: AccountConcurrency::default(),
+        };
+        TestHost {
+            folder,
+            host,
+            children,
+        }
+    }
+
+    /// A function that runs the example.
+    pub fn spec(&self, logical_id: &str) -> template::Function {
+        let code_dir = self.code_dir(logical_id);
+        symlink(example(), code_dir.join("bootstrap")).expect("the link is made");
+        template::Function {
+            logical_id: logical_id.to_owned(),
+            name: format!("local-{logical_id}"),
+            code_dir,
+            handler: "bootstrap".to_owned(),
+            memory_mb: 128,
+            timeout: Duration::from_secs(20),
+            environment: Default::default(),
+            reserved_concurrency: None,
+            provisioned_concurrency: 0,
+            routes: Vec::new(),
+            queue_triggers: Vec::new(),
+        }
+    }
+
+    /// A function that runs a script instead.
+    pub fn script(&self, logical_id: &str, script: impl AsRef<[u8]>) -> template::Function {
+        self.script_at(self.spec(logical_id), script)
+    }
+
+    /// Puts a script where the function's `bootstrap` is.
+    pub fn script_at(
+        &self,
+        spec: template::Function,
+        script: impl AsRef<[u8]>,
+    ) -> template::Function {
+        let bootstrap = spec.code_dir.join("bootstrap");
+        let _ = fs::remove_file(&bootstrap);
+        fs::write(&bootstrap, script).expect("the script is written");
+        let executable = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(&bootstrap, executable).expect("it is made executable");
+        spec
+    }
+
+    pub async fn start(&self, spec: template::Function) -> Result<Function, StartError> {
+        Function::start(spec, self.host.clone()).await
+    }
+
+    pub fn log(&self, logical_id: &str) -> String {
+        let path = self.host.log_dir.join(format!("{logical_id}.log"));
+        fs::read_to_string(path).expect("the log can be read")
+    }
+
+    /// Waits until the log has `count` lines that begin with `start`, and gives them.
+    pub async fn lines(&self, logical_id: &str, start: &str, count: usize) -> Vec<String> {
+        let lines = || -> Vec<String> {
+            let log = self.log(logical_id);
+            log.lines()
+                .filter(|line| line.starts_with(start))
+                .map(str::to_owned)
+                .collect()
+        };
+        eventually(|| lines().len() >= count).await;
+        assert_eq!(lines().len(), count, "{}", self.log(logical_id));
+        lines()
+    }
+
+    fn code_dir(&self, logical_id: &str) -> PathBuf {
+        let code_dir = self.folder.path().join("code").join(logical_id);
+        fs::create_dir_all(&code_dir).expect("the folder is made");
+        code_dir
+    }
+}
+
+/// Waits for a condition, for at most a minute.
+pub async fn eventually(mut condition: impl FnMut() -> bool) {
+    for _ in 0..12_000 {
+        if condition() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("it did not happen within a minute");
+}
+
+/// Invokes and reads the result.
+pub async fn invoke(function: &Function, event: Value) -> Value {
+    let result = function.invoke(event.to_string().into(), None).await;
+    serde_json::from_slice(&result.expect("the invocation succeeds")).expect("JSON")
+}
+
+/// One field of a `REPORT` line, without its unit.
+pub fn field<'a>(line: &'a str, name: &str) -> Option<&'a str> {
+    let field = line
+        .split('\t')
+        .find_map(|field| field.strip_prefix(name)?.strip_prefix(": "))?;
+    field.split(' ').next()
+}
+
+/// The example, which `cargo test` builds beside the tests.
+fn example() -> PathBuf {
+    let test = std::env::current_exe().expect("the test has a path");
+    let folder = test.parent().and_then(Path::parent).expect("target/debug");
+    let example = folder.join("examples/test_function");
+    assert!(
+        example.is_file(),
+        "run `cargo build -p local --examples` first"
+    );
+    example
+}

@@ -1,0 +1,969 @@
+//! What the reader of templates makes of SAM and CloudFormation, and what it refuses.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use local::template::{self, Context, Route, Template, TemplateError};
+use proptest::prelude::*;
+
+fn context() -> Context {
+    Context {
+        aws_endpoint_url: "https://127.0.0.1:4566".to_owned(),
+        api_url: "http://127.0.0.1:3000".to_owned(),
+        stack_name: "local".to_owned(),
+        region: "us-east-1".to_owned(),
+        account: "000000000000".to_owned(),
+    }
+}
+
+fn parse_with(text: &str, parameters: &[(&str, &str)]) -> Result<Template, TemplateError> {
+    let parameters: BTreeMap<String, String> = parameters
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect();
+    template::parse(
+        text,
+        Path::new("/app/template.yaml"),
+        &parameters,
+        &context(),
+    )
+}
+
+fn parse(text: &str) -> Template {
+    parse_with(text, &[]).unwrap_or_else(|error| panic!("{error}\n{text}"))
+}
+
+fn refusal(text: &str) -> String {
+    match parse_with(text, &[]) {
+        Ok(template) => panic!("accepted: {template:?}\n{text}"),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// A template of resources, one of which is the function `F` with the given further properties.
+fn with_function(properties: &str, others: &str) -> String {
+    let indent = |text: &str, by: &str| {
+        text.lines()
+            .map(|line| format!("{by}{line}\n"))
+            .collect::<String>()
+    };
+    format!(
+        "Transform: AWS::Serverless-2016-10-31\nResources:\n  F:\n    \
+         Type: AWS::Serverless::Function\n    Properties:\n      Runtime: provided.al2023\n      \
+         Handler: bootstrap\n      CodeUri: target/lambda/f/\n{}{}",
+        indent(properties, "      "),
+        indent(others, "  "),
+    )
+}
+
+/// The environment variable `X` of a function, given as YAML, beside other sections.
+fn evaluate(expression: &str, sections: &str) -> String {
+    let template = parse(
+        &(with_function(
+            &format!("Environment: {{Variables: {{XX: {expression}}}}}"),
+            RESOURCES,
+        ) + sections),
+    );
+    template.functions[0].environment["XX"].clone()
+}
+
+const RESOURCES: &str = "\
+Queue:
+  Type: AWS::SQS::Queue
+Named:
+  Type: AWS::SQS::Queue
+  Properties: {QueueName: orders}
+Table:
+  Type: AWS::Serverless::SimpleTable
+Api:
+  Type: AWS::Serverless::HttpApi
+Role:
+  Type: AWS::IAM::Role
+Topic:
+  Type: AWS::SNS::Topic
+";
+
+const SECTIONS: &str = "
+Parameters:
+  Stage: {Type: String, Default: dev}
+  Count: {Type: Number, Default: 3}
+  Zones: {Type: CommaDelimitedList, Default: 'a, b,c'}
+Mappings:
+  Sizes:
+    dev: {memory: 256, hosts: [x, y]}
+    us-east-1: {memory: 512}
+Conditions:
+  IsDev: !Equals [!Ref Stage, dev]
+  IsThree: !Equals [!Ref Count, 3]
+  Both: !And [!Condition IsDev, Condition: IsThree]
+  Neither: !Not [!Or [!Condition Both, !Equals [a, b]]]
+";
+
+#[test]
+fn a_whole_sam_template_is_read() {
+    let template = parse(
+        r#"
+AWSTemplateFormatVersion: "2010-09-09"
+Transform: AWS::Serverless-2016-10-31
+Description: a shop
+Globals:
+  Function:
+    Runtime: provided.al2023
+    Handler: bootstrap
+    Architectures: [arm64]
+    MemorySize: 256
+    Timeout: 5
+    Environment: {Variables: {TABLE: !Ref Table}}
+Parameters:
+  Reserved: {Type: Number, Default: 0}
+Conditions:
+  IsReserved: !Not [!Equals [!Ref Reserved, 0]]
+Resources:
+  Api: {Type: AWS::Serverless::HttpApi}
+  Read:
+    Type: AWS::Serverless::Function
+    Properties:
+      CodeUri: target/lambda/read/
+      ReservedConcurrentExecutions: !If [IsReserved, !Ref Reserved, !Ref AWS::NoValue]
+      Policies:
+        - DynamoDBReadPolicy: {TableName: !Ref Table}
+      Events:
+        One: {Type: HttpApi, Properties: {ApiId: !Ref Api, Method: get, Path: "/items/{id}"}}
+        Any: {Type: HttpApi, Properties: {ApiId: !Ref Api, Method: ANY, Path: "/files/{proxy+}"}}
+        Rest: {Type: HttpApi, Properties: {ApiId: !Ref Api}}
+  Work:
+    Type: AWS::Serverless::Function
+    Properties:
+      CodeUri: target/lambda/work
+      Timeout: 30
+      Environment: {Variables: {QUEUE: !Ref Queue, COUNT: 3, FLAG: true}}
+      Events:
+        Messages:
+          Type: SQS
+          Properties:
+            Queue: !GetAtt Queue.Arn
+            BatchSize: 20
+            MaximumBatchingWindowInSeconds: 1
+            ScalingConfig: {MaximumConcurrency: 4}
+            FunctionResponseTypes: [ReportBatchItemFailures]
+  Table:
+    Type: AWS::DynamoDB::Table
+    Properties:
+      BillingMode: PAY_PER_REQUEST
+      KeySchema: [{AttributeName: id, KeyType: HASH}]
+      AttributeDefinitions:
+        - {AttributeName: id, AttributeType: S}
+        - {AttributeName: n, AttributeType: N}
+      GlobalSecondaryIndexes:
+        - IndexName: by-n
+          KeySchema: [{AttributeName: n, KeyType: HASH}]
+          Projection: {ProjectionType: ALL}
+      TimeToLiveSpecification: {AttributeName: expires, Enabled: true}
+  Queue:
+    Type: AWS::SQS::Queue
+    Properties:
+      VisibilityTimeout: 180
+      RedrivePolicy: {deadLetterTargetArn: !GetAtt Dead.Arn, maxReceiveCount: 3}
+  Dead: {Type: AWS::SQS::Queue, Properties: {MessageRetentionPeriod: 1209600}}
+  Alarm:
+    Type: AWS::CloudWatch::Alarm
+    Properties: {Dimensions: [{Name: QueueName, Value: !GetAtt Nowhere.QueueName}]}
+Outputs:
+  Url: {Value: !Sub "https://${Api}.execute-api.${AWS::Region}.amazonaws.com"}
+"#,
+    );
+    let ids: Vec<&str> = template
+        .functions
+        .iter()
+        .map(|it| it.logical_id.as_str())
+        .collect();
+    assert_eq!(ids, ["Read", "Work"]);
+    let [read, work] = &template.functions[..] else {
+        panic!("two functions")
+    };
+    assert_eq!(read.name, "local-Read");
+    assert_eq!(read.code_dir, Path::new("/app/target/lambda/read/"));
+    assert_eq!(
+        (read.memory_mb, read.timeout),
+        (256, Duration::from_secs(5))
+    );
+    assert_eq!(read.reserved_concurrency, None);
+    assert_eq!(
+        read.environment,
+        BTreeMap::from([("TABLE".to_owned(), "local-Table".to_owned())])
+    );
+    let route = |method: Option<&str>, path: &str| Route {
+        method: method.map(str::to_owned),
+        path: path.to_owned(),
+    };
+    assert_eq!(
+        read.routes,
+        [
+            route(Some("GET"), "/items/{id}"),
+            route(None, "/files/{proxy+}"),
+            route(None, "$default")
+        ]
+    );
+    assert_eq!(
+        work.environment["QUEUE"],
+        "https://127.0.0.1:4566/000000000000/local-Queue"
+    );
+    assert_eq!(work.environment["COUNT"], "3");
+    assert_eq!(work.environment["FLAG"], "true");
+    assert_eq!(work.environment["TABLE"], "local-Table");
+    let [trigger] = &work.queue_triggers[..] else {
+        panic!("one trigger")
+    };
+    assert_eq!(trigger.queue, "Queue");
+    assert_eq!(
+        (trigger.batch_size, trigger.batching_window),
+        (20, Duration::from_secs(1))
+    );
+    assert_eq!(trigger.maximum_concurrency, Some(4));
+    assert!(trigger.report_batch_item_failures);
+
+    let [table] = &template.tables[..] else {
+        panic!("one table")
+    };
+    assert_eq!(table.ttl_attribute.as_deref(), Some("expires"));
+    assert_eq!(table.create["TableName"], "local-Table");
+    assert_eq!(
+        table.create["GlobalSecondaryIndexes"][0]["IndexName"],
+        "by-n"
+    );
+    let [queue, dead] = &template.queues[..] else {
+        panic!("two queues")
+    };
+    assert_eq!(queue.attributes["VisibilityTimeout"], "180");
+    assert_eq!(queue.attributes["MaximumMessageSize"], "1048576");
+    let redrive = queue.redrive.as_ref().expect("a redrive policy");
+    assert_eq!(
+        (
+            redrive.dead_letter_queue.as_str(),
+            redrive.max_receive_count
+        ),
+        ("Dead", 3)
+    );
+    assert_eq!(dead.redrive, None);
+    assert_eq!(
+        template.notices,
+        ["Alarm: AWS::CloudWatch::Alarm is not hosted"]
+    );
+}
+
+#[test]
+fn intrinsic_functions_give_what_they_give_on_aws() {
+    for (expression, value) in [
+        ("!Ref Stage", "dev"),
+        ("!Ref AWS::Region", "us-east-1"),
+        ("!Ref AWS::AccountId", "000000000000"),
+        ("!Ref AWS::StackName", "local"),
+        ("!Ref AWS::Partition", "aws"),
+        ("!Ref AWS::URLSuffix", "amazonaws.com"),
+        (
+            "!Ref Queue",
+            "https://127.0.0.1:4566/000000000000/local-Queue",
+        ),
+        ("!Ref Named", "https://127.0.0.1:4566/000000000000/orders"),
+        ("!Ref Table", "local-Table"),
+        ("!Ref Api", "api"),
+        ("!Ref Topic", "local-Topic"),
+        (
+            "!GetAtt Queue.Arn",
+            "arn:aws:sqs:us-east-1:000000000000:local-Queue",
+        ),
+        ("!GetAtt Named.QueueName", "orders"),
+        (
+            "!GetAtt Table.Arn",
+            "arn:aws:dynamodb:us-east-1:000000000000:table/local-Table",
+        ),
+        ("!GetAtt Api.ApiEndpoint", "http://127.0.0.1:3000"),
+        (
+            "!GetAtt Role.Arn",
+            "arn:aws:iam::000000000000:role/local-Role",
+        ),
+        ("{'Fn::GetAtt': [Queue, QueueName]}", "local-Queue"),
+        (
+            "!Sub 'a-${Stage}-${Named.QueueName}-${!Not}'",
+            "a-dev-orders-${Not}",
+        ),
+        (
+            "!Sub ['${x}/${AWS::Region}', {x: !Ref Stage}]",
+            "dev/us-east-1",
+        ),
+        ("!Join ['-', [a, !Ref Stage, 1]]", "a-dev-1"),
+        ("!Join ['', !Ref Zones]", "abc"),
+        ("!Select [1, !Ref Zones]", "b"),
+        ("!Select ['2', !Split ['.', a.b.c]]", "c"),
+        ("!FindInMap [Sizes, !Ref Stage, memory]", "256"),
+        ("!FindInMap [Sizes, !Ref AWS::Region, memory]", "512"),
+        (
+            "!FindInMap [Sizes, other, memory, {DefaultValue: none}]",
+            "none",
+        ),
+        ("!Select [1, !FindInMap [Sizes, dev, hosts]]", "y"),
+        ("!If [Both, yes-both, no]", "yes-both"),
+        ("!If [Neither, !GetAtt Nowhere.Arn, fine]", "fine"),
+        ("!Base64 abc", "YWJj"),
+        ("!Select [0, !GetAZs '']", "us-east-1a"),
+    ] {
+        assert_eq!(evaluate(expression, SECTIONS), value, "{expression}");
+    }
+}
+
+#[test]
+fn intrinsic_functions_that_are_wrong_are_refused() {
+    for (expression, message) in [
+        ("!Ref Nowhere", "refers to \"Nowhere\""),
+        ("!GetAtt Nowhere.Arn", "refers to \"Nowhere\""),
+        (
+            "!GetAtt Queue.Nothing",
+            "Queue (AWS::SQS::Queue) has no attribute",
+        ),
+        ("!GetAtt Queue", "needs Resource.Attribute"),
+        ("!Sub '${Stage'", "`${` without `}`"),
+        ("!Sub '${Zones}'", "needs text, not a list"),
+        ("!Join [a]", "needs a delimiter and a list"),
+        ("!Select [9, !Ref Zones]", "there is no item 9"),
+        ("!Select [0, text]", "needs a list"),
+        ("!Split ['', a]", "the delimiter is empty"),
+        (
+            "!FindInMap [Sizes, dev, nothing]",
+            "nothing at \"Sizes.dev.nothing\"",
+        ),
+        ("!If [Unknown, a, b]", "there is no condition \"Unknown\""),
+        ("!If [Both, a]", "needs a condition and two values"),
+        (
+            "!ImportValue x",
+            "Fn::ImportValue is not evaluated by this host",
+        ),
+        ("!Equals [a, b]", "stands only in Conditions"),
+        ("{a: b}", "must be text, not a map"),
+    ] {
+        let variables = format!("Environment: {{Variables: {{XX: {expression}}}}}");
+        let error = refusal(&(with_function(&variables, RESOURCES) + SECTIONS));
+        assert!(error.contains(message), "{expression}: {error}");
+        assert!(
+            error.starts_with("/app/template.yaml:9: F.Environment.Variables.XX"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_resource_whose_condition_is_false_is_left_out() {
+    let text = with_function(
+        "",
+        "Off:\n  Type: AWS::SQS::Queue\n  Condition: Never\nOn:\n  Type: AWS::SQS::Queue",
+    ) + "Conditions: {Never: !Equals [a, b]}\n";
+    let queues: Vec<String> = parse(&text)
+        .queues
+        .into_iter()
+        .map(|it| it.logical_id)
+        .collect();
+    assert_eq!(queues, ["On"]);
+    let error = refusal(&text.replace("Handler: bootstrap", "Handler: !Ref Off"));
+    assert!(error.contains("F.Handler: refers to \"Off\""), "{error}");
+    let error = refusal(&text.replace("Condition: Never", "Condition: Nowhere"));
+    assert!(
+        error.contains("there is no condition \"Nowhere\""),
+        "{error}"
+    );
+    let error = refusal(&text.replace("Condition: Never", "DependsOn: Nowhere"));
+    assert!(
+        error.contains("Off.DependsOn: \"Nowhere\" is no resource"),
+        "{error}"
+    );
+}
+
+#[test]
+fn parameters_are_checked_against_their_rules() {
+    let with = |declaration: &str, given: &[(&str, &str)]| {
+        let variables = "Environment: {Variables: {XX: !Ref P}}";
+        let text = with_function(variables, "") + &format!("Parameters: {{P: {declaration}}}\n");
+        parse_with(&text, given)
+            .map(|template| template.functions[0].environment["XX"].clone())
+            .map_err(|error| error.message)
+    };
+    assert_eq!(with("{Type: String, Default: a}", &[]), Ok("a".to_owned()));
+    assert_eq!(
+        with("{Type: String, Default: a}", &[("P", "b=c")]),
+        Ok("b=c".to_owned())
+    );
+    assert_eq!(with("{Type: Number, Default: 7}", &[]), Ok("7".to_owned()));
+    for (declaration, given, message) in [
+        (
+            "{Type: String}",
+            vec![],
+            "Parameters.P: it has no Default: pass --parameter",
+        ),
+        (
+            "{Type: String, Default: a}",
+            vec![("Q", "1")],
+            "there is no parameter \"Q\"",
+        ),
+        (
+            "{Type: String, AllowedValues: [a, b]}",
+            vec![("P", "c")],
+            "must be one of a, b",
+        ),
+        (
+            "{Type: String, AllowedPattern: '[a-z]+'}",
+            vec![("P", "a1")],
+            "must match [a-z]+",
+        ),
+        (
+            "{Type: String, MinLength: 2}",
+            vec![("P", "a")],
+            "at least 2 characters",
+        ),
+        (
+            "{Type: String, MaxLength: 2}",
+            vec![("P", "abc")],
+            "at most 2 characters",
+        ),
+        ("{Type: Number}", vec![("P", "x")], "must be a number"),
+        (
+            "{Type: Number, MinValue: 2}",
+            vec![("P", "1")],
+            "at least 2",
+        ),
+        ("{Type: Number, MaxValue: 2}", vec![("P", "3")], "at most 2"),
+        (
+            "{Type: String, MinLength: 2, ConstraintDescription: two at least}",
+            vec![("P", "a")],
+            "two at least",
+        ),
+        (
+            "{Type: String, Defualt: a}",
+            vec![],
+            "\"Defualt\"; is Default meant?",
+        ),
+        (
+            "{Type: 'AWS::SSM::Parameter::Value<String>', Default: /a}",
+            vec![],
+            "SSM",
+        ),
+    ] {
+        let error = with(declaration, &given).expect_err(declaration);
+        assert!(error.contains(message), "{declaration}: {error}");
+    }
+}
+
+#[test]
+fn function_properties_that_aws_or_this_host_refuses_are_refused() {
+    for (property, message) in [
+        (
+            "MemorySize: 64",
+            "F.MemorySize: must be 128 to 10240 MB, not 64",
+        ),
+        (
+            "MemorySize: lots",
+            "F.MemorySize: must be 128 to 10240 MB, not \"lots\"",
+        ),
+        (
+            "Timeout: 901",
+            "F.Timeout: must be 1 to 900 seconds, not 901",
+        ),
+        ("Timeout: 0", "F.Timeout: must be 1 to 900 seconds, not 0"),
+        (
+            "MemmorySize: 128",
+            "unknown property \"MemmorySize\"; is MemorySize meant?",
+        ),
+        (
+            "VpcConfig: {SubnetIds: [a]}",
+            "F.VpcConfig: a VPC is not hosted",
+        ),
+        (
+            "FileSystemConfigs: []",
+            "F.FileSystemConfigs: file systems are not mounted",
+        ),
+        ("InlineCode: x", "F.InlineCode"),
+        ("PackageType: Image", "F.PackageType: must be one of Zip"),
+        (
+            "Architectures: [mips]",
+            "F.Architectures: must be a list of arm64 or x86_64",
+        ),
+        (
+            "FunctionName: 'a b'",
+            "F.FunctionName: must be 1 to 64 letters",
+        ),
+        (
+            "Environment: {Variables: {AWS_REGION: x}}",
+            "Variables.AWS_REGION: is reserved",
+        ),
+        (
+            "Environment: {Variables: {1A: x}}",
+            "Variables.1A: a variable's name",
+        ),
+        ("Environment: {Variable: {}}", "is Variables meant?"),
+        (
+            "Environment: [a]",
+            "F.Environment: must be a map, not a list",
+        ),
+        (
+            "ProvisionedConcurrencyConfig: {ProvisionedConcurrentExecutions: 1}",
+            "AutoPublishAlias",
+        ),
+        (
+            "ReservedConcurrentExecutions: 1\nAutoPublishAlias: live\nProvisionedConcurrencyConfig: \
+             {ProvisionedConcurrentExecutions: 2}",
+            "2 is above ReservedConcurrentExecutions, 1",
+        ),
+        (
+            "Events: {E: {Type: Schedule}}",
+            "F.Events.E.Type: \"Schedule\" is not hosted",
+        ),
+        (
+            "Events: {E: {Type: Api}}",
+            "F.Events.E.Type: a REST API is not hosted",
+        ),
+        (
+            "Events: {E: {Properties: {}}}",
+            "F.Events.E: the property Type is missing",
+        ),
+        ("Events: [E]", "F.Events: must be a map"),
+    ] {
+        let error = refusal(&with_function(property, ""));
+        assert!(error.contains(message), "{property}: {error}");
+    }
+    let long = format!("Environment: {{Variables: {{AA: {}}}}}", "x".repeat(4096));
+    assert!(refusal(&with_function(&long, "")).contains("4098 bytes"));
+    for (replaced, message) in [
+        (
+            "Runtime: python3.13",
+            "F.Runtime: \"python3.13\" is not hosted",
+        ),
+        (
+            "Runtime: nodejs22.x",
+            "F.Runtime: \"nodejs22.x\" is not hosted",
+        ),
+    ] {
+        let text = with_function("", "").replace("Runtime: provided.al2023", replaced);
+        let error = refusal(&text);
+        assert!(error.contains(message) && error.contains(":6: "), "{error}");
+    }
+    for uri in ["s3://bucket/key", "function.zip", "{Bucket: a, Key: b}"] {
+        let text = with_function("", "").replace("target/lambda/f/", uri);
+        assert!(
+            refusal(&text).contains("F.CodeUri: must be a folder"),
+            "{uri}"
+        );
+    }
+}
+
+#[test]
+fn http_api_events_that_aws_or_this_host_refuses_are_refused() {
+    for (properties, message) in [
+        ("{Path: /a}", "the property Method is missing"),
+        ("{Method: GET}", "the property Path is missing"),
+        ("{Path: a, Method: GET}", "Path: must start with /"),
+        ("{Path: '/{a', Method: GET}", "Path: \"{a\" must be {name}"),
+        (
+            "{Path: '/{a+}/b', Method: GET}",
+            "Path: \"{a+}\" must be {name}",
+        ),
+        (
+            "{Path: '/x{a}', Method: GET}",
+            "Path: \"x{a}\" must be {name}",
+        ),
+        ("{Path: /a, Method: FETCH}", "Method: must be ANY or one of"),
+        (
+            "{Path: /a, Method: GET, Auth: {Authorizer: Mine}}",
+            "Auth.Authorizer: authorizers are",
+        ),
+        (
+            "{Path: /a, Method: GET, PayloadFormatVersion: '1.0'}",
+            "must be one of 2.0",
+        ),
+        (
+            "{Path: /a, Methd: GET}",
+            "unknown property \"Methd\"; is Method meant?",
+        ),
+        (
+            "{Path: /a, Method: GET, ApiId: !Ref Queue}",
+            "ApiId: must be !Ref of",
+        ),
+    ] {
+        let events = format!("Events: {{E: {{Type: HttpApi, Properties: {properties}}}}}");
+        let error = refusal(&with_function(&events, RESOURCES));
+        assert!(
+            error.contains("F.Events.E") && error.contains(message),
+            "{properties}: {error}"
+        );
+    }
+    let twice = "Events:\n  A: {Type: HttpApi, Properties: {Path: /a, Method: get}}\n  \
+                 B: {Type: HttpApi, Properties: {Path: /a, Method: GET}}";
+    assert!(refusal(&with_function(twice, "")).contains("F has the same route"));
+    let two_apis = "Events:\n  A: {Type: HttpApi, Properties: {Path: /a, Method: GET}}\n  \
+                    B: {Type: HttpApi, Properties: {Path: /b, Method: GET, ApiId: !Ref Api}}";
+    assert!(refusal(&with_function(two_apis, RESOURCES)).contains("serves one HTTP API"));
+}
+
+#[test]
+fn sqs_events_that_aws_or_this_host_refuses_are_refused() {
+    for (properties, message) in [
+        ("", "the property Queue is missing"),
+        (", Queue: !Ref Queue", "Queue: must be !GetAtt Queue.Arn"),
+        (
+            ", Queue: !GetAtt Queue.Arn, BatchSize: 0",
+            "BatchSize: must be 1 to 10000 messages",
+        ),
+        (
+            ", Queue: !GetAtt Queue.Arn, BatchSize: 10001",
+            "BatchSize: must be 1 to 10000",
+        ),
+        (
+            ", Queue: !GetAtt Queue.Arn, BatchSize: 11",
+            "must be at least 1 second",
+        ),
+        (
+            ", Queue: !GetAtt Queue.Arn, MaximumBatchingWindowInSeconds: 301",
+            "must be 0 to 300 seconds",
+        ),
+        (
+            ", Queue: !GetAtt Queue.Arn, ScalingConfig: {MaximumConcurrency: 1}",
+            "MaximumConcurrency: must be 2 to 1000",
+        ),
+        (
+            ", Queue: !GetAtt Queue.Arn, ScalingConfig: {MaximumConcurrency: 6}",
+            "6 is more than the 5",
+        ),
+        (
+            ", Queue: !GetAtt Queue.Arn, FunctionResponseTypes: [All]",
+            "ReportBatchItemFailures",
+        ),
+        (
+            ", Queue: !GetAtt Queue.Arn, Batchsize: 5",
+            "\"Batchsize\"; is BatchSize meant?",
+        ),
+        (
+            ", Queue: !GetAtt Queue.Arn, FilterCriteria: {Filters: []}",
+            "FilterCriteria: is not",
+        ),
+        (
+            ", Queue: !GetAtt Queue.Arn, StartingPosition: LATEST",
+            "\"StartingPosition\"",
+        ),
+    ] {
+        let events = format!(
+            "ReservedConcurrentExecutions: 5\nEvents: {{E: {{Type: SQS, Properties: {{Enabled: \
+             true{properties}}}}}}}"
+        );
+        let error = refusal(&with_function(&events, RESOURCES));
+        assert!(
+            error.contains("F.Events.E") && error.contains(message),
+            "{properties}: {error}"
+        );
+    }
+    let slow = "Timeout: 31\nEvents: {E: {Type: SQS, Properties: {Queue: !GetAtt Queue.Arn}}}";
+    let error = refusal(&with_function(slow, RESOURCES));
+    assert!(
+        error.contains("31 s, above the VisibilityTimeout of Queue, 30 s"),
+        "{error}"
+    );
+    assert!(error.contains("at least 186 s"), "{error}");
+    let disabled =
+        "Events: {E: {Type: SQS, Properties: {Queue: !GetAtt Queue.Arn, Enabled: false}}}";
+    assert!(
+        parse(&with_function(disabled, RESOURCES)).functions[0]
+            .queue_triggers
+            .is_empty()
+    );
+}
+
+#[test]
+fn an_event_source_mapping_is_a_trigger() {
+    let mapping = "\
+M:
+  Type: AWS::Lambda::EventSourceMapping
+  Properties: {EventSourceArn: !GetAtt Q.Arn, FunctionName: !GetAtt F.Arn, BatchSize: 3}
+Q: {Type: AWS::SQS::Queue}";
+    let template = parse(&with_function("", mapping));
+    assert_eq!(template.functions[0].queue_triggers[0].batch_size, 3);
+    let error = refusal(&with_function("", &mapping.replace("Q.Arn", "Q.QueueName")));
+    assert!(
+        error.contains("M.EventSourceArn: this host has triggers for SQS"),
+        "{error}"
+    );
+}
+
+#[test]
+fn queues_and_tables_that_aws_refuses_are_refused() {
+    for (resource, message) in [
+        (
+            "{Type: AWS::SQS::Queue, Properties: {VisibilityTimeout: 43201}}",
+            "0 to 43200 seconds",
+        ),
+        (
+            "{Type: AWS::SQS::Queue, Properties: {VisibiltyTimeout: 3}}",
+            "is VisibilityTimeout meant?",
+        ),
+        (
+            "{Type: AWS::SQS::Queue, Properties: {FifoQueue: true, QueueName: q}}",
+            "end with .fifo",
+        ),
+        (
+            "{Type: AWS::SQS::Queue, Properties: {QueueName: q.fifo}}",
+            "end with .fifo",
+        ),
+        (
+            "{Type: AWS::SQS::Queue, Properties: {QueueName: orders}}",
+            "two queues of one name",
+        ),
+        (
+            "{Type: AWS::SQS::Queue, Properties: {RedrivePolicy: {deadLetterTargetArn: x, \
+             maxReceiveCount: 1}}}",
+            "must be !GetAtt Queue.Arn",
+        ),
+        (
+            "{Type: AWS::SQS::Queue, Properties: {RedrivePolicy: {deadLetterTargetArn: !GetAtt \
+             Queue.Arn, maxReceiveCount: 0}}}",
+            "maxReceiveCount: must be 1 to 1000",
+        ),
+        (
+            "{Type: AWS::SQS::Queue, Properties: {FifoQueue: true, RedrivePolicy: \
+             {deadLetterTargetArn: !GetAtt Queue.Arn, maxReceiveCount: 1}}}",
+            "Queue must be a FIFO queue exactly if this one is",
+        ),
+        (
+            "{Type: AWS::DynamoDB::Table}",
+            "the property KeySchema is missing",
+        ),
+        (
+            "{Type: AWS::DynamoDB::Table, Properties: {KeySchema: [], AttributeDefinitions: []}}",
+            "ProvisionedThroughput: is missing",
+        ),
+        (
+            "{Type: AWS::Serverless::SimpleTable, Properties: {PrimaryKey: {Type: Text}}}",
+            "PrimaryKey.Type: must be one of String, Number, Binary",
+        ),
+        (
+            "{Type: AWS::Serverless::HttpApi, Properties: {DefinitionBody: {}}}",
+            "is not hosted",
+        ),
+        (
+            "{Type: AWS::Serverless::HttpApi, Properties: {Auth: {DefaultAuthorizer: A}}}",
+            "Auth.DefaultAuthorizer: authorizers are not hosted",
+        ),
+        ("{Type: [a]}", "X.Type: must be text"),
+        ("{Properties: {}}", "X: the property Type is missing"),
+        ("text", "X: must be a map"),
+    ] {
+        let error = refusal(&with_function("", &format!("{RESOURCES}X: {resource}")));
+        assert!(error.contains(message), "{resource}: {error}");
+        assert!(
+            error.starts_with("/app/template.yaml:") && error.contains(" X"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_fifo_queue_is_read() {
+    let template = parse(
+        "Resources: {Q: {Type: AWS::SQS::Queue, Properties: {FifoQueue: true, \
+         ContentBasedDeduplication: true}}}",
+    );
+    assert_eq!(template.queues[0].name, "local-Q.fifo");
+    assert_eq!(template.queues[0].attributes["FifoQueue"], "true");
+    assert_eq!(
+        template.queues[0].attributes["ContentBasedDeduplication"],
+        "true"
+    );
+}
+
+#[test]
+fn provisioned_throughput_may_be_text() {
+    let template = parse(
+        "Resources: {T: {Type: AWS::Serverless::SimpleTable, Properties: {PrimaryKey: {Name: k, \
+         Type: Number}, ProvisionedThroughput: {ReadCapacityUnits: '5', WriteCapacityUnits: 6}}}}\n\
+         Transform: AWS::Serverless-2016-10-31",
+    );
+    let create = &template.tables[0].create;
+    assert_eq!(create["ProvisionedThroughput"]["ReadCapacityUnits"], 5);
+    assert_eq!(create["AttributeDefinitions"][0]["AttributeType"], "N");
+    assert_eq!(create["BillingMode"], "PROVISIONED");
+}
+
+#[test]
+fn templates_that_are_no_templates_are_refused() {
+    for (text, message) in [
+        ("", "/app/template.yaml:1: the file is empty"),
+        ("[]", "must be a map with Resources"),
+        ("{}", "has no Resources"),
+        (
+            "Resource: {}\nResources: {}",
+            "/app/template.yaml:1: Resource: is no section",
+        ),
+        ("Resources: []", "Resources: must be a map"),
+        (
+            "Resources: {a-b: {Type: X}}",
+            "a logical id is 1 to 255 letters and digits",
+        ),
+        (
+            "Resources: {A: {Type: X, Porperties: {}}}",
+            "is Properties meant?",
+        ),
+        (
+            "Resources:\n  A: {Type: AWS::Serverless::Function}",
+            "needs `Transform: AWS::Serverless",
+        ),
+        (
+            "Transform: Mine\nResources: {}",
+            "the macro Mine cannot run",
+        ),
+        ("Resources:\n\tA: 1", "not YAML"),
+    ] {
+        let error = refusal(text);
+        assert!(error.contains(message), "{text:?}: {error}");
+        assert_eq!(error.lines().count(), 1, "{error}");
+    }
+}
+
+#[test]
+fn circles_are_refused() {
+    let names = "Resources:\n  A: {Type: AWS::SQS::Queue, Properties: {QueueName: !GetAtt B.QueueName}}\n  \
+                 B: {Type: AWS::SQS::Queue, Properties: {QueueName: !GetAtt A.QueueName}}";
+    assert!(refusal(names).contains("depends on itself"));
+    let conditions = "Conditions: {A: !Condition B, B: !Not [!Condition A]}\nResources:\n  \
+                      Q: {Type: AWS::SQS::Queue, Condition: A}";
+    assert!(refusal(conditions).contains("depends on itself"));
+    let redrive = "Resources:\n  A: {Type: AWS::SQS::Queue, Properties: {RedrivePolicy: \
+                   {deadLetterTargetArn: !GetAtt B.Arn, maxReceiveCount: 1}}}\n  \
+                   B: {Type: AWS::SQS::Queue, DependsOn: A}";
+    assert!(refusal(redrive).contains("in a circle: A -> B -> A"));
+    // The API holds its functions' ARNs, so a function cannot hold the API's address.
+    let api = with_function(
+        "Environment: {Variables: {API: !GetAtt Api.ApiEndpoint}}\nEvents: {E: {Type: HttpApi, \
+         Properties: {ApiId: !Ref Api}}}",
+        "Api: {Type: AWS::Serverless::HttpApi}",
+    );
+    assert!(
+        refusal(&api).contains("in a circle: Api -> F -> Api"),
+        "{}",
+        refusal(&api)
+    );
+}
+
+#[test]
+fn a_small_template_cannot_produce_a_large_one() {
+    let mut expression = "xxxxxxxxxxxxxxxx".to_owned();
+    for _ in 0..28 {
+        expression = format!("!Sub ['${{a}}${{a}}', {{a: {expression}}}]");
+    }
+    let variables = format!("Environment: {{Variables: {{XX: {expression}}}}}");
+    assert!(refusal(&with_function(&variables, "")).contains("functions produce more than"));
+
+    let chain: String = (0..400)
+        .map(|n| {
+            let next = n + 1;
+            format!("  Q{n}: {{Type: AWS::SQS::Queue, Properties: {{QueueName: !GetAtt Q{next}.QueueName}}}}\n")
+        })
+        .collect();
+    let error = refusal(&format!(
+        "Resources:\n{chain}  Q400: {{Type: AWS::SQS::Queue}}\n"
+    ));
+    assert!(
+        error.contains("nested deeper than") || error.contains("of one name"),
+        "{error}"
+    );
+}
+
+#[test]
+fn an_error_is_one_line_of_bounded_length() {
+    let long = "y".repeat(10_000);
+    let error = refusal(&format!("Resources:\n  \"{long}\\n{long}\": {{Type: X}}"));
+    assert_eq!(error.lines().count(), 1);
+    assert!(error.chars().count() < 700, "{}", error.len());
+}
+
+/// Values that tend to go wrong where a property expects another kind.
+fn any_value() -> impl Strategy<Value = String> {
+    let leaf = prop_oneof![
+        Just("~".to_owned()),
+        Just("''".to_owned()),
+        Just("true".to_owned()),
+        Just("!Ref Queue".to_owned()),
+        Just("!Ref AWS::NoValue".to_owned()),
+        Just("!GetAtt Queue.Arn".to_owned()),
+        Just("!Sub '${Queue}${!x}${Stage}'".to_owned()),
+        any::<i64>().prop_map(|number| number.to_string()),
+        any::<f64>().prop_map(|number| number.to_string()),
+        "[a-zA-Z0-9 ]{0,8}".prop_map(|text| format!("'{text}'")),
+    ];
+    leaf.prop_recursive(4, 24, 4, |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..4)
+                .prop_map(|items| format!("[{}]", items.join(", "))),
+            (any_key(), inner.clone()).prop_map(|(key, value)| format!("{{{key}: {value}}}")),
+            (inner.clone(), inner.clone())
+                .prop_map(|(one, other)| format!("{{'Fn::If': [Both, {one}, {other}]}}")),
+            inner
+                .clone()
+                .prop_map(|value| format!("{{'Fn::Join': {value}}}")),
+            inner
+                .clone()
+                .prop_map(|value| format!("{{'Fn::Select': [0, {value}]}}")),
+            inner.prop_map(|value| format!("{{'Fn::Sub': [x, {value}]}}")),
+        ]
+    })
+}
+
+fn any_key() -> impl Strategy<Value = &'static str> {
+    proptest::sample::select(vec![
+        "Type",
+        "Properties",
+        "Events",
+        "Environment",
+        "Variables",
+        "Timeout",
+        "MemorySize",
+        "CodeUri",
+        "Queue",
+        "BatchSize",
+        "ScalingConfig",
+        "RedrivePolicy",
+        "KeySchema",
+        "AttributeDefinitions",
+        "BillingMode",
+        "PrimaryKey",
+        "ProvisionedThroughput",
+        "Ref",
+        "Fn::GetAtt",
+        "Condition",
+        "DependsOn",
+    ])
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_text_is_read_or_refused(text in "\\PC{0,300}") {
+        let _ = parse_with(&text, &[]);
+    }
+
+    #[test]
+    fn arbitrary_resources_are_read_or_refused_in_one_line(
+        kind in proptest::sample::select(vec![
+            "AWS::Serverless::Function", "AWS::Serverless::HttpApi", "AWS::SQS::Queue",
+            "AWS::DynamoDB::Table", "AWS::Serverless::SimpleTable",
+            "AWS::Lambda::EventSourceMapping", "AWS::SNS::Topic",
+        ]),
+        properties in proptest::collection::vec((any_key(), any_value()), 0..5),
+        attribute in proptest::option::of((any_key(), any_value())),
+    ) {
+        let properties: BTreeMap<_, _> = properties.into_iter().collect();
+        let properties: Vec<String> =
+            properties.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+        let mut resource = format!("X: {{Type: {kind}, Properties: {{{}}}", properties.join(", "));
+        if let Some((name, value)) = attribute.filter(|(name, _)| !["Type", "Properties"].contains(name)) {
+            resource.push_str(&format!(", {name}: {value}"));
+        }
+        resource.push('}');
+        let text = with_function("", &format!("{RESOURCES}{resource}")) + SECTIONS;
+        if let Err(error) = parse_with(&text, &[]) {
+            prop_assert_eq!(error.to_string().lines().count(), 1);
+        }
+    }
+}

@@ -1,0 +1,353 @@
+//! Starts the shop for tests, the way `make run` starts it, and speaks to it as a client does.
+
+#![allow(clippy::expect_used)] // a test that cannot go on says why and stops
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock, mpsc};
+use std::time::Duration;
+use std::{env, fs, thread};
+
+use local::aws::SqsClient;
+use local::aws::sqs::SqsError;
+use local::stack::{Options, Stack};
+use reqwest::{Method, Response, StatusCode};
+use serde_json::{Value, json};
+use tokio::runtime::Handle;
+
+/// How long a test waits for something that takes milliseconds when all is well.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A running shop.
+pub struct Shop {
+    /// Base address of the API.
+    pub api_url: String,
+    stack: Arc<Stack>,
+    /// The runtime that the stack runs on, and its clients with it.
+    runtime: Handle,
+}
+
+/// The shop that all tests of one executable share.
+pub fn shop() -> &'static Shop {
+    static SHOP: LazyLock<Shop> = LazyLock::new(|| Shop::start("shared", |template| template));
+    &SHOP
+}
+
+impl Shop {
+    /// Starts a shop from the project's template after `change` has been at its text.
+    ///
+    /// It runs until the test executable ends; the host's children end with it.
+    pub fn start(name: &str, change: fn(String) -> String) -> Self {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let work = target()
+            .join("shop-tests")
+            .join(format!("{name}-{}", std::process::id()));
+        let code_dir = stage_functions(&root, &work);
+        let text = fs::read_to_string(root.join("template.yaml")).expect("template.yaml");
+        let template = work.join("template.yaml");
+        fs::write(&template, change(text)).expect("the work folder is writable");
+
+        let options = Options {
+            template,
+            parameters: BTreeMap::new(),
+            port: 0,
+            control_port: 0,
+            code_dir: Some(code_dir),
+            data_dir: None,
+            log_dir: work.join("logs"),
+            node: env::var_os("LOCAL_NODE")
+                .unwrap_or_else(|| "node".into())
+                .into(),
+            idle_timeout: Duration::from_secs(60),
+        };
+        let (started, wait) = mpsc::channel();
+        thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .enable_all()
+                .build();
+            runtime.expect("a runtime").block_on(async {
+                let stack = Stack::start(options).await;
+                let stack =
+                    stack.unwrap_or_else(|error| panic!("the shop does not start: {error}"));
+                started
+                    .send((Arc::new(stack), Handle::current()))
+                    .expect("the test waits");
+                std::future::pending::<()>().await;
+            });
+        });
+        let (stack, runtime) = wait.recv().expect("the shop starts");
+        Self {
+            api_url: stack.api_url().to_owned(),
+            stack,
+            runtime,
+        }
+    }
+
+    /// Sends one request; `body` is sent as `application/json`.
+    pub async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Reply {
+        let body = body.map(|body| body.to_string().into_bytes());
+        self.send_with(method, path, &[("content-type", "application/json")], body)
+            .await
+    }
+
+    /// Sends one request with these headers and bytes.
+    pub async fn send_with(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<Vec<u8>>,
+    ) -> Reply {
+        let mut request = reqwest::Client::new().request(method, format!("{}{path}", self.api_url));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        if let Some(body) = body {
+            request = request.body(body);
+        }
+        Reply::read(request.send().await.expect("the shop answers")).await
+    }
+
+    /// `GET`.
+    pub async fn get(&self, path: &str) -> Reply {
+        self.send(Method::GET, path, None).await
+    }
+
+    /// `PUT` of JSON.
+    pub async fn put(&self, path: &str, body: &Value) -> Reply {
+        self.send(Method::PUT, path, Some(body)).await
+    }
+
+    /// `POST` of JSON.
+    pub async fn post(&self, path: &str, body: &Value) -> Reply {
+        self.send(Method::POST, path, Some(body)).await
+    }
+
+    /// Creates a product and expects that to work.
+    pub async fn has_product(&self, id: &str, category: &str, price_cents: u64, stock: u64) {
+        let product = json!({
+            "name": format!("Product {id}"), "category": category,
+            "price_cents": price_cents, "stock": stock,
+        });
+        let reply = self.put(&format!("/products/{id}"), &product).await;
+        assert!(reply.status.is_success(), "{reply:?}");
+    }
+
+    /// Polls an order until it is final.
+    pub async fn final_order(&self, id: &str) -> Value {
+        let patience = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let order = self
+                .get(&format!("/orders/{id}"))
+                .await
+                .expect(StatusCode::OK)
+                .body;
+            if order["status"] != "PENDING" {
+                return order;
+            }
+            assert!(
+                tokio::time::Instant::now() < patience,
+                "still pending: {order}"
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// What the host has metered so far.
+    pub async fn meter(&self) -> Value {
+        let reply = reqwest::get(format!("{}/meter", self.stack.control_url())).await;
+        reply
+            .expect("the control listener answers")
+            .json()
+            .await
+            .expect("the meter is JSON")
+    }
+
+    /// Puts a message into a queue, past the functions.
+    pub async fn send_message(&self, queue: &str, body: &str) {
+        let (queue, body) = (self.queue_url(queue), body.to_owned());
+        let sent = self
+            .on_stack(move |sqs| async move { sqs.send(&queue, &body).await })
+            .await;
+        sent.expect("the queue takes the message");
+    }
+
+    /// Waits until nothing is left in a queue, whether waiting or in flight.
+    pub async fn drained(&self, queue: &str) {
+        self.when(queue, |waiting, in_flight| waiting + in_flight == 0)
+            .await;
+    }
+
+    /// Waits until `count` messages wait in a queue, and takes the bodies of all, sorted.
+    pub async fn messages(&self, queue: &str, count: usize) -> Vec<String> {
+        self.when(queue, |waiting, _| waiting >= count as u64).await;
+        let url = self.queue_url(queue);
+        let received = self.on_stack(move |sqs| async move {
+            let mut bodies = Vec::new();
+            loop {
+                let batch = sqs.receive(&url, 10, Duration::ZERO).await?;
+                if batch.is_empty() {
+                    return Ok::<_, SqsError>(bodies);
+                }
+                bodies.extend(batch.into_iter().map(|message| message.body));
+            }
+        });
+        let mut bodies = received.await.expect("the queue answers");
+        bodies.sort();
+        bodies
+    }
+
+    async fn when(&self, queue: &str, holds: impl Fn(u64, u64) -> bool) {
+        let patience = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let depth = self.meter().await["queues"][queue].clone();
+            let count = |name: &str| depth[name].as_u64().expect("the meter knows the queue");
+            if holds(count("visible") + count("delayed"), count("in_flight")) {
+                return;
+            }
+            assert!(
+                tokio::time::Instant::now() < patience,
+                "{queue} stays at {depth}"
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    fn queue_url(&self, logical_id: &str) -> String {
+        let queues = &self.stack.template().queues;
+        let queue = queues.iter().find(|queue| queue.logical_id == logical_id);
+        self.stack
+            .aws()
+            .queue_url(&queue.expect("the template has the queue").name)
+    }
+
+    /// Runs `call` where the stack runs: a client's connections live on one runtime.
+    async fn on_stack<T, F>(&self, call: impl FnOnce(SqsClient) -> F) -> T
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        self.runtime
+            .spawn(call(self.stack.aws().sqs().clone()))
+            .await
+            .expect("the call returns")
+    }
+}
+
+/// A response, read to its end.
+#[derive(Debug)]
+pub struct Reply {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: reqwest::header::HeaderMap,
+    /// The body; null where it is empty or no JSON.
+    pub body: Value,
+    /// The body as it came.
+    pub text: String,
+}
+
+impl Reply {
+    async fn read(response: Response) -> Self {
+        let status = response.status();
+        let headers = response.headers().clone();
+        let text = response.text().await.expect("the body arrives whole");
+        let body = serde_json::from_str(&text).unwrap_or(Value::Null);
+        Self {
+            status,
+            headers,
+            body,
+            text,
+        }
+    }
+
+    /// This response, which must have this status.
+    pub fn expect(self, status: StatusCode) -> Self {
+        assert_eq!(self.status, status, "{self:?}");
+        self
+    }
+
+    /// One header, or the empty string.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+    }
+
+    /// This response, which must be a refusal of a function in the form of RFC 9457 that tells
+    /// nothing of what is inside.
+    pub fn expect_problem(self, status: u16) -> Self {
+        assert_eq!(self.status.as_u16(), status, "{self:?}");
+        assert_eq!(
+            self.header("content-type"),
+            "application/problem+json",
+            "{self:?}"
+        );
+        assert!(!self.header("x-request-id").is_empty(), "{self:?}");
+        assert_eq!(self.body["status"], status, "{self:?}");
+        for member in ["type", "title", "detail"] {
+            assert!(
+                self.body[member].is_string(),
+                "{member} is missing: {self:?}"
+            );
+        }
+        let text = self.text.to_lowercase();
+        for secret in [
+            "dynamodb", "sqs", "table", "panicked", "src/", ".rs", "local-", "arn:aws",
+        ] {
+            assert!(!text.contains(secret), "tells of {secret:?}: {self:?}");
+        }
+        self
+    }
+
+    /// The JSON pointers of the fields that a refusal names.
+    pub fn pointers(&self) -> Vec<&str> {
+        let errors = self.body["errors"]
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        errors
+            .iter()
+            .filter_map(|error| error["pointer"].as_str())
+            .collect()
+    }
+}
+
+/// Where cargo puts what it builds in this profile: two levels above the test executable.
+fn target() -> PathBuf {
+    let executable = env::current_exe().expect("the test executable's path");
+    executable
+        .ancestors()
+        .nth(2)
+        .expect("target/debug/deps")
+        .to_owned()
+}
+
+/// Lays out the functions that cargo has built as `template.yaml` expects them.
+fn stage_functions(root: &Path, work: &Path) -> PathBuf {
+    let code_dir = work.join("lambda");
+    for entry in fs::read_dir(root.join("functions")).expect("functions/") {
+        let function = entry.expect("functions/ is readable").file_name();
+        if !root
+            .join("functions")
+            .join(&function)
+            .join("src/main.rs")
+            .exists()
+        {
+            continue;
+        }
+        let binary = target().join(&function);
+        assert!(
+            binary.exists(),
+            "{} is not built: run `cargo build --workspace --bins`",
+            binary.display()
+        );
+        let folder = code_dir.join(&function);
+        fs::create_dir_all(&folder).expect("the work folder is writable");
+        let bootstrap = folder.join("bootstrap");
+        let _ = fs::remove_file(&bootstrap);
+        std::os::unix::fs::symlink(binary, bootstrap).expect("a link to the function");
+    }
+    code_dir
+}

@@ -1,0 +1,8 @@
+//! The API's contract through HTTP: the real functions, behind the real routes, on a real database
+//! and queue. Run with `make test`, or `cargo test -p shop-tests` once the functions are built.
+
+mod batch_get;
+mod hostile_input;
+mod orders;
+mod products;
+mod worker;

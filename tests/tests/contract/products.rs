@@ -1,0 +1,301 @@
+//! Products: create, replace, read, delete, list.
+
+use std::collections::HashSet;
+
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use shop_tests::shop;
+
+fn lamp() -> Value {
+    json!({
+        "name": "Desk lamp", "category": "lighting", "price_cents": 2_499, "stock": 7,
+        "description": "Bends, dims and stays put. Ünïcödé too: 灯 💡",
+    })
+}
+
+#[tokio::test]
+async fn a_product_is_created_and_read_back_whole() {
+    let created = shop()
+        .put("/products/created", &lamp())
+        .await
+        .expect(StatusCode::CREATED);
+    assert_eq!(created.header("etag"), "\"1\"");
+    assert!(!created.header("x-request-id").is_empty());
+
+    let read = shop().get("/products/created").await.expect(StatusCode::OK);
+    assert_eq!(read.body, created.body);
+    assert_eq!(read.header("etag"), "\"1\"");
+    assert_eq!(read.header("content-type"), "application/json");
+    let mut expected = lamp();
+    expected["id"] = json!("created");
+    expected["version"] = json!(1);
+    assert_eq!(read.body, expected);
+}
+
+#[tokio::test]
+async fn a_replaced_product_forgets_what_the_new_one_leaves_out() {
+    shop()
+        .put("/products/replaced", &lamp())
+        .await
+        .expect(StatusCode::CREATED);
+    let mut shorter = lamp();
+    shorter.as_object_mut().unwrap().remove("description");
+    let replaced = shop()
+        .put("/products/replaced", &shorter)
+        .await
+        .expect(StatusCode::OK);
+    assert_eq!(replaced.header("etag"), "\"2\"");
+    assert_eq!(replaced.body["version"], 2);
+    let read = shop()
+        .get("/products/replaced")
+        .await
+        .expect(StatusCode::OK);
+    assert!(read.body.get("description").is_none());
+}
+
+#[tokio::test]
+async fn if_none_match_creates_but_never_replaces() {
+    let put = |body: Value| async move {
+        let headers = [("content-type", "application/json"), ("if-none-match", "*")];
+        let body = Some(body.to_string().into_bytes());
+        shop()
+            .send_with(Method::PUT, "/products/once", &headers, body)
+            .await
+    };
+    put(lamp()).await.expect(StatusCode::CREATED);
+    let mut other = lamp();
+    other["price_cents"] = json!(1);
+    put(other).await.expect_problem(412);
+    assert_eq!(
+        shop().get("/products/once").await.body["price_cents"],
+        2_499
+    );
+}
+
+#[tokio::test]
+async fn if_match_replaces_only_the_version_that_was_read() {
+    let put = |tag: &'static str| async move {
+        let headers = [("content-type", "application/json"), ("if-match", tag)];
+        let body = Some(lamp().to_string().into_bytes());
+        shop()
+            .send_with(Method::PUT, "/products/guarded", &headers, body)
+            .await
+    };
+    put("\"1\"").await.expect_problem(412);
+    put("*").await.expect_problem(412);
+    shop()
+        .put("/products/guarded", &lamp())
+        .await
+        .expect(StatusCode::CREATED);
+    put("\"1\"").await.expect(StatusCode::OK);
+    put("\"1\"").await.expect_problem(412);
+    put("*").await.expect(StatusCode::OK);
+    put("version one").await.expect_problem(400);
+}
+
+#[tokio::test]
+async fn fields_asks_for_just_those_attributes() {
+    shop()
+        .put("/products/projected", &lamp())
+        .await
+        .expect(StatusCode::CREATED);
+    let reply = shop()
+        .get("/products/projected?fields=name,price_cents")
+        .await;
+    let reply = reply.expect(StatusCode::OK);
+    assert_eq!(
+        reply.body,
+        json!({"name": "Desk lamp", "price_cents": 2_499})
+    );
+    assert_eq!(reply.header("etag"), "\"1\"");
+}
+
+#[tokio::test]
+async fn an_unknown_field_is_refused() {
+    for fields in ["colour", "name,colour", "", "name,", "id;DROP", "stock%20"] {
+        let reply = shop().get(&format!("/products/any?fields={fields}")).await;
+        reply.expect_problem(400);
+    }
+}
+
+#[tokio::test]
+async fn a_product_that_is_not_there_is_404() {
+    shop().get("/products/nobody").await.expect_problem(404);
+    shop()
+        .get("/products/nobody?fields=name")
+        .await
+        .expect_problem(404);
+}
+
+#[tokio::test]
+async fn deleting_twice_is_as_good_as_once() {
+    shop()
+        .put("/products/deleted", &lamp())
+        .await
+        .expect(StatusCode::CREATED);
+    for _ in 0..2 {
+        let reply = shop().send(Method::DELETE, "/products/deleted", None).await;
+        let reply = reply.expect(StatusCode::NO_CONTENT);
+        assert_eq!(reply.text, "");
+        assert!(!reply.header("x-request-id").is_empty());
+    }
+    shop().get("/products/deleted").await.expect_problem(404);
+}
+
+#[tokio::test]
+async fn pages_of_a_category_hold_each_product_once() {
+    for n in 0..25 {
+        shop()
+            .has_product(&format!("paged-{n:02}"), "paged", 100, 1)
+            .await;
+        shop()
+            .has_product(&format!("unpaged-{n:02}"), "unpaged", 100, 1)
+            .await;
+    }
+    let (mut seen, mut pages) = (Vec::new(), 0);
+    let mut path = "/products?category=paged&limit=10".to_owned();
+    loop {
+        let page = shop().get(&path).await.expect(StatusCode::OK).body;
+        pages += 1;
+        for product in page["products"].as_array().unwrap() {
+            assert_eq!(product["category"], "paged");
+            seen.push(product["id"].as_str().unwrap().to_owned());
+        }
+        let Some(cursor) = page["next_cursor"].as_str() else {
+            break;
+        };
+        path = format!("/products?category=paged&limit=10&cursor={cursor}");
+    }
+    assert_eq!(pages, 3);
+    assert_eq!(seen.len(), 25);
+    assert_eq!(seen.iter().collect::<HashSet<_>>().len(), 25);
+}
+
+#[tokio::test]
+async fn pages_without_a_category_hold_each_product_once() {
+    for n in 0..5 {
+        shop()
+            .has_product(&format!("scanned-{n}"), "scanned", 100, 1)
+            .await;
+    }
+    let mut seen = Vec::new();
+    let mut path = "/products?limit=3&fields=id".to_owned();
+    loop {
+        let page = shop().get(&path).await.expect(StatusCode::OK).body;
+        let products = page["products"].as_array().unwrap();
+        assert!(products.len() <= 3);
+        for product in products {
+            assert_eq!(product.as_object().unwrap().len(), 1);
+            seen.push(product["id"].as_str().unwrap().to_owned());
+        }
+        let Some(cursor) = page["next_cursor"].as_str() else {
+            break;
+        };
+        path = format!("/products?limit=3&fields=id&cursor={cursor}");
+    }
+    assert_eq!(seen.iter().collect::<HashSet<_>>().len(), seen.len());
+    for n in 0..5 {
+        assert!(seen.contains(&format!("scanned-{n}")));
+    }
+}
+
+#[tokio::test]
+async fn an_empty_category_is_an_empty_page() {
+    let page = shop()
+        .get("/products?category=nothing-here")
+        .await
+        .expect(StatusCode::OK)
+        .body;
+    assert_eq!(page, json!({"products": [], "next_cursor": null}));
+}
+
+#[tokio::test]
+async fn a_limit_outside_1_to_100_is_refused() {
+    for limit in ["0", "101", "-1", "ten", "", "1.5", "99999999999999999999"] {
+        let reply = shop()
+            .get(&format!("/products?category=x&limit={limit}"))
+            .await;
+        reply.expect_problem(400);
+        shop()
+            .get(&format!("/products?limit={limit}"))
+            .await
+            .expect_problem(400);
+    }
+}
+
+#[tokio::test]
+async fn a_cursor_serves_only_the_listing_that_gave_it() {
+    for n in 0..3 {
+        shop()
+            .has_product(&format!("bound-{n}"), "bound", 100, 1)
+            .await;
+        shop()
+            .has_product(&format!("other-{n}"), "other", 100, 1)
+            .await;
+    }
+    let page = shop()
+        .get("/products?category=bound&limit=1")
+        .await
+        .expect(StatusCode::OK);
+    let of_category = page.body["next_cursor"].as_str().unwrap().to_owned();
+    let page = shop().get("/products?limit=1").await.expect(StatusCode::OK);
+    let of_scan = page.body["next_cursor"].as_str().unwrap().to_owned();
+
+    for path in [
+        format!("/products?category=other&cursor={of_category}"),
+        format!("/products?cursor={of_category}"),
+        format!("/products?category=bound&cursor={of_scan}"),
+    ] {
+        shop().get(&path).await.expect_problem(400);
+    }
+}
+
+#[tokio::test]
+async fn a_bad_cursor_is_refused() {
+    let long = "A".repeat(4_000);
+    for cursor in [
+        "x",
+        "AAAA",
+        "%00",
+        "eyJpZCI6ICJhIn0",
+        "../../etc",
+        "",
+        "💡",
+        &long,
+    ] {
+        for listing in ["/products?category=bound&", "/products?"] {
+            let reply = shop().get(&format!("{listing}cursor={cursor}")).await;
+            reply.expect_problem(400);
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_character_of_a_cursor_counts() {
+    for n in 0..3 {
+        shop()
+            .has_product(&format!("forged-{n}"), "forged", 100, 1)
+            .await;
+    }
+    let page = shop()
+        .get("/products?category=forged&limit=1")
+        .await
+        .expect(StatusCode::OK);
+    let cursor = page.body["next_cursor"].as_str().unwrap().to_owned();
+    for position in 0..cursor.len() {
+        let mut bytes = cursor.clone().into_bytes();
+        bytes[position] = if bytes[position] == b'A' { b'B' } else { b'A' };
+        let forged = String::from_utf8(bytes).unwrap();
+        let reply = shop()
+            .get(&format!("/products?category=forged&cursor={forged}"))
+            .await;
+        // A forged position may still be a position: it must then be one in this very category.
+        if reply.status == StatusCode::OK {
+            for product in reply.body["products"].as_array().unwrap() {
+                assert_eq!(product["category"], "forged");
+            }
+        } else {
+            reply.expect_problem(400);
+        }
+    }
+}
