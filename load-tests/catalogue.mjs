@@ -16,52 +16,84 @@ export const SCARCE_STOCK = 4;
 
 const CATEGORIES = {
   kitchen: {
-    things: ['saucepan', 'kettle', 'bread knife', 'mixing bowl', 'chopping board', 'casserole', 'whisk', 'pepper mill', 'teapot', 'baking tray'],
+    things: [
+      'saucepan', 'kettle', 'bread knife', 'mixing bowl', 'chopping board', 'casserole', 'whisk',
+      'pepper mill', 'teapot', 'baking tray',
+    ],
     materials: ['brushed steel', 'cast iron', 'oiled beech', 'stoneware', 'copper'],
-    uses: ['a slow Sunday stew', 'a quick weekday supper', 'baking with children', 'a kitchen with little room'],
+    uses: [
+      'a slow Sunday stew', 'a quick weekday supper', 'baking with children', 'a kitchen with little room',
+    ],
   },
   garden: {
-    things: ['hand trowel', 'watering can', 'seed tray', 'pruning saw', 'plant pot', 'garden fork', 'cold frame', 'trellis', 'hose reel', 'bird bath'],
+    things: [
+      'hand trowel', 'watering can', 'seed tray', 'pruning saw', 'plant pot', 'garden fork', 'cold frame',
+      'trellis', 'hose reel', 'bird bath',
+    ],
     materials: ['galvanised steel', 'terracotta', 'larch', 'recycled plastic', 'ash'],
     uses: ['a balcony of three pots', 'heavy clay soil', 'raised beds', 'a garden that is left alone all week'],
   },
   office: {
-    things: ['desk lamp', 'notebook', 'fountain pen', 'monitor stand', 'letter tray', 'desk pad', 'stapler', 'filing box', 'footrest', 'wall calendar'],
+    things: [
+      'desk lamp', 'notebook', 'fountain pen', 'monitor stand', 'letter tray', 'desk pad', 'stapler',
+      'filing box', 'footrest', 'wall calendar',
+    ],
     materials: ['powder-coated steel', 'cork', 'recycled paper', 'walnut veneer', 'wool felt'],
     uses: ['a shared desk', 'long calls', 'keeping paper in one place', 'a corner of the living room'],
   },
   outdoor: {
-    things: ['rucksack', 'sleeping mat', 'camp stove', 'head torch', 'flask', 'dry bag', 'hammock', 'walking pole', 'map case', 'folding chair'],
+    things: [
+      'rucksack', 'sleeping mat', 'camp stove', 'head torch', 'flask', 'dry bag', 'hammock', 'walking pole',
+      'map case', 'folding chair',
+    ],
     materials: ['ripstop nylon', 'anodised aluminium', 'waxed cotton', 'stainless steel', 'recycled polyester'],
     uses: ['two nights in the hills', 'a wet week by the sea', 'a bicycle tour', 'the first camp of a family'],
   },
   toys: {
-    things: ['building blocks', 'marble run', 'jigsaw', 'spinning top', 'kite', 'puppet', 'train set', 'memory game', 'pull-along duck', 'doll house'],
+    things: [
+      'building blocks', 'marble run', 'jigsaw', 'spinning top', 'kite', 'puppet', 'train set', 'memory game',
+      'pull-along duck', 'doll house',
+    ],
     materials: ['painted beech', 'organic cotton', 'thick card', 'birch plywood', 'wool'],
     uses: ['small hands', 'a rainy afternoon', 'children who share', 'grandparents who keep a box of toys'],
   },
   lighting: {
-    things: ['pendant lamp', 'reading lamp', 'night light', 'lantern', 'wall light', 'floor lamp', 'string lights', 'clip lamp', 'candle holder', 'dimmer'],
+    things: [
+      'pendant lamp', 'reading lamp', 'night light', 'lantern', 'wall light', 'floor lamp', 'string lights',
+      'clip lamp', 'candle holder', 'dimmer',
+    ],
     materials: ['opal glass', 'brass', 'folded steel', 'linen', 'rattan'],
     uses: ['the table where everyone sits', 'a dark hallway', 'reading in bed', 'summer evenings'],
   },
   bath: {
-    things: ['bath towel', 'soap dish', 'bath mat', 'laundry basket', 'shower shelf', 'robe', 'mirror', 'toothbrush mug', 'nail brush', 'hot-water bottle'],
+    things: [
+      'bath towel', 'soap dish', 'bath mat', 'laundry basket', 'shower shelf', 'robe', 'mirror',
+      'toothbrush mug', 'nail brush', 'hot-water bottle',
+    ],
     materials: ['organic cotton', 'bamboo', 'stoneware', 'seagrass', 'stainless steel'],
     uses: ['a bathroom without a window', 'a house of five', 'guests', 'cold mornings'],
   },
   music: {
-    things: ['music stand', 'metronome', 'tuner', 'guitar strap', 'drumsticks', 'ukulele', 'recorder', 'tambourine', 'instrument cable', 'piano stool'],
+    things: [
+      'music stand', 'metronome', 'tuner', 'guitar strap', 'drumsticks', 'ukulele', 'recorder', 'tambourine',
+      'instrument cable', 'piano stool',
+    ],
     materials: ['maple', 'rosewood', 'spring steel', 'woven cotton', 'leather'],
     uses: ['a first lesson', 'rehearsals in a small room', 'a band that travels', 'quiet practice at night'],
   },
   cycling: {
-    things: ['bell', 'pannier', 'bottle cage', 'floor pump', 'saddle', 'rear light', 'mudguard', 'multi-tool', 'chain lock', 'helmet'],
+    things: [
+      'bell', 'pannier', 'bottle cage', 'floor pump', 'saddle', 'rear light', 'mudguard', 'multi-tool',
+      'chain lock', 'helmet',
+    ],
     materials: ['forged aluminium', 'hardened steel', 'waxed canvas', 'cork', 'carbon fibre'],
     uses: ['the ride to work', 'gravel roads', 'carrying the shopping', 'winter miles'],
   },
   pets: {
-    things: ['dog lead', 'cat tree', 'feeding bowl', 'travel crate', 'scratching post', 'dog coat', 'chew toy', 'bird feeder', 'grooming brush', 'pet bed'],
+    things: [
+      'dog lead', 'cat tree', 'feeding bowl', 'travel crate', 'scratching post', 'dog coat', 'chew toy',
+      'bird feeder', 'grooming brush', 'pet bed',
+    ],
     materials: ['climbing rope', 'stoneware', 'natural rubber', 'sisal', 'quilted cotton'],
     uses: ['a nervous puppy', 'an old cat', 'long walks', 'a flat on the fourth floor'],
   },

@@ -13,7 +13,12 @@ const COMPARE = {
 
 /** One gate of the summary. A `value` of null (it never occurred, it is unknown) never passes. */
 export function gate(name, operator, limit, value) {
-  return { name, limit: `${operator} ${limit}`, value, pass: value !== null && COMPARE[operator](value, limit) };
+  return {
+    name,
+    limit: `${operator} ${limit}`,
+    value,
+    pass: value !== null && COMPARE[operator](value, limit),
+  };
 }
 
 /** All gates of `ensure` against `aggregate`, the totals of an Artillery report. Throws on a line it cannot read. */
@@ -25,7 +30,8 @@ export function evaluate(ensure, aggregate) {
   }
   for (const { expression } of ensure.conditions ?? []) {
     const parts = /^(.+) (<|<=|>|>=|==) (-?\d+(?:\.\d+)?)$/.exec(expression);
-    if (!parts) throw new Error(`artillery.yml: a gate must read "metric operator number", but one is "${expression}"`);
+    if (!parts)
+      throw new Error(`artillery.yml: a gate must read "metric operator number", but one is "${expression}"`);
     const [, metric, operator, limit] = parts;
     gates.push(gate(metric, operator, Number(limit), valueOf(metric, aggregate)));
   }
@@ -38,7 +44,9 @@ export function evaluate(ensure, aggregate) {
 /** A counter or rate by its name, a histogram's figure by `<histogram>.<p95, max, …>`; null if it never occurred. */
 function valueOf(metric, { counters = {}, rates = {}, summaries = {} }) {
   const dot = metric.lastIndexOf('.');
-  return counters[metric] ?? rates[metric] ?? summaries[metric.slice(0, dot)]?.[metric.slice(dot + 1)] ?? null;
+  return (
+    counters[metric] ?? rates[metric] ?? summaries[metric.slice(0, dot)]?.[metric.slice(dot + 1)] ?? null
+  );
 }
 
 /** Users who did not get to the end of their scenario, in percent, as Artillery defines `maxErrorRate`. */

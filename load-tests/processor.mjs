@@ -23,7 +23,9 @@ export function observe(_context, events, done) {
   if (!observed.has(events)) {
     observed.add(events);
     const started = new Map();
-    events.on('trace:http:request', (request, id) => started.set(id, { route: request.name, at: performance.now() }));
+    events.on('trace:http:request', (request, id) =>
+      started.set(id, { route: request.name, at: performance.now() }),
+    );
     events.on('trace:http:error', (_error, id) => started.delete(id));
     events.on('trace:http:response', ({ statusCode }, id) => {
       const { route, at } = started.get(id);
@@ -89,7 +91,11 @@ export function orderSettled({ vars }, events, done) {
   if (vars.status === 'FULFILLED' || vars.status === 'REJECTED') {
     events.emit('counter', `orders.${vars.status.toLowerCase()}`, 1);
     events.emit('counter', 'orders.unfinished', -1);
-    events.emit('histogram', 'orders.placed_to_final', Date.parse(vars.updatedAt) - Date.parse(vars.placedAt));
+    events.emit(
+      'histogram',
+      'orders.placed_to_final',
+      Date.parse(vars.updatedAt) - Date.parse(vars.placedAt),
+    );
   }
   done();
 }

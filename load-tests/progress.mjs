@@ -9,8 +9,11 @@ export default function progress(events) {
     const seconds = Math.round((Number(period) + 10_000 - began) / 1000);
     const { p95 = '-', p99 = '-' } = summaries['http.response_time.2xx'] ?? {};
     const failed = counters['vusers.failed'] ?? 0;
-    writeSync(3, `  ${String(seconds).padStart(4)} s: ${rates['http.request_rate'] ?? 0} requests/s, ` +
-      `p95 ${p95} ms, p99 ${p99} ms, ${failed} users failed\n`);
+    writeSync(
+      3,
+      `  ${String(seconds).padStart(4)} s: ${rates['http.request_rate'] ?? 0} requests/s, ` +
+        `p95 ${p95} ms, p99 ${p99} ms, ${failed} users failed\n`,
+    );
   });
   return {};
 }

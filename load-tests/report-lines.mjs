@@ -9,7 +9,7 @@
 import csv from 'csv-parse/lib/sync.js';
 
 const NUMBER_FIELDS = {
-  'Duration': 'duration_ms',
+  Duration: 'duration_ms',
   'Billed Duration': 'billed_ms',
   'Memory Size': 'memory_mb',
   'Max Memory Used': 'peak_memory_mb',
@@ -18,7 +18,7 @@ const NUMBER_FIELDS = {
   'Init CPU Time': 'init_cpu_ms',
 };
 
-const TEXT_FIELDS = { 'REPORT RequestId': 'request_id', 'Status': 'status', 'Error Type': 'error_type' };
+const TEXT_FIELDS = { 'REPORT RequestId': 'request_id', Status: 'status', 'Error Type': 'error_type' };
 
 /**
  * Every REPORT in `text`, in any of the forms above, as
@@ -32,6 +32,11 @@ export function parseReports(text) {
     if (json !== undefined) return fromJson(json);
   }
   if (/^"?@\w+"?(,|\n)/.test(start)) return csv(start, { columns: true }).flatMap(fromInsights);
+  return parseLog(text);
+}
+
+/** Every REPORT in a plain log, whatever else its lines are: the log files of `local`, the text of `aws logs tail`. */
+export function parseLog(text) {
   return text.split('\n').flatMap(fromLine);
 }
 
@@ -49,12 +54,16 @@ function fromJson(json) {
   if (!Array.isArray(rows)) throw new Error('not an export of log events or of a Logs Insights query');
   // The CLI gives each row as a list of {field, value}, the console as an object.
   return rows.flatMap((row) => {
-    return fromInsights(Array.isArray(row) ? Object.fromEntries(row.map(({ field, value }) => [field, value])) : row);
+    return fromInsights(
+      Array.isArray(row) ? Object.fromEntries(row.map(({ field, value }) => [field, value])) : row,
+    );
   });
 }
 
 function empty() {
-  return Object.fromEntries(['function', ...Object.values(TEXT_FIELDS), ...Object.values(NUMBER_FIELDS)].map((key) => [key, null]));
+  return Object.fromEntries(
+    ['function', ...Object.values(TEXT_FIELDS), ...Object.values(NUMBER_FIELDS)].map((key) => [key, null]),
+  );
 }
 
 function fromLine(line) {
@@ -78,16 +87,18 @@ function fromInsights(row) {
     return fromLine(row['@message']).map((report) => ({ ...report, function: name }));
   }
   if (!row['@duration'] || (row['@type'] ?? 'REPORT') !== 'REPORT') return [];
-  return [{
-    ...empty(),
-    function: name,
-    request_id: row['@requestId'] ?? null,
-    duration_ms: number('@duration'),
-    billed_ms: number('@billedDuration'),
-    memory_mb: number('@memorySize', 1_000_000),
-    peak_memory_mb: number('@maxMemoryUsed', 1_000_000),
-    init_ms: number('@initDuration'),
-  }];
+  return [
+    {
+      ...empty(),
+      function: name,
+      request_id: row['@requestId'] ?? null,
+      duration_ms: number('@duration'),
+      billed_ms: number('@billedDuration'),
+      memory_mb: number('@memorySize', 1_000_000),
+      peak_memory_mb: number('@maxMemoryUsed', 1_000_000),
+      init_ms: number('@initDuration'),
+    },
+  ];
 }
 
 /**
@@ -121,10 +132,16 @@ export function summariseFunction(name, reports, allReports = reports) {
     duration_p50_ms: percentile(known(reports, 'duration_ms'), 50),
     duration_p99_ms: percentile(known(reports, 'duration_ms'), 99),
     warm_cpu_p50_ms: percentile(known(warm, 'cpu_ms'), 50),
-    cold_cpu_p50_ms: percentile(coldCpu.map(({ cpu_ms, init_cpu_ms }) => cpu_ms + init_cpu_ms), 50),
+    cold_cpu_p50_ms: percentile(
+      coldCpu.map(({ cpu_ms, init_cpu_ms }) => cpu_ms + init_cpu_ms),
+      50,
+    ),
     peak_memory_mb: peak.length ? Math.max(...peak) : null,
     errors: reports.filter(({ status }) => status === 'error').length,
     timeouts: reports.filter(({ status }) => status === 'timeout').length,
-    gb_seconds: billed.reduce((sum, { billed_ms, memory_mb }) => sum + (billed_ms / 1000) * (memory_mb / 1024), 0),
+    gb_seconds: billed.reduce(
+      (sum, { billed_ms, memory_mb }) => sum + (billed_ms / 1000) * (memory_mb / 1024),
+      0,
+    ),
   };
 }

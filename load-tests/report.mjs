@@ -9,7 +9,7 @@ import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { parseReports, summariseFunction } from './report-lines.mjs';
+import { parseLog, parseReports, summariseFunction } from './report-lines.mjs';
 
 export const SUMMARY_FILE = path.resolve(import.meta.dirname, '../target/load-test/summary.json');
 
@@ -18,6 +18,9 @@ export const MEASURED = 'measured here';
 export const SIMULATED = 'simulated here';
 export const NEEDS_AWS = 'needs AWS';
 const MEASURED_ON_AWS = 'measured on AWS';
+
+/** Columns of the terminal. What a longer line has to say is in summary.json. */
+const WIDTH = 100;
 
 /** One row a route, from the totals of an Artillery report, whose percentiles are within 1 % (DDSketch) and 0.1 ms. */
 export function routesOf({ counters = {}, summaries = {} }) {
@@ -31,11 +34,13 @@ export function routesOf({ counters = {}, summaries = {} }) {
     // A request that got no response at all is counted under its error (ECONNREFUSED, ETIMEDOUT).
     row.statuses[what] = count;
   }
-  return [...routes].sort(([a], [b]) => a.localeCompare(b)).map(([route, { requests, statuses }]) => {
-    const times = summaries[`http.response_time.2xx.${route}`] ?? {};
-    const { p50: p50_ms = null, p95: p95_ms = null, p99: p99_ms = null } = times;
-    return { route, requests, p50_ms, p95_ms, p99_ms, statuses };
-  });
+  return [...routes]
+    .sort(([a], [b]) => a.localeCompare(b))
+    .map(([route, { requests, statuses }]) => {
+      const times = summaries[`http.response_time.2xx.${route}`] ?? {};
+      const { p50: p50_ms = null, p95: p95_ms = null, p99: p99_ms = null } = times;
+      return { route, requests, p50_ms, p95_ms, p99_ms, statuses };
+    });
 }
 
 export function ordersOf({ counters = {}, summaries = {} }) {
@@ -69,21 +74,25 @@ export function logSizes(directory) {
 export function functionsFromLogs(directory, sizesBefore) {
   return logFiles(directory).flatMap((file) => {
     const log = readFileSync(file);
-    const all = parseReports(log.toString());
-    const underLoad = parseReports(log.subarray(sizesBefore.get(file) ?? 0).toString());
+    const all = parseLog(log.toString());
+    const underLoad = parseLog(log.subarray(sizesBefore.get(file) ?? 0).toString());
     return all.length ? [summariseFunction(path.basename(file, '.log'), underLoad, all)] : [];
   });
 }
 
 function logFiles(directory) {
-  return readdirSync(directory).filter((file) => file.endsWith('.log')).sort().map((file) => path.join(directory, file));
+  return readdirSync(directory)
+    .filter((file) => file.endsWith('.log'))
+    .sort()
+    .map((file) => path.join(directory, file));
 }
 
 /** What this run costs for each thousand requests; null where it is unknown. */
 export function perThousandRequests({ routes, functions, aws_calls }) {
   const requests = routes.reduce((sum, route) => sum + route.requests, 0);
   const operations = Object.values(aws_calls ?? {}).flatMap((caller) => Object.values(caller.operations));
-  const per = (list, key) => (list.length && requests ? (list.reduce((sum, row) => sum + row[key], 0) * 1000) / requests : null);
+  const per = (list, key) =>
+    list.length && requests ? (list.reduce((sum, row) => sum + row[key], 0) * 1000) / requests : null;
   return {
     aws_calls: per(operations, 'calls'),
     read_units: per(operations, 'read_units'),
@@ -105,7 +114,12 @@ export function machine() {
 
 /** The commit that was measured, with `+changes` where the tree differs from it; null outside a repository. */
 export function commit() {
-  const git = (...args) => execFileSync('git', args, { cwd: import.meta.dirname, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim();
+  const git = (...args) =>
+    execFileSync('git', args, {
+      cwd: import.meta.dirname,
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+    }).trim();
   try {
     return git('rev-parse', 'HEAD') + (git('status', '--porcelain') ? '+changes' : '');
   } catch {
@@ -121,41 +135,134 @@ export function render(summary) {
       `${host.cpu ?? 'unknown processor'}, ${host.cores} cores, ${host.memory_gb} GB\n` +
       `${host.os}, node ${host.node}\n` +
       `commit ${summary.commit ?? 'unknown'}`,
-    block(`Routes: ms to the first byte of a success; ${format(summary.requests_per_second)} requests/s`, origin.routes,
+    block(
+      `Routes: ms to the first byte of a success; ${format(summary.requests_per_second)} requests/s`,
+      origin.routes,
       ['route', 'requests', 'p50', 'p95', 'p99', 'statuses'],
-      summary.routes.map((row) => [row.route, row.requests, row.p50_ms, row.p95_ms, row.p99_ms, statuses(row.statuses)])),
+      summary.routes.map((row) => [
+        row.route,
+        row.requests,
+        row.p50_ms,
+        row.p95_ms,
+        row.p99_ms,
+        statuses(row.statuses),
+      ]),
+    ),
   ];
   if (summary.errors.length) {
-    blocks.push(block('What failed', MEASURED, ['times', 'error'], summary.errors.slice(0, 8).map(({ count, error }) => [count, error])));
+    blocks.push(
+      block(
+        'What failed',
+        MEASURED,
+        ['times', 'error'],
+        summary.errors.slice(0, 8).map(({ count, error }) => [count, error]),
+      ),
+    );
   }
   blocks.push(
-    block('Functions: ms, p50 and p99; memory in MB', origin.functions,
-      ['function', 'runs', 'cold', 'init', 'p99', 'run', 'p99', 'CPU', 'cold CPU', 'memory', 'errors', 'timeouts'],
-      summary.functions.map((row) => [row.name, row.invocations, row.cold_starts, row.init_p50_ms, row.init_p99_ms,
-        row.duration_p50_ms, row.duration_p99_ms, row.warm_cpu_p50_ms, row.cold_cpu_p50_ms, row.peak_memory_mb, row.errors, row.timeouts])),
-    block('AWS calls, counted at the endpoint', origin.aws_calls,
-      ['function', 'operation', 'calls', 'each run', 'errors', 'throttles', 'connections'], callRows(summary)),
-    block('Consumed capacity: units', origin.consumed_capacity, ['function', 'operation', 'read', 'each call', 'write', 'each call'], capacityRows(summary)),
-    block('For each thousand requests', origin.consumed_capacity, ['AWS calls', 'read units', 'write units', 'GB-seconds'],
-      [Object.values(summary.per_thousand_requests)]),
-    block('Queues: ms in the queue', origin.queues, ['queue', 'received', 'runs', 'p50', 'p95', 'p99', 'max', 'still there'], queueRows(summary)),
-    block('Orders: ms from placed to final', origin.routes, ['accepted', 'fulfilled', 'rejected', 'unfinished', 'p50', 'p99'], [Object.values(summary.orders)]),
+    block(
+      'Functions: ms, p50 and p99; memory in MB',
+      origin.functions,
+      [
+        'function',
+        'runs',
+        'cold',
+        'init',
+        'p99',
+        'run',
+        'p99',
+        'CPU',
+        'cold CPU',
+        'memory',
+        'errors',
+        'timeouts',
+      ],
+      summary.functions.map((row) => [
+        row.name,
+        row.invocations,
+        row.cold_starts,
+        row.init_p50_ms,
+        row.init_p99_ms,
+        row.duration_p50_ms,
+        row.duration_p99_ms,
+        row.warm_cpu_p50_ms,
+        row.cold_cpu_p50_ms,
+        row.peak_memory_mb,
+        row.errors,
+        row.timeouts,
+      ]),
+    ),
+    block(
+      'AWS calls, counted at the endpoint',
+      origin.aws_calls,
+      ['function', 'operation', 'calls', 'each run', 'errors', 'throttles', 'connections'],
+      callRows(summary),
+    ),
+    block(
+      'Consumed capacity: units',
+      origin.consumed_capacity,
+      ['function', 'operation', 'read', 'each call', 'write', 'each call'],
+      capacityRows(summary),
+    ),
+    block(
+      'For each thousand requests',
+      origin.consumed_capacity,
+      ['AWS calls', 'read units', 'write units', 'GB-seconds'],
+      [Object.values(summary.per_thousand_requests)],
+    ),
+    block(
+      'Queues: ms in the queue',
+      origin.queues,
+      ['queue', 'received', 'runs', 'p50', 'p95', 'p99', 'max', 'still there'],
+      queueRows(summary),
+    ),
+    block(
+      'Orders: ms from placed to final',
+      origin.routes,
+      ['accepted', 'fulfilled', 'rejected', 'unfinished', 'p50', 'p99'],
+      [Object.values(summary.orders)],
+    ),
   );
   if (summary.stress) blocks.push(renderStress(summary.stress));
-  blocks.push(block('Gates', MEASURED, ['gate', 'limit', 'value', ''],
-    summary.gates.map(({ name, limit, value, pass }) => [name, limit, format(value), pass ? 'pass' : 'FAIL'])));
+  blocks.push(
+    block(
+      'Gates',
+      MEASURED,
+      ['gate', 'limit', 'value', ''],
+      summary.gates.map(({ name, limit, value, pass }) => [
+        name,
+        limit,
+        format(value),
+        pass ? 'pass' : 'FAIL',
+      ]),
+    ),
+  );
   const failed = summary.gates.filter(({ pass }) => !pass);
-  blocks.push(failed.length ? `FAILED: ${failed.length} of ${summary.gates.length} gates.` : `Passed: all ${summary.gates.length} gates.`);
+  blocks.push(
+    failed.length
+      ? `FAILED: ${failed.length} of ${summary.gates.length} gates.`
+      : `Passed: all ${summary.gates.length} gates.`,
+  );
   return `${blocks.join('\n\n')}\n`;
 }
 
-const statuses = (counts) => Object.entries(counts).map(([status, count]) => `${status}: ${count}`).join(', ');
+const statuses = (counts) =>
+  Object.entries(counts)
+    .map(([status, count]) => `${status}: ${count}`)
+    .join(', ');
 
 function callRows({ aws_calls, functions }) {
   return Object.entries(aws_calls ?? {}).flatMap(([caller, { connections, operations }]) => {
     const runs = functions.find(({ name }) => name === caller)?.invocations;
-    return Object.entries(operations).map(([operation, { calls, errors, throttles }], index) =>
-      [caller, operation, calls, runs ? calls / runs : null, errors, throttles, index === 0 ? connections : '']);
+    return Object.entries(operations).map(([operation, { calls, errors, throttles }], index) => [
+      caller,
+      operation,
+      calls,
+      runs ? calls / runs : null,
+      errors,
+      throttles,
+      index === 0 ? connections : '',
+    ]);
   });
 }
 
@@ -163,47 +270,83 @@ function capacityRows({ aws_calls }) {
   return Object.entries(aws_calls ?? {}).flatMap(([caller, { operations }]) =>
     Object.entries(operations)
       .filter(([, { read_units, write_units }]) => read_units || write_units)
-      .map(([operation, { calls, read_units, write_units }]) =>
-        [caller, operation, read_units, read_units / calls, write_units, write_units / calls]));
+      .map(([operation, { calls, read_units, write_units }]) => [
+        caller,
+        operation,
+        read_units,
+        read_units / calls,
+        write_units,
+        write_units / calls,
+      ]),
+  );
 }
 
 function queueRows({ queues }) {
-  return Object.entries(queues ?? {}).map(([name, { received = null, invocations = null, queue_time_ms: time = {}, visible, in_flight, delayed }]) =>
-    [name, received, invocations, time.p50, time.p95, time.p99, time.max, visible + in_flight + delayed]);
+  return Object.entries(queues ?? {}).map(
+    ([
+      name,
+      { received = null, invocations = null, queue_time_ms: time = {}, visible, in_flight, delayed },
+    ]) => [
+      name,
+      received,
+      invocations,
+      time.p50,
+      time.p95,
+      time.p99,
+      time.max,
+      visible + in_flight + delayed,
+    ],
+  );
 }
 
 function renderStress({ steps, knee }) {
   const found = steps.at(-1).broken.length > 0;
-  const last = knee ? `the last step that held is "${knee}"${found ? '' : ', and none was higher'}` : 'not even the first step held';
-  return block(`Stress: ${last}`, MEASURED,
+  const last = knee
+    ? `the last step that held is "${knee}"${found ? '' : ', and none was higher'}`
+    : 'not even the first step held';
+  return block(
+    `Stress: ${last}`,
+    MEASURED,
     ['step', 'requests/s', 'p99', 'gates that broke'],
-    steps.map(({ name, requests_per_second, p99_ms, broken }) => [name, requests_per_second, p99_ms, `${broken.length ? `${broken.length}: ${broken[0]}` : 'none'}`]));
+    steps.map(({ name, requests_per_second, p99_ms, broken }) => [
+      name,
+      requests_per_second,
+      p99_ms,
+      `${broken.length ? `${broken.length}: ${broken[0]}` : 'none'}`,
+    ]),
+  );
 }
 
 /** A titled table: columns as wide as their widest cell, numbers to the right with one precision each, text to the left. */
 function block(title, origin, headers, allRows) {
   const heading = `${title} [${origin}]`;
   const rows = allRows.filter((row) => row.some((cell) => cell !== null));
-  if (rows.length === 0) return `${heading}\n  ${origin === NEEDS_AWS ? 'not known here' : 'nothing'}`;
+  if (rows.length === 0)
+    return `${heading}\n  ${origin === NEEDS_AWS ? 'not known here; see the head of load-tests/report.mjs' : 'nothing'}`;
   const columns = headers.map((header, index) => {
     const values = rows.map((row) => row[index] ?? '-');
     const numeric = values.every((value) => typeof value === 'number' || /^[-\d.]*$/.test(value));
-    const decimals = Math.max(...values.map(decimalsOf));
+    const decimals = columnDecimals(values.filter((value) => typeof value === 'number'));
     const cells = values.map((value) => (typeof value === 'number' ? value.toFixed(decimals) : value));
     const width = Math.max(...[header, ...cells].map(({ length }) => length));
     return [header, ...cells].map((cell) => (numeric ? cell.padStart(width) : cell.padEnd(width)));
   });
-  const lines = columns[0].map((_, line) => `  ${columns.map((column) => column[line]).join('  ')}`.trimEnd());
+  const lines = columns[0].map((_, line) =>
+    clip(`  ${columns.map((column) => column[line]).join('  ')}`.trimEnd()),
+  );
   return [heading, ...lines].join('\n');
 }
 
-/** Decimals that a number is worth: none for a count, one from 10 on, else two. */
-function decimalsOf(value) {
-  if (typeof value !== 'number' || Number.isInteger(value)) return 0;
-  return value >= 10 || Number.isInteger(value * 10) ? 1 : 2;
+const clip = (line) => (line.length > WIDTH ? `${line.slice(0, WIDTH - 1)}…` : line);
+
+/** One precision for a column: none for counts or where 100 is passed, else one from 10 on, else two. */
+function columnDecimals(numbers) {
+  const largest = Math.max(...numbers.map(Math.abs));
+  if (largest >= 100 || numbers.every(Number.isInteger)) return 0;
+  return largest >= 10 || numbers.every((number) => Number.isInteger(number * 10)) ? 1 : 2;
 }
 
-const format = (value) => (value === null ? '-' : value.toFixed(decimalsOf(value)));
+const format = (value) => (value === null ? '-' : String(Math.round(value * 100) / 100));
 
 function addCloudWatch(files) {
   const summary = JSON.parse(readFileSync(SUMMARY_FILE, 'utf8'));
@@ -225,7 +368,9 @@ function addCloudWatch(files) {
 if (process.argv[1] === import.meta.filename) {
   const files = process.argv.slice(2);
   if (files.length === 0) {
-    console.error('usage: node load-tests/report.mjs EXPORT...   (exports of CloudWatch Logs, after a run with --api-url)');
+    console.error(
+      'usage: node load-tests/report.mjs EXPORT...   (exports of CloudWatch Logs, after a run with --api-url)',
+    );
     process.exit(2);
   }
   addCloudWatch(files);

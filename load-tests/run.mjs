@@ -5,10 +5,9 @@
 //
 // Starts the stack, loads the catalogue, runs Artillery, waits until every order is final, checks the gates of
 // artillery.yml, prints one table, writes target/load-test/summary.json and stops whatever it started.
-// Exit code: 0 if every gate passed, 1 if one failed or anything went wrong, 130 or 143 if it was interrupted.
+// Exit code: 0 if every gate passed, 1 if one failed or anything went wrong, 128 and the signal if it was interrupted.
 
-import { spawn } from 'node:child_process';
-import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -16,6 +15,7 @@ import { parseArgs } from 'node:util';
 import yaml from 'js-yaml';
 import { products } from './catalogue.mjs';
 import { evaluate, gate } from './gates.mjs';
+import { start, stopAll } from './processes.mjs';
 import * as report from './report.mjs';
 
 const HERE = import.meta.dirname;
@@ -33,40 +33,47 @@ const START_TIMEOUT_MS = 60_000;
 /** Ms for the queues to run dry after the load: one visibility timeout (60 s, template.yaml) and a retry. */
 const DRAIN_TIMEOUT_MS = 75_000;
 
-/** Ms between SIGTERM and SIGKILL for what was started. */
-const STOP_TIMEOUT_MS = 15_000;
-
 /** An error whose message says all that a user needs: printed as one line, without a stack. */
 class Failure extends Error {}
 
 const interrupted = new AbortController();
-const children = new Set();
 
 async function main() {
   const options = parseOptions();
   const { config } = yaml.safeLoad(readFileSync(path.join(HERE, 'artillery.yml'), 'utf8'));
   const profile = config.environments[options.profile];
   if (!profile) {
-    throw new Failure(`there is no profile "${options.profile}"; there are: ${Object.keys(config.environments).join(', ')}`);
+    throw new Failure(
+      `there is no profile "${options.profile}"; there are: ${Object.keys(config.environments).join(', ')}`,
+    );
   }
-  rmSync(options.out, { recursive: true, force: true });
+  for (const old of ['summary.json', 'ready.json', 'local.log', 'artillery.log', 'artillery.json', 'logs']) {
+    rmSync(path.join(options.out, old), { recursive: true, force: true });
+  }
   mkdirSync(options.out, { recursive: true });
 
   const startedAt = new Date();
-  const stack = options['api-url'] ? { api_url: options['api-url'].replace(/\/+$/, '') } : await startLocal(options);
+  const stack = options['api-url']
+    ? { api_url: options['api-url'].replace(/\/+$/, '') }
+    : await startLocal(options);
   await seed(stack);
   if (stack.control_url) {
     if (options.profile === 'spike') await control(stack, 'POST', '/environments/reap');
     await control(stack, 'POST', '/meter/reset');
+  } else if (options.profile === 'spike') {
+    say(
+      'note: Lambda keeps the environments that loading the catalogue has started; it alone decides when they go',
+    );
   }
   const logSizes = stack.log_dir && report.logSizes(stack.log_dir);
 
-  const result = options.profile === 'stress'
-    ? await climb(options, stack, config, profile)
-    : await load(options, stack, config, profile);
+  const result =
+    options.profile === 'stress'
+      ? await climb(options, stack, config, profile)
+      : await load(options, stack, config, profile);
 
   const meter = stack.control_url ? await drain(stack) : null;
-  await stopChildren(); // the log files are complete once `local` has ended
+  await stopAll(); // the log files are complete once `local` has ended
   const functions = stack.log_dir ? report.functionsFromLogs(stack.log_dir, logSizes) : [];
 
   const summary = {
@@ -95,15 +102,22 @@ async function main() {
 }
 
 function parseOptions() {
-  const { values } = parseArgs({
+  const parse = (config) => {
+    try {
+      return parseArgs(config);
+    } catch (error) {
+      throw new Failure(error.message);
+    }
+  };
+  const { values } = parse({
     options: {
-      'profile': { type: 'string', default: 'load' },
+      profile: { type: 'string', default: 'load' },
       'api-url': { type: 'string' },
-      'local': { type: 'string', default: path.join(ROOT, 'target/host/local') },
-      'template': { type: 'string', default: path.join(ROOT, 'template.yaml') },
+      local: { type: 'string', default: path.join(ROOT, 'target/host/local') },
+      template: { type: 'string', default: path.join(ROOT, 'template.yaml') },
       'code-dir': { type: 'string' },
-      'node': { type: 'string', default: process.execPath },
-      'out': { type: 'string', default: path.dirname(report.SUMMARY_FILE) },
+      node: { type: 'string', default: process.execPath },
+      out: { type: 'string', default: path.dirname(report.SUMMARY_FILE) },
     },
   });
   values.out = path.resolve(values.out);
@@ -114,19 +128,36 @@ function parseOptions() {
 async function startLocal(options) {
   const readyFile = path.join(options.out, 'ready.json');
   const output = path.join(options.out, 'local.log');
-  const child = start(options.local, [
-    '--template', options.template, '--port', '0', '--control-port', '0', '--node', options.node,
-    '--log-dir', path.join(options.out, 'logs'), '--ready-file', readyFile,
-    ...(options['code-dir'] ? ['--code-dir', options['code-dir']] : []),
-  ], output);
+  const child = start(
+    options.local,
+    [
+      '--template',
+      options.template,
+      '--port',
+      '0',
+      '--control-port',
+      '0',
+      '--node',
+      options.node,
+      '--log-dir',
+      path.join(options.out, 'logs'),
+      '--ready-file',
+      readyFile,
+      ...(options['code-dir'] ? ['--code-dir', options['code-dir']] : []),
+    ],
+    output,
+  );
   say(`starting ${options.template} on this machine`);
 
   const deadline = Date.now() + START_TIMEOUT_MS;
   while (!existsSync(readyFile)) {
     if (child.ended) {
-      throw new Failure(`${options.local} ended before it was ready (${child.ended}):\n${readFileSync(output, 'utf8').trim()}`);
+      throw new Failure(
+        `${options.local} ended before it was ready (${child.ended})\n${readFileSync(output, 'utf8')}`.trim(),
+      );
     }
-    if (Date.now() > deadline) throw new Failure(`${options.local} was not ready within ${START_TIMEOUT_MS / 1000} s; see ${output}`);
+    if (Date.now() > deadline)
+      throw new Failure(`${options.local} was not ready within ${START_TIMEOUT_MS / 1000} s; see ${output}`);
     await pause(50);
   }
   return { ...JSON.parse(readFileSync(readyFile, 'utf8')), child };
@@ -140,7 +171,9 @@ async function seed({ api_url }) {
   const write = async ({ id, body }) => {
     const { status, text } = await request('PUT', `${api_url}/products/${id}`, body);
     if (status !== 200 && status !== 201) {
-      throw new Failure(`the stack is broken: PUT ${api_url}/products/${id} answered ${status} instead of 200 or 201: ${text.slice(0, 200)}`);
+      throw new Failure(
+        `the stack is broken: PUT ${api_url}/products/${id} answered ${status} instead of 200 or 201: ${text.slice(0, 200)}`,
+      );
     }
     done += 1;
     if (done === products.length || Date.now() - shown > 1000) {
@@ -179,6 +212,7 @@ async function load(options, stack, config, profile) {
 async function climb(options, stack, config, profile) {
   const steps = [];
   let held = null;
+  let knee = null;
   for (const phase of profile.phases) {
     const result = await load(options, stack, config, { phases: [phase] });
     const broken = result.gates.filter(({ pass }) => !pass).map(({ name }) => name);
@@ -189,11 +223,12 @@ async function climb(options, stack, config, profile) {
       broken,
     });
     if (broken.length) {
-      return { ...(held ?? result), stress: { knee: held?.name ?? null, steps } };
+      return { ...(held ?? result), stress: { knee, steps } };
     }
-    held = { ...result, name: phase.name };
+    held = result;
+    knee = phase.name;
   }
-  return { ...held, stress: { knee: held.name, steps } };
+  return { ...held, stress: { knee, steps } };
 }
 
 /** Runs Artillery on `phases`; resolves with the totals of its report. Its own output goes to artillery.log. */
@@ -208,24 +243,44 @@ async function artillery(options, stack, phases) {
     CUSTOM_REPORTERS: path.join(HERE, 'progress.mjs'),
   };
   delete env.ARTILLERY_DISABLE_ENSURE;
-  if (stack.control_url) { // Artillery would send what goes to this machine through a proxy too
+  if (stack.control_url) {
+    // Artillery would send what goes to this machine through a proxy too
     delete env.HTTP_PROXY;
     delete env.HTTPS_PROXY;
   }
   const seconds = phases.reduce((sum, { duration }) => sum + duration, 0);
   say(`load: ${phases.map(({ name }) => name).join(', ')}, ${seconds} s`);
-  const child = start(process.execPath, [
-    path.join(HERE, 'node_modules/artillery/bin/run'), 'run', '--quiet', '--config', path.join(HERE, 'artillery.yml'),
-    '--environment', options.profile, '--overrides', JSON.stringify({ config: { phases } }), '--output', reportFile,
-    path.join(HERE, 'scenarios/index.js'),
-  ], output, env);
+  const child = start(
+    process.execPath,
+    [
+      path.join(HERE, 'node_modules/artillery/bin/run'),
+      'run',
+      '--quiet',
+      '--config',
+      path.join(HERE, 'artillery.yml'),
+      '--environment',
+      options.profile,
+      '--overrides',
+      JSON.stringify({ config: { phases } }),
+      '--output',
+      reportFile,
+      path.join(HERE, 'scenarios/index.js'),
+    ],
+    output,
+    env,
+  );
 
   while (!child.ended) {
-    if (stack.child?.ended) throw new Failure(`the stack ended during the load (${stack.child.ended}); see ${options.out}/local.log`);
+    if (stack.child?.ended)
+      throw new Failure(
+        `the stack ended during the load (${stack.child.ended}); see ${options.out}/local.log`,
+      );
     await pause(100);
   }
   if (!existsSync(reportFile)) {
-    throw new Failure(`Artillery wrote no report (${child.ended}):\n${readFileSync(output, 'utf8').trim().split('\n').slice(-15).join('\n')}`);
+    throw new Failure(
+      `Artillery wrote no report (${child.ended}):\n${readFileSync(output, 'utf8').trim().split('\n').slice(-15).join('\n')}`,
+    );
   }
   return { ...JSON.parse(readFileSync(reportFile, 'utf8')), exitCode: child.exitCode };
 }
@@ -249,12 +304,15 @@ async function drain(stack) {
 }
 
 const hasTrigger = ({ invocations }) => invocations !== undefined;
-const messagesIn = (queues) => queues.reduce((sum, { visible, in_flight, delayed }) => sum + visible + in_flight + delayed, 0);
+const messagesIn = (queues) =>
+  queues.reduce((sum, { visible, in_flight, delayed }) => sum + visible + in_flight + delayed, 0);
 
 /** Gates that only the stack on this machine can answer. Their limit is none at all. */
 function stackGates({ queues }, functions) {
   const sum = (key) => (functions.length ? functions.reduce((total, row) => total + row[key], 0) : null);
-  const [worked, dead] = [true, false].map((trigger) => Object.values(queues).filter((queue) => hasTrigger(queue) === trigger));
+  const [worked, dead] = [true, false].map((trigger) =>
+    Object.values(queues).filter((queue) => hasTrigger(queue) === trigger),
+  );
   return [
     gate('messages left in the queues', '==', 0, messagesIn(worked)),
     gate('messages in dead-letter queues', '==', 0, messagesIn(dead)),
@@ -265,7 +323,8 @@ function stackGates({ queues }, functions) {
 
 async function control({ control_url }, method, route) {
   const { status, text } = await request(method, control_url + route);
-  if (status < 200 || status > 299) throw new Failure(`${method} ${control_url}${route} answered ${status}: ${text.slice(0, 200)}`);
+  if (status < 200 || status > 299)
+    throw new Failure(`${method} ${control_url}${route} answered ${status}: ${text.slice(0, 200)}`);
   return text ? JSON.parse(text) : null;
 }
 
@@ -279,37 +338,10 @@ async function request(method, url, body) {
     return { status: response.status, text: await response.text() };
   } catch (error) {
     interrupted.signal.throwIfAborted();
-    throw new Failure(`the stack is down: ${method} ${url}: ${error.cause?.code ?? error.cause?.message ?? error.message}`);
+    throw new Failure(
+      `the stack is down: ${method} ${url}: ${error.cause?.code ?? error.cause?.message ?? error.message}`,
+    );
   }
-}
-
-/** Starts a program whose output goes to a file, and remembers it so that it is stopped whatever happens. */
-function start(command, args, output, env = process.env) {
-  const log = openSync(output, 'a');
-  // The fourth descriptor is this process's own output: progress.mjs writes its lines there.
-  const child = spawn(command, args, { env, stdio: ['ignore', log, log, 1] });
-  closeSync(log);
-  children.add(child);
-  child.ended = null;
-  child.gone = new Promise((resolve) => {
-    const end = (how) => {
-      child.ended = how;
-      children.delete(child);
-      resolve();
-    };
-    child.on('error', (error) => end(`cannot be started: ${error.code === 'ENOENT' ? 'no such file; run `make load-test`, which builds it' : error.message}`));
-    child.on('exit', (code, signal) => end(signal ? `signal ${signal}` : `exit code ${code}`));
-  });
-  return child;
-}
-
-async function stopChildren() {
-  await Promise.all([...children].map(async (child) => {
-    child.kill('SIGTERM');
-    const kill = setTimeout(() => child.kill('SIGKILL'), STOP_TIMEOUT_MS);
-    await child.gone;
-    clearTimeout(kill);
-  }));
 }
 
 const pause = (ms) => sleep(ms, undefined, { signal: interrupted.signal });
@@ -318,9 +350,9 @@ function say(line) {
   process.stdout.write(`${line}\n`);
 }
 
-for (const signal of ['SIGINT', 'SIGTERM']) {
-  process.on(signal, () => interrupted.abort(new Failure(`interrupted by ${signal}`, { cause: signal })));
-}
+const interrupt = (signal) => interrupted.abort(new Failure(`interrupted by ${signal}`, { cause: signal }));
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, interrupt);
+process.stdout.on('error', () => interrupt('SIGPIPE')); // whoever read the output has gone
 
 process.exitCode = 1;
 try {
@@ -331,5 +363,5 @@ try {
   if (aborted) process.exitCode = 128 + os.constants.signals[reason.cause];
   console.error(`load test failed: ${reason instanceof Failure ? reason.message : reason.stack}`);
 } finally {
-  await stopChildren();
+  await stopAll();
 }

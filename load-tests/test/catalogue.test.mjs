@@ -22,7 +22,10 @@ test('every product keeps to the contract of PUT /products/{id}', () => {
 
 test('descriptions have 300 to 1,200 characters and no two are alike', () => {
   for (const { id, body } of products) {
-    assert.ok(body.description.length >= 300 && body.description.length <= 1200, `${id}: ${body.description.length}`);
+    assert.ok(
+      body.description.length >= 300 && body.description.length <= 1200,
+      `${id}: ${body.description.length}`,
+    );
   }
   assert.equal(new Set(products.map(({ body }) => body.description)).size, products.length);
 });

@@ -14,14 +14,38 @@ const { config, slo_ms } = yaml.safeLoad(read('artillery.yml'));
 /** All steps of a flow, those inside loops included. */
 const steps = (flow) => flow.flatMap((step) => (step.loop ? [step, ...steps(step.loop)] : [step]));
 
-const requests = scenarios.flatMap(({ flow }) => steps(flow)).flatMap((step) =>
-  Object.entries(step).filter(([verb]) => ['get', 'put', 'post', 'delete'].includes(verb)).map(([verb, request]) => ({ verb, ...request })));
+const requests = scenarios
+  .flatMap(({ flow }) => steps(flow))
+  .flatMap((step) =>
+    Object.entries(step)
+      .filter(([verb]) => ['get', 'put', 'post', 'delete'].includes(verb))
+      .map(([verb, request]) => ({ verb, ...request })),
+  );
 
 /** Routes of the template's HTTP API events. Its intrinsic functions (!Ref, !Sub, …) do not matter here. */
 function templateRoutes() {
-  const tags = ['Ref', 'Sub', 'GetAtt', 'If', 'Equals', 'Not', 'And', 'Or', 'Join', 'Select', 'Split', 'FindInMap', 'ImportValue', 'Condition'];
-  const types = tags.flatMap((tag) => ['scalar', 'sequence', 'mapping'].map((kind) => new yaml.Type(`!${tag}`, { kind })));
-  const { Resources } = yaml.safeLoad(read('../template.yaml'), { schema: yaml.Schema.create(yaml.DEFAULT_SAFE_SCHEMA, types) });
+  const tags = [
+    'Ref',
+    'Sub',
+    'GetAtt',
+    'If',
+    'Equals',
+    'Not',
+    'And',
+    'Or',
+    'Join',
+    'Select',
+    'Split',
+    'FindInMap',
+    'ImportValue',
+    'Condition',
+  ];
+  const types = tags.flatMap((tag) =>
+    ['scalar', 'sequence', 'mapping'].map((kind) => new yaml.Type(`!${tag}`, { kind })),
+  );
+  const { Resources } = yaml.safeLoad(read('../template.yaml'), {
+    schema: yaml.Schema.create(yaml.DEFAULT_SAFE_SCHEMA, types),
+  });
   return Object.values(Resources)
     .flatMap(({ Properties }) => Object.values(Properties?.Events ?? {}))
     .filter(({ Type }) => Type === 'HttpApi')
@@ -38,41 +62,64 @@ test('every request is named by the route that it calls, and expects a status', 
     assert.equal(method, verb.toUpperCase());
     const pattern = new RegExp(`^${route.replace('{id}', '[^/?]+')}(\\?.*)?$`);
     assert.match(url, pattern);
-    assert.ok(expect.some(({ statusCode }) => statusCode >= 200), `${name} ${url}`);
+    assert.ok(
+      expect.some(({ statusCode }) => statusCode >= 200),
+      `${name} ${url}`,
+    );
   }
 });
 
 test('p95 and p99 of every route and of all together are held against the one limit', () => {
-  const expected = ['', ...templateRoutes().map((route) => `.${route}`)]
-    .flatMap((route) => [`http.response_time.2xx${route}.p95`, `http.response_time.2xx${route}.p99`]);
+  const expected = ['', ...templateRoutes().map((route) => `.${route}`)].flatMap((route) => [
+    `http.response_time.2xx${route}.p95`,
+    `http.response_time.2xx${route}.p99`,
+  ]);
   const limits = Object.assign({}, ...config.plugins.ensure.thresholds);
   assert.equal(slo_ms, 100);
   for (const metric of expected) assert.equal(limits[metric], slo_ms, metric);
 });
 
 test('every status that a scenario expects has a gate that it occurred, and no other has', () => {
-  const gated = config.plugins.ensure.conditions.map(({ expression }) => /^routes\.(.+)\.codes\.(\d+) > 0$/.exec(expression)).filter(Boolean);
-  const expected = requests.flatMap(({ name, expect }) => expect.filter(({ statusCode }) => statusCode).map(({ statusCode }) => `${name} ${statusCode}`));
-  assert.deepEqual(gated.map(([, route, status]) => `${route} ${status}`).toSorted(), [...new Set(expected)].toSorted());
+  const gated = config.plugins.ensure.conditions
+    .map(({ expression }) => /^routes\.(.+)\.codes\.(\d+) > 0$/.exec(expression))
+    .filter(Boolean);
+  const expected = requests.flatMap(({ name, expect }) =>
+    expect.filter(({ statusCode }) => statusCode).map(({ statusCode }) => `${name} ${statusCode}`),
+  );
+  assert.deepEqual(
+    gated.map(([, route, status]) => `${route} ${status}`).toSorted(),
+    [...new Set(expected)].toSorted(),
+  );
 });
 
 test('a user of the mix sends 4 requests, so 50 arrivals a second are 200 requests a second', () => {
   const total = scenarios.reduce((sum, { weight }) => sum + weight, 0);
-  const perUser = (flow) => steps(flow).reduce((sum, step) => {
-    if (step.loop || step.function || step.think) return sum;
-    return sum + (Object.values(step)[0].ifTrue === 'replays' ? 0.25 : 1);
-  }, 0);
+  const perUser = (flow) =>
+    steps(flow).reduce((sum, step) => {
+      if (step.loop || step.function || step.think) return sum;
+      return sum + (Object.values(step)[0].ifTrue === 'replays' ? 0.25 : 1);
+    }, 0);
   const mean = scenarios.reduce((sum, { weight, flow }) => sum + (weight / total) * perUser(flow), 0);
   assert.ok(Math.abs(mean - 4) < 0.1, String(mean)); // polls after the first come on top
-  assert.deepEqual(config.environments.load.phases.map(({ duration, arrivalRate }) => [duration, arrivalRate * 4]), [[60, 200]]);
-  assert.deepEqual(config.environments.spike.phases.map(({ arrivalRate }) => arrivalRate * 4), [20, 200]);
+  assert.deepEqual(
+    config.environments.load.phases.map(({ duration, arrivalRate }) => [duration, arrivalRate * 4]),
+    [[60, 200]],
+  );
+  assert.deepEqual(
+    config.environments.spike.phases.map(({ arrivalRate }) => arrivalRate * 4),
+    [20, 200],
+  );
 });
 
 test('every function that a scenario calls is in the processor', () => {
   for (const scenario of scenarios) {
-    const called = [...scenario.beforeScenario, ...steps(scenario.flow).flatMap(({ function: name, whileTrue }) => [name, whileTrue].filter(Boolean))];
+    const called = [
+      ...scenario.beforeScenario,
+      ...steps(scenario.flow).flatMap(({ function: name, whileTrue }) => [name, whileTrue].filter(Boolean)),
+    ];
     for (const name of called) assert.equal(typeof processor[name], 'function', name);
     assert.equal(scenario.beforeScenario[0], 'observe', 'nothing is timed without it');
   }
-  for (const { afterResponse } of requests) if (afterResponse) assert.equal(typeof processor[afterResponse], 'function');
+  for (const { afterResponse } of requests)
+    if (afterResponse) assert.equal(typeof processor[afterResponse], 'function');
 });

@@ -16,24 +16,36 @@ export async function startStandIn(fault) {
     request.on('data', (chunk) => chunks.push(chunk));
     request.on('end', () => {
       const answer = respond(shop, request, Buffer.concat(chunks).toString());
-      const { status, body, headers } = fault === 'wrong-statuses' && [404, 412].includes(answer.status) ? { ...answer, status: 200 } : answer;
+      const { status, body, headers } =
+        fault === 'wrong-statuses' && [404, 412].includes(answer.status)
+          ? { ...answer, status: 200 }
+          : answer;
       const send = () => {
-        response.writeHead(status, body === undefined ? headers : {
-          'content-type': status >= 400 ? 'application/problem+json' : 'application/json', ...headers,
-        });
+        response.writeHead(
+          status,
+          body === undefined
+            ? headers
+            : {
+                'content-type': status >= 400 ? 'application/problem+json' : 'application/json',
+                ...headers,
+              },
+        );
         response.end(body === undefined ? undefined : JSON.stringify(body));
       };
-      const slow = (fault === 'slow' && !isSeed(request)) || (fault === 'slow-route' && /^GET .orders./.test(`${request.method} ${request.url}`));
+      const slow =
+        (fault === 'slow' && !isSeed(request)) ||
+        (fault === 'slow-route' && /^GET .orders./.test(`${request.method} ${request.url}`));
       setTimeout(send, slow ? 150 : 0);
     });
   });
   await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
   return {
     url: `http://127.0.0.1:${server.address().port}`,
-    close: () => new Promise((resolve) => {
-      server.close(resolve);
-      server.closeAllConnections();
-    }),
+    close: () =>
+      new Promise((resolve) => {
+        server.close(resolve);
+        server.closeAllConnections();
+      }),
   };
 }
 
@@ -51,14 +63,22 @@ function respond(shop, request, text) {
   const [, collection, id] = pathname.split('/');
   const body = text ? JSON.parse(text) : undefined;
   switch (`${method} /${collection}${id ? '/{id}' : ''}`) {
-    case 'PUT /products/{id}': return putProduct(shop, id, body, headers);
-    case 'GET /products/{id}': return getProduct(shop, id, searchParams);
-    case 'DELETE /products/{id}': return shop.products.delete(id), { status: 204 };
-    case 'GET /products': return listProducts(shop, searchParams);
-    case 'POST /products/{id}': return batchGet(shop, body);
-    case 'POST /orders': return placeOrder(shop, body, headers['idempotency-key']);
-    case 'GET /orders/{id}': return shop.orders.has(id) ? { status: 200, body: shop.orders.get(id) } : problem(404, 'Not Found');
-    default: return problem(404, 'Not Found');
+    case 'PUT /products/{id}':
+      return putProduct(shop, id, body, headers);
+    case 'GET /products/{id}':
+      return getProduct(shop, id, searchParams);
+    case 'DELETE /products/{id}':
+      return (shop.products.delete(id), { status: 204 });
+    case 'GET /products':
+      return listProducts(shop, searchParams);
+    case 'POST /products/{id}':
+      return batchGet(shop, body);
+    case 'POST /orders':
+      return placeOrder(shop, body, headers['idempotency-key']);
+    case 'GET /orders/{id}':
+      return shop.orders.has(id) ? { status: 200, body: shop.orders.get(id) } : problem(404, 'Not Found');
+    default:
+      return problem(404, 'Not Found');
   }
 }
 
@@ -71,9 +91,10 @@ function putProduct({ products }, id, body, headers) {
   return { status: present ? 200 : 201, body: product, headers: { etag: `"${product.version}"` } };
 }
 
-const project = (product, fields) => fields
-  ? Object.fromEntries(fields.filter((field) => field in product).map((field) => [field, product[field]]))
-  : product;
+const project = (product, fields) =>
+  fields
+    ? Object.fromEntries(fields.filter((field) => field in product).map((field) => [field, product[field]]))
+    : product;
 
 function getProduct({ products }, id, query) {
   const fields = query.get('fields')?.split(',');
@@ -103,13 +124,25 @@ function batchGet({ products }, { ids, fields }) {
 }
 
 function placeOrder(shop, { lines }, key) {
-  if (lines.some(({ product_id }) => !shop.products.has(product_id))) return problem(422, 'Unprocessable Content');
+  if (lines.some(({ product_id }) => !shop.products.has(product_id)))
+    return problem(422, 'Unprocessable Content');
   if (key !== undefined && shop.keys.has(key)) {
     const id = shop.keys.get(key);
-    return { status: 202, body: shop.orders.get(id), headers: { 'location': `/orders/${id}`, 'idempotent-replayed': 'true' } };
+    return {
+      status: 202,
+      body: shop.orders.get(id),
+      headers: { location: `/orders/${id}`, 'idempotent-replayed': 'true' },
+    };
   }
   const now = new Date().toISOString();
-  const order = { id: randomUUID(), status: 'PENDING', lines, total_cents: 1, placed_at: now, updated_at: now };
+  const order = {
+    id: randomUUID(),
+    status: 'PENDING',
+    lines,
+    total_cents: 1,
+    placed_at: now,
+    updated_at: now,
+  };
   shop.orders.set(order.id, order);
   if (key !== undefined) shop.keys.set(key, order.id);
   if (shop.fault !== 'stuck-orders') setTimeout(() => settle(shop, order), 20);

@@ -59,11 +59,12 @@ fn cpu_time() -> Result<Duration, Error> {
 async fn handle(event: LambdaEvent<Value>) -> Result<Value, Error> {
     let invocation = INVOCATIONS.fetch_add(1, Ordering::Relaxed) + 1;
     let (event, context) = event.into_parts();
-    // Behind an HTTP API: what to do is in the body, else the event comes back.
-    let command = match event["requestContext"]["http"]["method"].as_str() {
-        Some(_) => event["body"]
+    // Behind an HTTP API: what to do is in a body sent to `/do`, else the event comes back.
+    let command = match event["rawPath"].as_str() {
+        Some("/do") => event["body"]
             .as_str()
             .and_then(|body| serde_json::from_str(body).ok()),
+        Some(_) => None,
         None => Some(event.clone()),
     };
     let Some(command) = command else {

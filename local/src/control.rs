@@ -1,5 +1,6 @@
 //! The control server: what a load test or a curious person asks a running stack.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::aws::Aws;
-use crate::lambda::Function;
+use crate::lambda::{Function, State};
 
 const HELP: &str = "\
 GET  /meter         calls to DynamoDB and SQS, by function and operation, and the queues, as JSON
@@ -93,19 +94,16 @@ async fn answer<B>(request: &Request<B>, subject: &Subject) -> Response<Full<Byt
             status(StatusCode::NO_CONTENT)
         }
         (&Method::GET, "/functions") => {
-            let functions: serde_json::Map<_, _> = subject.functions.iter().map(describe).collect();
-            json(&functions)
+            let functions = subject.functions.iter();
+            let states: BTreeMap<&str, State> = functions
+                .map(|function| (function.spec().logical_id.as_str(), function.state()))
+                .collect();
+            json(&states)
         }
         (_, "/" | "/meter" | "/functions") => not_allowed("GET"),
         (_, "/meter/reset") => not_allowed("POST"),
         _ => text(StatusCode::NOT_FOUND, HELP),
     }
-}
-
-fn describe(function: &Function) -> (String, serde_json::Value) {
-    let spec = function.spec();
-    let state = serde_json::json!({"name": spec.name, "memory_mb": spec.memory_mb});
-    (spec.logical_id.clone(), state)
 }
 
 /// Whether the request comes from this machine's own programs and pages.

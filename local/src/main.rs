@@ -10,12 +10,20 @@ use clap::Parser;
 use local::stack::{Options, Stack, StartError};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Runs a SAM template on this machine, on 127.0.0.1 only: functions on provided.al2023 behind an
-/// HTTP API, DynamoDB tables, SQS queues and their triggers. No AWS account, no Docker.
+/// Runs a SAM template on this machine.
+///
+/// Hosts, on 127.0.0.1 only: functions on provided.al2023 behind an HTTP API,
+/// DynamoDB tables, SQS queues and their triggers. No AWS account, no Docker.
 ///
 /// Stop it with Ctrl-C. A second Ctrl-C does not wait for what is under way.
 #[derive(Debug, Parser)]
-#[command(name = "local", version)]
+// The last of several values counts, so that a script can append to its defaults.
+#[command(
+    name = "local",
+    version,
+    args_override_self = true,
+    verbatim_doc_comment
+)]
 struct Arguments {
     /// The SAM template to run
     #[arg(long, value_name = "FILE", default_value = "template.yaml")]
@@ -24,10 +32,10 @@ struct Arguments {
     #[arg(long = "parameter", value_name = "NAME=VALUE", value_parser = parameter)]
     parameters: Vec<(String, String)>,
     /// Port of the HTTP API; 0 takes any free one
-    #[arg(long, default_value_t = 3000)]
+    #[arg(long, value_name = "PORT", default_value_t = 3000)]
     port: u16,
     /// Port of the control server (meter, state of the functions); 0 takes any free one
-    #[arg(long, default_value_t = 3001)]
+    #[arg(long, value_name = "PORT", default_value_t = 3001)]
     control_port: u16,
     /// Folder of the logs, one file a function
     #[arg(long, value_name = "DIR", default_value = "target/local/logs")]
@@ -84,6 +92,10 @@ enum RunError {
 async fn run(arguments: Arguments) -> Result<(), RunError> {
     let mut stop = StopSignal::listen().map_err(RunError::Signals)?;
     let ready_file = arguments.ready_file.clone();
+    if let Some(path) = &ready_file {
+        // One that was killed could not remove its own.
+        let _ = std::fs::remove_file(path);
+    }
     let stack = tokio::select! {
         stack = Stack::start(options(arguments)) => stack?,
         // Nothing is under way yet: what has started so far ends with its guard.

@@ -38,7 +38,7 @@ const DELETE_ATTEMPTS: u32 = 5;
 /// A running event source mapping.
 #[derive(Debug)]
 pub struct SqsTrigger {
-    stop: oneshot::Sender<()>,
+    stop: Option<oneshot::Sender<()>>,
     poller: JoinHandle<()>,
 }
 
@@ -74,14 +74,16 @@ impl SqsTrigger {
             }
             while invocations.join_next().await.is_some() {}
         });
-        SqsTrigger { stop, poller }
+        SqsTrigger {
+            stop: Some(stop),
+            poller,
+        }
     }
 
     /// Stops polling at once and waits for the invocations that are under way. Bound it with a
     /// timeout: what is not finished then is delivered again after its visibility timeout.
     pub async fn shutdown(mut self) {
-        let (stop, _) = oneshot::channel();
-        let _ = std::mem::replace(&mut self.stop, stop).send(());
+        drop(self.stop.take());
         let _ = (&mut self.poller).await;
     }
 }

@@ -1,6 +1,7 @@
 //! Brings all parts of a template up in order, and down in reverse.
 
 use std::collections::BTreeMap;
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -55,13 +56,26 @@ pub enum StartError {
     /// Without the guard, processes could be left behind.
     #[error("cannot start the guard of child processes (/bin/sh): {0}")]
     Guard(io::Error),
-    /// A folder that cannot be made.
-    #[error("cannot make the folder {}: {source}", path.display())]
+    /// A folder that cannot be made or written to.
+    #[error("cannot use the folder {} ({option}): {source}", path.display())]
     Folder {
         /// Which one.
         path: PathBuf,
+        /// The command line's option for it.
+        option: &'static str,
         /// Why.
         source: io::Error,
+    },
+    /// Another stack writes there.
+    #[error(
+        "the folder {} is used by another running `local`: stop that one, or choose another \
+         folder with {option}", path.display()
+    )]
+    FolderTaken {
+        /// Which one.
+        path: PathBuf,
+        /// The command line's option for it.
+        option: &'static str,
     },
     /// Somebody else listens there.
     #[error(
@@ -106,9 +120,10 @@ pub struct Stack {
     functions: Vec<Function>,
     aws: Arc<Aws>,
     template: Template,
-    log_dir: PathBuf,
     api_url: String,
     control_url: String,
+    log_folder: Folder,
+    _data_folder: Option<Folder>,
     _children: Children,
 }
 
@@ -125,11 +140,15 @@ impl Stack {
             listen(options.control_port, "--control-port").await?;
 
         // Functions run in folders of their own, where a relative path would mean another file.
-        let log_dir = absolute(&options.log_dir)?;
-        let data_dir = options.data_dir.as_deref().map(absolute).transpose()?;
+        let log_folder = Folder::take(&options.log_dir, "--log-dir")?;
+        let log_dir = log_folder.path.clone();
+        let data_folder = match &options.data_dir {
+            Some(data_dir) => Some(Folder::take(data_dir, "--data-dir")?),
+            None => None,
+        };
         let aws = Aws::bind(aws::Options {
             ca_dir: log_dir.clone(),
-            data_dir,
+            data_dir: data_folder.as_ref().map(|folder| folder.path.clone()),
             log_dir: log_dir.clone(),
             node: options.node.clone(),
             children_group: children.group(),
@@ -181,9 +200,10 @@ impl Stack {
             functions,
             aws,
             template,
-            log_dir,
             api_url,
             control_url,
+            log_folder,
+            _data_folder: data_folder,
             _children: children,
         })
     }
@@ -215,7 +235,7 @@ impl Stack {
 
     /// Folder of the logs.
     pub fn log_dir(&self) -> &Path {
-        &self.log_dir
+        &self.log_folder.path
     }
 
     /// What is hosted.
@@ -283,9 +303,40 @@ async fn listen(port: u16, option: &'static str) -> Result<(TcpListener, String)
     Ok((listener, format!("http://{address}")))
 }
 
-fn absolute(path: &Path) -> Result<PathBuf, StartError> {
-    std::path::absolute(path).map_err(|source| StartError::Folder {
-        path: path.to_owned(),
-        source,
-    })
+/// A folder that this stack writes to, and no other. The system lets go of the lock however this
+/// process ends.
+#[derive(Debug)]
+struct Folder {
+    path: PathBuf,
+    lock: File,
+}
+
+impl Folder {
+    fn take(path: &Path, option: &'static str) -> Result<Folder, StartError> {
+        let path = path.to_owned();
+        let opened = std::path::absolute(&path).and_then(|path| {
+            fs::create_dir_all(&path)?;
+            let lock = File::create(path.join(".lock"))?;
+            Ok(Folder { path, lock })
+        });
+        let folder = match opened {
+            Ok(folder) => folder,
+            Err(source) => {
+                return Err(StartError::Folder {
+                    path,
+                    option,
+                    source,
+                });
+            }
+        };
+        match folder.lock.try_lock() {
+            Ok(()) => Ok(folder),
+            Err(TryLockError::WouldBlock) => Err(StartError::FolderTaken { path, option }),
+            Err(TryLockError::Error(source)) => Err(StartError::Folder {
+                path,
+                option,
+                source,
+            }),
+        }
+    }
 }

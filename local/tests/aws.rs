@@ -1,5 +1,10 @@
 //! The AWS endpoint as the AWS SDK sees it, with DynamoDB behind it.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a helper that fails is a test that fails"
+)]
+
 mod aws_support;
 
 use aws_sdk_dynamodb::Client;
@@ -458,6 +463,16 @@ async fn tables_and_queues_in_a_data_folder_are_there_the_next_time() {
         .await
         .unwrap();
     assert_eq!(received.messages()[0].body(), Some("kept"));
+    let ttl = dynamodb(&second, "Client")
+        .describe_time_to_live()
+        .table_name("local-Things")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(
+        ttl.time_to_live_description().unwrap().attribute_name(),
+        Some("expires_at")
+    );
     second.shutdown().await;
 
     let mut changed = table("Things");

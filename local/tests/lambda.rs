@@ -698,34 +698,60 @@ async fn a_function_that_cannot_be_run_is_refused_with_its_name_and_path() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bootstrap_for_another_machine_fails_each_invocation_with_its_path() {
+async fn a_bootstrap_for_another_machine_is_refused_with_its_name_and_path() {
     let host = TestHost::new();
     // An ELF header for a machine that this is not.
     let mut elf = [0_u8; 64];
     elf[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
     elf[16..20].copy_from_slice(&[2, 0, 0xff, 0x7f]);
-    let spec = host.spec("Foreign");
+    let spec = host.script("Foreign", elf);
     let bootstrap = spec.code_dir.join("bootstrap");
-    let spec = host.script_at(spec, elf);
-    let function = host.start(spec).await.expect("it starts");
-    let error = function
-        .invoke(Bytes::from("{}"), None)
+    let error = host
+        .start(spec)
         .await
-        .expect_err("it fails");
-    let InvokeError::FunctionError(error) = error else {
-        panic!("{error:?}")
-    };
-    assert_eq!(error.error_type, "Runtime.InvalidEntrypoint");
-    let path = bootstrap.canonicalize().expect("it exists");
-    for part in [
-        "Foreign",
-        path.to_str().expect("UTF-8"),
-        "another machine",
-        "make build",
+        .expect_err("it is refused")
+        .to_string();
+    assert_eq!(
+        error,
+        format!(
+            "function Foreign: {} is built for another machine; run `make build` on this one",
+            bootstrap.display()
+        )
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bootstrap_that_cannot_be_run_fails_each_invocation_with_its_path() {
+    let host = TestHost::new();
+    for (logical_id, script, advice) in [
+        (
+            "NoFormat",
+            "echo no interpreter is named",
+            "another machine",
+        ),
+        ("NoShell", "#!/no/such/shell\n", "does not exist"),
     ] {
-        assert!(error.message.contains(part), "{error}");
+        let spec = host.script(logical_id, script);
+        let path = spec
+            .code_dir
+            .join("bootstrap")
+            .canonicalize()
+            .expect("it exists");
+        let function = host.start(spec).await.expect("it starts");
+        let error = function
+            .invoke(Bytes::from("{}"), None)
+            .await
+            .expect_err("it fails");
+        let InvokeError::FunctionError(error) = error else {
+            panic!("{error:?}")
+        };
+        assert_eq!(error.error_type, "Runtime.InvalidEntrypoint");
+        for part in [logical_id, path.to_str().expect("UTF-8"), advice] {
+            assert!(error.message.contains(part), "{error}");
+        }
+        eventually(|| host.log(logical_id).contains(&error.message)).await;
+        function.shutdown().await;
     }
-    function.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,10 @@
 //! SQS and its trigger, with fauxqs behind them.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a helper that fails is a test that fails"
+)]
+
 mod aws_support;
 
 use std::collections::BTreeSet;
@@ -223,6 +228,22 @@ async fn a_batch_that_succeeds_is_deleted() {
     assert!(counts.queue_time_ms.p99 <= counts.queue_time_ms.max * 1.001);
     assert!(empty(depth));
     trigger.shutdown().await;
+
+    let mut queues = serde_json::to_value(&snapshot).unwrap()["queues"].take();
+    let times = queues[ORDERS]["queue_time_ms"].take();
+    for field in ["count", "p50", "p95", "p99", "max"] {
+        assert!(times[field].is_number(), "{field}: {times}");
+    }
+    assert_eq!(
+        queues,
+        json!({
+            ORDERS: {
+                "received": 25, "deleted": 25, "invocations": 3, "failed": 0, "queue_time_ms": null,
+                "visible": 0, "in_flight": 0, "delayed": 0,
+            },
+            DEAD: {"visible": 0, "in_flight": 0, "delayed": 0},
+        })
+    );
 }
 
 #[tokio::test]

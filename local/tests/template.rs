@@ -814,6 +814,18 @@ fn templates_that_are_no_templates_are_refused() {
             "Transform: Mine\nResources: {}",
             "the macro Mine cannot run",
         ),
+        (
+            "Transform: [{Name: Mine, Parameters: {}}]\nResources: {}",
+            "macros with parameters cannot run",
+        ),
+        (
+            "Globals: {Function: {Role: r}}\nResources: {}",
+            "Globals.Function.Role: each function has its own",
+        ),
+        (
+            "Globals: {Functions: {}}\nResources: {}",
+            "Globals: unknown property \"Functions\"; is Function meant?",
+        ),
         ("Resources:\n\tA: 1", "not YAML"),
     ] {
         let error = refusal(text);

@@ -16,7 +16,10 @@ use shop::product::BatchRequest;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     shop::telemetry::init();
-    let catalog = &Catalog::new(Aws::from_env()?.dynamodb(), aws::required("PRODUCTS_TABLE")?);
+    let catalog = &Catalog::new(
+        Aws::from_env()?.dynamodb(),
+        aws::required("PRODUCTS_TABLE")?,
+    );
     run(service_fn(|request: Request| async move {
         http::respond(&request, batch_get_products(catalog, &request)).await
     }))
@@ -29,7 +32,9 @@ async fn batch_get_products(
 ) -> Result<Response<Body>, Problem> {
     let BatchRequest { ids, fields } = BatchRequest::from_body(http::json_body(request)?)?;
 
-    let batch = catalog.batch_get(&ids, fields, http::deadline(request)).await?;
+    let batch = catalog
+        .batch_get(&ids, fields, http::deadline(request))
+        .await?;
 
     http::json(StatusCode::OK, &batch)
 }

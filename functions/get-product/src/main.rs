@@ -17,7 +17,10 @@ use shop::product::{Fields, ProductId};
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     shop::telemetry::init();
-    let catalog = &Catalog::new(Aws::from_env()?.dynamodb(), aws::required("PRODUCTS_TABLE")?);
+    let catalog = &Catalog::new(
+        Aws::from_env()?.dynamodb(),
+        aws::required("PRODUCTS_TABLE")?,
+    );
     run(service_fn(|request: Request| async move {
         http::respond(&request, get_product(catalog, &request)).await
     }))

@@ -18,7 +18,10 @@ use shop::product::{Category, Fields, Limit};
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     shop::telemetry::init();
-    let catalog = &Catalog::new(Aws::from_env()?.dynamodb(), aws::required("PRODUCTS_TABLE")?);
+    let catalog = &Catalog::new(
+        Aws::from_env()?.dynamodb(),
+        aws::required("PRODUCTS_TABLE")?,
+    );
     run(service_fn(|request: Request| async move {
         http::respond(&request, list_products(catalog, &request)).await
     }))
@@ -29,7 +32,9 @@ async fn list_products(catalog: &Catalog, request: &Request) -> Result<Response<
     let [category, limit, cursor, fields] =
         http::query_parameters(request, ["category", "limit", "cursor", "fields"])?;
     let listing = category
-        .map_or(Ok(Listing::All), |name| Category::parse(name).map(Listing::Category))
+        .map_or(Ok(Listing::All), |name| {
+            Category::parse(name).map(Listing::Category)
+        })
         .map_err(|reason| Problem::bad_value("category", &reason))?;
     let limit = limit
         .map_or(Ok(Limit::default()), str::parse)
@@ -42,7 +47,9 @@ async fn list_products(catalog: &Catalog, request: &Request) -> Result<Response<
         .map_or(Ok(Fields::ALL), Fields::parse)
         .map_err(|reason| Problem::bad_value("fields", &reason))?;
 
-    let page = catalog.list(&listing, limit, after.as_ref(), fields).await?;
+    let page = catalog
+        .list(&listing, limit, after.as_ref(), fields)
+        .await?;
 
     Ok(http::revalidated(http::json(StatusCode::OK, &page)?))
 }

@@ -47,14 +47,18 @@ async fn place_order(checkout: &Checkout, request: &Request) -> Result<Response<
         .map_err(|reason| Problem::bad_value("idempotency-key", &reason))?;
     let lines = Lines::from_body(http::json_body(request)?)?;
 
-    let placed = checkout.place(&lines, key.as_ref(), http::deadline(request)).await?;
+    let placed = checkout
+        .place(&lines, key.as_ref(), http::deadline(request))
+        .await?;
 
     let mut response = http::json(StatusCode::ACCEPTED, &placed.order)?;
     let location = HeaderValue::from_str(&format!("/orders/{}", placed.order.id))
         .map_err(|error| Problem::internal(error.to_string()))?;
     response.headers_mut().insert(LOCATION, location);
     if placed.replayed {
-        response.headers_mut().insert(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
+        response
+            .headers_mut()
+            .insert(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
     }
     Ok(response)
 }

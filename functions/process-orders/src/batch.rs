@@ -29,7 +29,11 @@ pub(crate) async fn process(
     deadline: Deadline,
     process: impl AsyncFn(String) -> Result<(), Error>,
 ) -> Result<SqsBatchResponse, Error> {
-    let messages = event.records.into_iter().map(identify).collect::<Result<Vec<_>, _>>()?;
+    let messages = event
+        .records
+        .into_iter()
+        .map(identify)
+        .collect::<Result<Vec<_>, _>>()?;
     let failures: Vec<String> = stream::iter(messages)
         .map(|(id, body)| {
             let outcome = run(body, deadline, &process);
@@ -68,8 +72,220 @@ async fn run(
     let contained = AssertUnwindSafe(async { process(body).await }).catch_unwind();
     match timeout_at(deadline.instant(), contained).await {
         Ok(Ok(outcome)) => outcome,
-        // The panic hook has logged what and where.
+        // The panic hook has logged what panicked, and where.
         Ok(Err(_)) => Err("the message made the program panic".into()),
         Err(_) => Err("the time ran out".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Each test is a mistake that handlers of SQS batches are known to make.
+
+    use std::cell::{Cell, RefCell};
+    use std::future::pending;
+    use std::time::Duration;
+
+    use serde_json::{Value, json};
+    use shop::order::OrderMessage;
+
+    use super::*;
+
+    const SAMPLE: &str = include_str!("../../../events/process-orders.json");
+
+    fn soon() -> Deadline {
+        Deadline::after(Duration::from_secs(25))
+    }
+
+    /// An event with these bodies, whose messages are named m-0, m-1 and so on.
+    fn event(bodies: &[&str]) -> SqsEvent {
+        let sample: Value = serde_json::from_str(SAMPLE).unwrap();
+        let record = |(index, body): (usize, &&str)| {
+            let mut record = sample["Records"][0].clone();
+            record["messageId"] = json!(format!("m-{index}"));
+            record["body"] = json!(body);
+            record
+        };
+        let records: Vec<_> = bodies.iter().enumerate().map(record).collect();
+        serde_json::from_value(json!({"Records": records})).unwrap()
+    }
+
+    fn failed(response: &SqsBatchResponse) -> Vec<&str> {
+        let mut ids: Vec<_> = response
+            .batch_item_failures
+            .iter()
+            .map(|failure| failure.item_identifier.as_str())
+            .collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    async fn fail_on_bad(body: String) -> Result<(), Error> {
+        if body == "bad" {
+            Err("a bad message".into())
+        } else {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn every_message_of_a_batch_is_processed() {
+        let seen = RefCell::new(Vec::new());
+
+        let response = process(
+            event(&["a", "b", "c", "d", "e", "f"]),
+            soon(),
+            async |body| {
+                seen.borrow_mut().push(body);
+                Ok(())
+            },
+        );
+
+        assert!(failed(&response.await.unwrap()).is_empty());
+        assert_eq!(seen.into_inner(), ["a", "b", "c", "d", "e", "f"]);
+    }
+
+    #[tokio::test]
+    async fn the_failed_messages_are_reported_and_no_others() {
+        let event = event(&["good", "bad", "good", "bad", "good"]);
+
+        let response = process(event, soon(), fail_on_bad).await.unwrap();
+
+        assert_eq!(failed(&response), ["m-1", "m-3"]);
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_not_json_fails_alone() {
+        let good = json!({
+            "order_id": "0123456789abcdef0123456789abcdef",
+            "lines": [{"product_id": "mug", "quantity": 1}],
+        });
+        let event = event(&[&good.to_string(), "not JSON", &good.to_string(), "{}", ""]);
+
+        let response = process(event, soon(), async |body| {
+            serde_json::from_str::<OrderMessage>(&body)?;
+            Ok(())
+        });
+
+        assert_eq!(failed(&response.await.unwrap()), ["m-1", "m-3", "m-4"]);
+    }
+
+    #[tokio::test]
+    async fn a_batch_without_a_failure_is_answered_by_an_empty_list() {
+        let response = process(event(&["good"]), soon(), fail_on_bad)
+            .await
+            .unwrap();
+
+        assert_eq!(
+            serde_json::to_value(response).unwrap(),
+            json!({"batchItemFailures": []})
+        );
+    }
+
+    #[tokio::test]
+    async fn an_empty_batch_is_a_success() {
+        let response = process(event(&[]), soon(), fail_on_bad).await.unwrap();
+
+        assert!(failed(&response).is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_failure_is_reported_in_the_form_that_lambda_reads() {
+        let response = process(event(&["bad"]), soon(), fail_on_bad).await.unwrap();
+
+        assert_eq!(
+            serde_json::to_value(response).unwrap(),
+            json!({"batchItemFailures": [{"itemIdentifier": "m-0"}]})
+        );
+    }
+
+    #[tokio::test]
+    async fn a_message_without_an_id_fails_the_batch_before_any_message_is_processed() {
+        for id in [None, Some(String::new())] {
+            let mut event = event(&["good", "good"]);
+            event.records[1].message_id = id;
+            let processed = Cell::new(0);
+
+            let outcome = process(event, soon(), async |_| {
+                processed.set(processed.get() + 1);
+                Ok(())
+            });
+
+            assert!(outcome.await.is_err());
+            assert_eq!(processed.get(), 0);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_the_failure_of_its_message_alone() {
+        let event = event(&["good", "panic", "good", "later", "good"]);
+
+        let response = process(event, soon(), async |body| match body.as_str() {
+            "panic" => panic!("at once"),
+            "later" => {
+                tokio::task::yield_now().await;
+                panic!("after an await")
+            }
+            _ => Ok(()),
+        });
+
+        assert_eq!(failed(&response.await.unwrap()), ["m-1", "m-3"]);
+    }
+
+    #[tokio::test]
+    async fn no_more_messages_than_the_bound_are_in_work_at_a_time() {
+        let (working, most) = (Cell::new(0), Cell::new(0));
+
+        let response = process(event(&["good"; 20]), soon(), async |_| {
+            working.set(working.get() + 1);
+            most.set(most.get().max(working.get()));
+            tokio::task::yield_now().await;
+            working.set(working.get() - 1);
+            Ok(())
+        });
+
+        assert!(failed(&response.await.unwrap()).is_empty());
+        assert_eq!(most.get(), CONCURRENCY);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_that_does_not_end_in_time_is_reported_and_the_others_are_not() {
+        let event = event(&["good", "hangs", "good"]);
+
+        let response = process(event, soon(), async |body| {
+            if body == "hangs" {
+                pending().await
+            } else {
+                Ok(())
+            }
+        });
+
+        assert_eq!(failed(&response.await.unwrap()), ["m-1"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_is_not_begun_when_too_little_time_is_left() {
+        let begun = Cell::new(0);
+
+        // Ten seconds each, four at a time: the third round would begin at 20 s, with 5 s left, and
+        // the fourth after the end.
+        let response = process(event(&["slow"; 16]), soon(), async |_| {
+            begun.set(begun.get() + 1);
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            Ok(())
+        });
+
+        assert_eq!(failed(&response.await.unwrap()).len(), 8);
+        assert_eq!(begun.get(), 12);
+    }
+
+    #[test]
+    fn the_sample_event_holds_orders() {
+        let event: SqsEvent = serde_json::from_str(SAMPLE).unwrap();
+
+        assert_eq!(event.records.len(), 2);
+        for record in event.records {
+            assert!(serde_json::from_str::<OrderMessage>(&record.body.unwrap()).is_ok());
+        }
     }
 }

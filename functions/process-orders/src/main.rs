@@ -23,7 +23,10 @@ async fn main() -> Result<(), Error> {
         aws::required("PRODUCTS_TABLE")?,
         aws::required("ORDERS_TABLE")?,
     );
-    run(service_fn(|event: LambdaEvent<SqsEvent>| process_orders(fulfilment, event))).await
+    run(service_fn(|event: LambdaEvent<SqsEvent>| {
+        process_orders(fulfilment, event)
+    }))
+    .await
 }
 
 async fn process_orders(

@@ -18,7 +18,10 @@ use shop::product::{NewProduct, ProductId, Version};
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     shop::telemetry::init();
-    let catalog = &Catalog::new(Aws::from_env()?.dynamodb(), aws::required("PRODUCTS_TABLE")?);
+    let catalog = &Catalog::new(
+        Aws::from_env()?.dynamodb(),
+        aws::required("PRODUCTS_TABLE")?,
+    );
     run(service_fn(|request: Request| async move {
         http::respond(&request, put_product(catalog, &request)).await
     }))
@@ -37,6 +40,10 @@ async fn put_product(catalog: &Catalog, request: &Request) -> Result<Response<Bo
     let (product, version) = catalog.put(&id, new, precondition).await?;
 
     let created = version.get() == Version::MIN;
-    let status = if created { StatusCode::CREATED } else { StatusCode::OK };
+    let status = if created {
+        StatusCode::CREATED
+    } else {
+        StatusCode::OK
+    };
     Ok(http::with_etag(http::json(status, &product)?, version))
 }

@@ -66,7 +66,11 @@ impl fmt::Debug for StartError {
 /// # Errors
 /// [`StartError::Missing`] when it is not set or empty.
 pub fn required(name: &'static str) -> Result<String, StartError> {
-    require(&environment, name, "set it under Environment in template.yaml")
+    require(
+        &environment,
+        name,
+        "set it under Environment in template.yaml",
+    )
 }
 
 /// What all clients of one execution environment share.
@@ -168,8 +172,15 @@ fn endpoint(
     for name in [own, "AWS_ENDPOINT_URL"] {
         let Some(value) = lookup(name) else { continue };
         let url = value.parse::<http::Uri>();
-        let is_web = matches!(url.as_ref().map(http::Uri::scheme_str), Ok(Some("http" | "https")));
-        return if is_web { Ok(Some(value)) } else { Err(StartError::NotAUrl { name, value }) };
+        let is_web = matches!(
+            url.as_ref().map(http::Uri::scheme_str),
+            Ok(Some("http" | "https"))
+        );
+        return if is_web {
+            Ok(Some(value))
+        } else {
+            Err(StartError::NotAUrl { name, value })
+        };
     }
     Ok(None)
 }
@@ -179,32 +190,54 @@ mod tests {
     use super::*;
 
     fn lookup<'a>(variables: &'a [(&str, &str)]) -> impl Fn(&str) -> Option<String> + 'a {
-        |name| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+        |name| {
+            variables
+                .iter()
+                .find(|(key, _)| *key == name)
+                .map(|(_, value)| (*value).to_owned())
+        }
     }
 
-    const COMPLETE: [(&str, &str); 3] =
-        [("AWS_ACCESS_KEY_ID", "key"), ("AWS_SECRET_ACCESS_KEY", "secret"), ("AWS_REGION", "here")];
+    const COMPLETE: [(&str, &str); 3] = [
+        ("AWS_ACCESS_KEY_ID", "key"),
+        ("AWS_SECRET_ACCESS_KEY", "secret"),
+        ("AWS_REGION", "here"),
+    ];
 
     #[test]
     fn a_missing_variable_is_named_with_what_to_do() {
         for missing in COMPLETE.map(|(name, _)| name) {
-            let rest: Vec<_> = COMPLETE.into_iter().filter(|(name, _)| *name != missing).collect();
+            let rest: Vec<_> = COMPLETE
+                .into_iter()
+                .filter(|(name, _)| *name != missing)
+                .collect();
 
             let message = Aws::from_lookup(&lookup(&rest)).unwrap_err().to_string();
 
-            assert!(message.contains(missing) && message.contains("export it"), "{message}");
+            assert!(
+                message.contains(missing) && message.contains("export it"),
+                "{message}"
+            );
         }
     }
 
     #[test]
     fn the_endpoint_of_a_service_wins_over_the_one_for_all() {
-        let variables =
-            [("AWS_ENDPOINT_URL", "http://all"), ("AWS_ENDPOINT_URL_SQS", "https://one:8")];
+        let variables = [
+            ("AWS_ENDPOINT_URL", "http://all"),
+            ("AWS_ENDPOINT_URL_SQS", "https://one:8"),
+        ];
 
         let find = |name| endpoint(&lookup(&variables), name).unwrap();
 
-        assert_eq!(find("AWS_ENDPOINT_URL_SQS").as_deref(), Some("https://one:8"));
-        assert_eq!(find("AWS_ENDPOINT_URL_DYNAMODB").as_deref(), Some("http://all"));
+        assert_eq!(
+            find("AWS_ENDPOINT_URL_SQS").as_deref(),
+            Some("https://one:8")
+        );
+        assert_eq!(
+            find("AWS_ENDPOINT_URL_DYNAMODB").as_deref(),
+            Some("http://all")
+        );
     }
 
     #[test]
@@ -214,7 +247,10 @@ mod tests {
 
             let error = endpoint(&lookup(&variables), "AWS_ENDPOINT_URL_SQS").unwrap_err();
 
-            assert!(error.to_string().contains("AWS_ENDPOINT_URL"), "{value}: {error}");
+            assert!(
+                error.to_string().contains("AWS_ENDPOINT_URL"),
+                "{value}: {error}"
+            );
         }
     }
 }

@@ -23,7 +23,11 @@ pub(crate) struct Backoff {
 impl Backoff {
     /// At most `attempts` attempts, the first included, before `deadline`.
     pub(crate) fn new(attempts: u32, deadline: Deadline) -> Self {
-        Self { attempt: 1, attempts, deadline }
+        Self {
+            attempt: 1,
+            attempts,
+            deadline,
+        }
     }
 
     /// Waits before the next attempt. `false` when there is none: then it does not wait.
@@ -49,7 +53,9 @@ mod tests {
 
     #[test]
     fn pauses_double_up_to_the_cap() {
-        let longest: Vec<_> = (1..=7).map(|attempt| longest_pause(attempt).as_millis()).collect();
+        let longest: Vec<_> = (1..=7)
+            .map(|attempt| longest_pause(attempt).as_millis())
+            .collect();
 
         assert_eq!(longest, [25, 50, 100, 200, 400, 400, 400]);
     }

@@ -63,10 +63,10 @@ impl Catalog {
             .set_expression_attribute_names(Some(names(Fields::ALL.without(Field::Id))))
             .expression_attribute_values(":name", s(&new.name))
             .expression_attribute_values(":category", s(&new.category))
-            .expression_attribute_values(":price_cents", n(new.price_cents))
-            .expression_attribute_values(":stock", n(new.stock))
-            .expression_attribute_values(":zero", n(0))
-            .expression_attribute_values(":one", n(1))
+            .expression_attribute_values(":price_cents", n(&new.price_cents))
+            .expression_attribute_values(":stock", n(&new.stock))
+            .expression_attribute_values(":zero", n(&0))
+            .expression_attribute_values(":one", n(&1))
             .return_values(ReturnValue::UpdatedNew);
         update = match &new.description {
             Some(description) => update
@@ -80,7 +80,7 @@ impl Catalog {
             Precondition::Present => update.condition_expression("attribute_exists(id)"),
             Precondition::Version(version) => update
                 .condition_expression("#version = :expected")
-                .expression_attribute_values(":expected", n(version)),
+                .expression_attribute_values(":expected", n(&version)),
         };
         let written = update.send().await.map_err(refused_write)?;
         let version = written
@@ -115,8 +115,11 @@ impl Catalog {
             .set_expression_attribute_names(projection(read).map(|_| names(read)))
             .send()
             .await?;
-        let item = answer.item().ok_or_else(|| Problem::not_found("There is no such product."))?;
-        let malformed = |error: item::Malformed| Problem::internal(format!("product {id}: {error}"));
+        let item = answer
+            .item()
+            .ok_or_else(|| Problem::not_found("There is no such product."))?;
+        let malformed =
+            |error: item::Malformed| Problem::internal(format!("product {id}: {error}"));
         let product = item::product(item, fields).map_err(malformed)?;
         let version = item::number(item, Field::Version.name()).map_err(malformed)?;
         Ok((product, version))
@@ -127,7 +130,12 @@ impl Catalog {
     /// # Errors
     /// 503 or 500 if DynamoDB fails.
     pub async fn delete(&self, id: &ProductId) -> Result<(), Problem> {
-        self.client.delete_item().table_name(&self.table).key("id", s(id)).send().await?;
+        self.client
+            .delete_item()
+            .table_name(&self.table)
+            .key("id", s(id))
+            .send()
+            .await?;
         Ok(())
     }
 
@@ -196,8 +204,14 @@ impl Catalog {
             }
             None => None,
         };
-        let products = items.iter().filter_map(|item| readable(item, fields)).collect();
-        Ok(Page { products, next_cursor })
+        let products = items
+            .iter()
+            .filter_map(|item| readable(item, fields))
+            .collect();
+        Ok(Page {
+            products,
+            next_cursor,
+        })
     }
 
     /// Reads the `fields` of many products: 1 to 100 ids, all different, as `BatchGetItem` wants.
@@ -211,8 +225,13 @@ impl Catalog {
         fields: Fields,
         deadline: Deadline,
     ) -> Result<Batch, Problem> {
-        let items = self.read_batch(ids, fields.with(Field::Id), false, deadline).await?;
-        let mut batch = Batch { products: Vec::with_capacity(items.len()), missing: Vec::new() };
+        let items = self
+            .read_batch(ids, fields.with(Field::Id), false, deadline)
+            .await?;
+        let mut batch = Batch {
+            products: Vec::with_capacity(items.len()),
+            missing: Vec::new(),
+        };
         for id in ids {
             match items.get(id).and_then(|item| readable(item, fields)) {
                 Some(product) => batch.products.push(product),
@@ -247,7 +266,10 @@ impl Catalog {
         consistent: bool,
         deadline: Deadline,
     ) -> Result<HashMap<ProductId, Item>, Problem> {
-        let keys = ids.iter().map(|id| Item::from([("id".to_owned(), s(id))])).collect();
+        let keys = ids
+            .iter()
+            .map(|id| Item::from([("id".to_owned(), s(id))]))
+            .collect();
         let request = KeysAndAttributes::builder()
             .set_keys(Some(keys))
             .set_projection_expression(projection(fields))
@@ -259,7 +281,10 @@ impl Catalog {
         let mut items = HashMap::with_capacity(ids.len());
         let mut backoff = Backoff::new(BATCH_ATTEMPTS, deadline);
         loop {
-            let request = self.client.batch_get_item().set_request_items(Some(pending));
+            let request = self
+                .client
+                .batch_get_item()
+                .set_request_items(Some(pending));
             let answer = request.send().await?;
             let found = answer.responses.unwrap_or_default().into_values().flatten();
             items.extend(found.filter_map(|item| Some((item::text(&item, "id").ok()?, item))));
@@ -269,7 +294,9 @@ impl Catalog {
                 return Ok(items);
             }
             if !backoff.pause().await {
-                return Err(Problem::unavailable("keys of a batch read stayed unprocessed"));
+                return Err(Problem::unavailable(
+                    "keys of a batch read stayed unprocessed",
+                ));
             }
         }
     }
@@ -315,12 +342,19 @@ fn refused_write(error: SdkError<UpdateItemError>) -> Problem {
 /// on the wire and work here; the capacity consumed is that of the whole item.
 fn projection(fields: Fields) -> Option<String> {
     let join = |fields: Fields| {
-        fields.iter().map(|field| format!("#{}", field.name())).collect::<Vec<_>>().join(", ")
+        fields
+            .iter()
+            .map(|field| format!("#{}", field.name()))
+            .collect::<Vec<_>>()
+            .join(", ")
     };
     (fields != Fields::ALL).then(|| join(fields))
 }
 
 /// Placeholders for the attributes: `name` and others are reserved words of DynamoDB.
 fn names(fields: Fields) -> HashMap<String, String> {
-    fields.iter().map(|field| (format!("#{}", field.name()), field.name().to_owned())).collect()
+    fields
+        .iter()
+        .map(|field| (format!("#{}", field.name()), field.name().to_owned()))
+        .collect()
 }

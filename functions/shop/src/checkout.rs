@@ -37,7 +37,11 @@ pub struct Placed {
 impl Checkout {
     /// A checkout for the products of `catalog`.
     pub fn new(catalog: Catalog, orders: Orders, queue: OrderQueue) -> Self {
-        Self { catalog, orders, queue }
+        Self {
+            catalog,
+            orders,
+            queue,
+        }
     }
 
     /// Places an order for `lines`, or finds the one that `key` stands for.
@@ -57,12 +61,18 @@ impl Checkout {
         let fingerprint = lines.fingerprint();
         let earlier = match Order::place(id.clone(), lines, &prices, Timestamp::now()) {
             Ok(order) => {
-                let new = StoredOrder { order, fingerprint: fingerprint.clone() };
+                let new = StoredOrder {
+                    order,
+                    fingerprint: fingerprint.clone(),
+                };
                 match self.orders.create(&new).await? {
                     Some(earlier) => earlier,
                     None => {
                         self.queue.send(&new.order.message()).await?;
-                        return Ok(Placed { order: new.order, replayed: false });
+                        return Ok(Placed {
+                            order: new.order,
+                            replayed: false,
+                        });
                     }
                 }
             }
@@ -84,6 +94,9 @@ impl Checkout {
             self.queue.send(&earlier.order.message()).await?;
         }
         // A random id meets an order only if the SDK repeated our own write; that is no replay.
-        Ok(Placed { order: earlier.order, replayed: key.is_some() })
+        Ok(Placed {
+            order: earlier.order,
+            replayed: key.is_some(),
+        })
     }
 }

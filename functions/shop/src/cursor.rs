@@ -106,7 +106,12 @@ mod tests {
     #[test]
     fn a_cursor_of_one_listing_is_refused_by_another() {
         let id = ProductId::parse("p-1").unwrap();
-        let listings = [Listing::All, category("all"), category("books"), category("toys")];
+        let listings = [
+            Listing::All,
+            category("all"),
+            category("books"),
+            category("toys"),
+        ];
 
         for from in &listings {
             for to in &listings {
@@ -126,9 +131,15 @@ mod tests {
             URL_SAFE_NO_PAD.encode(bytes)
         };
 
-        for cursor in
-            ["", "p-1", "====", "%%%", &format!("{longest}A"), &longest[..8], &with_slash]
-        {
+        for cursor in [
+            "",
+            "p-1",
+            "====",
+            "%%%",
+            &format!("{longest}A"),
+            &longest[..8],
+            &with_slash,
+        ] {
             assert!(Listing::All.position(cursor).is_err(), "{cursor}");
         }
     }

@@ -94,14 +94,15 @@ impl Fields {
 
     /// Each of them.
     pub fn iter(self) -> impl Iterator<Item = Field> {
-        Field::ALL.into_iter().filter(move |field| self.contains(*field))
+        Field::ALL
+            .into_iter()
+            .filter(move |field| self.contains(*field))
     }
 
     fn from_names<'a>(names: impl Iterator<Item = &'a str>) -> Result<Self, Invalid> {
-        let set = names.map(|name| Field::ALL.into_iter().find(|field| field.name() == name)).try_fold(
-            Self(0),
-            |set, field| Some(set.with(field?)),
-        );
+        let set = names
+            .map(|name| Field::ALL.into_iter().find(|field| field.name() == name))
+            .try_fold(Self(0), |set, field| Some(set.with(field?)));
         set.filter(|set| set.0 != 0).ok_or_else(|| {
             let known = Field::ALL.map(Field::name).join(", ");
             Invalid(format!("must name one or more of {known}"))
@@ -126,13 +127,19 @@ mod tests {
     fn names_are_read_in_any_order_and_count_once() {
         let fields = Fields::parse("stock,name,stock").unwrap();
 
-        assert_eq!(fields.iter().collect::<Vec<_>>(), [Field::Name, Field::Stock]);
+        assert_eq!(
+            fields.iter().collect::<Vec<_>>(),
+            [Field::Name, Field::Stock]
+        );
         assert_eq!(fields, Fields::of(&[Field::Stock, Field::Name]));
     }
 
     #[test]
     fn every_name_together_is_all() {
-        assert_eq!(Fields::parse(&Field::ALL.map(Field::name).join(",")), Ok(Fields::ALL));
+        assert_eq!(
+            Fields::parse(&Field::ALL.map(Field::name).join(",")),
+            Ok(Fields::ALL)
+        );
     }
 
     #[test]

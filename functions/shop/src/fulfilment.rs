@@ -66,7 +66,11 @@ enum Attempt {
 impl Fulfilment {
     /// A worker on these tables.
     pub fn new(client: Client, products_table: String, orders_table: String) -> Self {
-        Self { client, products_table, orders_table }
+        Self {
+            client,
+            products_table,
+            orders_table,
+        }
     }
 
     /// Settles the order of a message, with one transaction on the normal path.
@@ -106,7 +110,11 @@ impl Fulfilment {
         now: &Timestamp,
     ) -> Attempt {
         let order = self.fulfil_order(message, fingerprint, now);
-        let products = message.lines.as_slice().iter().map(|line| self.take_line(line));
+        let products = message
+            .lines
+            .as_slice()
+            .iter()
+            .map(|line| self.take_line(line));
         let items: Result<Vec<_>, _> = std::iter::once(order).chain(products).collect();
         let items = match items {
             Ok(items) => items,
@@ -114,16 +122,26 @@ impl Fulfilment {
         };
         // The SDK adds a client request token, so that its own repeat of a transaction whose answer
         // was lost succeeds instead of meeting the first one's work.
-        let outcome =
-            self.client.transact_write_items().set_transact_items(Some(items)).send().await;
-        let Err(error) = outcome else { return Attempt::Done };
+        let outcome = self
+            .client
+            .transact_write_items()
+            .set_transact_items(Some(items))
+            .send()
+            .await;
+        let Err(error) = outcome else {
+            return Attempt::Done;
+        };
         if let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) =
             error.as_service_error()
         {
             return read_cancellation(cancelled.cancellation_reasons(), message.lines.as_slice());
         }
         let cause = DisplayErrorContext(&error).to_string();
-        if is_transient(&error) { Attempt::Again(cause) } else { Attempt::Failed(cause) }
+        if is_transient(&error) {
+            Attempt::Again(cause)
+        } else {
+            Attempt::Failed(cause)
+        }
     }
 
     fn fulfil_order(
@@ -156,8 +174,8 @@ impl Fulfilment {
             .key("id", s(&line.product_id))
             .update_expression("SET stock = stock - :quantity, version = version + :one")
             .condition_expression("stock >= :quantity")
-            .expression_attribute_values(":quantity", n(line.quantity))
-            .expression_attribute_values(":one", n(1))
+            .expression_attribute_values(":quantity", n(&line.quantity))
+            .expression_attribute_values(":one", n(&1))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .build()?;
         Ok(TransactWriteItem::builder().update(update).build())
@@ -186,7 +204,9 @@ impl Fulfilment {
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
             .await;
-        let Err(error) = outcome else { return Ok(Settled::Rejected(reason)) };
+        let Err(error) = outcome else {
+            return Ok(Settled::Rejected(reason));
+        };
         match error.as_service_error() {
             Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
                 settled_before(failed.item(), fingerprint)
@@ -215,9 +235,8 @@ fn settled_before(item: Option<&Item>, fingerprint: &Fingerprint) -> Result<Sett
 /// Reads why a transaction was cancelled: one reason for each item, the order's first, then the
 /// lines'.
 fn read_cancellation(reasons: &[CancellationReason], lines: &[Line]) -> Attempt {
-    let condition_failed = |reason: &CancellationReason| {
-        reason.code() == Some("ConditionalCheckFailed")
-    };
+    let condition_failed =
+        |reason: &CancellationReason| reason.code() == Some("ConditionalCheckFailed");
     let Some((order, products)) = reasons.split_first() else {
         return Attempt::Failed("a transaction was cancelled without a reason".to_owned());
     };
@@ -225,21 +244,38 @@ fn read_cancellation(reasons: &[CancellationReason], lines: &[Line]) -> Attempt 
         return Attempt::OrderRefused(order.item().cloned());
     }
     let (mut short, mut gone) = (Vec::new(), Vec::new());
-    for (line, reason) in lines.iter().zip(products).filter(|(_, reason)| condition_failed(reason)) {
-        let products = if reason.item().is_some() { &mut short } else { &mut gone };
+    for (line, reason) in lines
+        .iter()
+        .zip(products)
+        .filter(|(_, reason)| condition_failed(reason))
+    {
+        let products = if reason.item().is_some() {
+            &mut short
+        } else {
+            &mut gone
+        };
         products.push(line.product_id.as_str());
     }
     let clauses = [("insufficient stock", short), ("no longer sold", gone)];
     let clauses = clauses.iter().filter(|(_, products)| !products.is_empty());
-    let clauses: Vec<_> =
-        clauses.map(|(what, products)| format!("{what}: {}", products.join(", "))).collect();
+    let clauses: Vec<_> = clauses
+        .map(|(what, products)| format!("{what}: {}", products.join(", ")))
+        .collect();
     if !clauses.is_empty() {
         return Attempt::Short(clauses.join("; "));
     }
-    let codes: Vec<_> =
-        reasons.iter().filter_map(CancellationReason::code).filter(|code| *code != "None").collect();
+    let codes: Vec<_> = reasons
+        .iter()
+        .filter_map(CancellationReason::code)
+        .filter(|code| *code != "None")
+        .collect();
     let passes = |code: &&str| {
-        ["TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"].contains(code)
+        [
+            "TransactionConflict",
+            "ThrottlingError",
+            "ProvisionedThroughputExceeded",
+        ]
+        .contains(code)
     };
     let cause = format!("the transaction was cancelled: {}", codes.join(", "));
     if !codes.is_empty() && codes.iter().all(passes) {

@@ -41,18 +41,26 @@ pub async fn respond(
     let outcome = outcome.unwrap_or_else(|_| Err(Problem::unavailable("the deadline has passed")));
     let mut response = outcome.unwrap_or_else(|problem| refuse(&problem));
     let headers = response.headers_mut();
-    let id = request.lambda_context_ref().map(|context| context.request_id.as_str());
+    let id = request
+        .lambda_context_ref()
+        .map(|context| context.request_id.as_str());
     if let Some(id) = id.and_then(|id| HeaderValue::from_str(id).ok()) {
         headers.insert(REQUEST_ID, id);
     }
     // What a handler does not allow to be kept is not kept: prices, stock and orders change.
-    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers
+        .entry(CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
     Ok(response)
 }
 
 /// When the handler of `request` must be done.
 pub fn deadline(request: &Request) -> Deadline {
-    Deadline::from_epoch_ms(request.lambda_context_ref().map_or(0, |context| context.deadline))
+    Deadline::from_epoch_ms(
+        request
+            .lambda_context_ref()
+            .map_or(0, |context| context.deadline),
+    )
 }
 
 /// A JSON answer.
@@ -61,7 +69,11 @@ pub fn deadline(request: &Request) -> Deadline {
 /// 500 if `body` cannot be written as JSON, which no type of ours does.
 pub fn json(status: StatusCode, body: &impl Serialize) -> Result<Response<Body>, Problem> {
     let body = serde_json::to_string(body).map_err(|error| Problem::internal(error.to_string()))?;
-    Ok(with_content_type(status, HeaderValue::from_static("application/json"), body))
+    Ok(with_content_type(
+        status,
+        HeaderValue::from_static("application/json"),
+        body,
+    ))
 }
 
 /// An answer without a body.
@@ -84,7 +96,9 @@ pub fn with_etag(mut response: Response<Body>, version: Version) -> Response<Bod
 /// Lets clients keep `response` if they ask again before they use it.
 #[must_use]
 pub fn revalidated(mut response: Response<Body>) -> Response<Body> {
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    response
+        .headers_mut()
+        .insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     response
 }
 
@@ -116,7 +130,11 @@ pub fn query_parameters<'a, const N: usize>(
     };
     for (name, value) in query.iter() {
         let Some(index) = names.iter().position(|known| *known == name) else {
-            let known = if N == 0 { "none".to_owned() } else { names.join(", ") };
+            let known = if N == 0 {
+                "none".to_owned()
+            } else {
+                names.join(", ")
+            };
             return Err(Problem::bad_request(format!(
                 "The query parameter {name:?} is not known; the route takes {known}."
             )));
@@ -134,9 +152,14 @@ pub fn query_parameters<'a, const N: usize>(
 /// # Errors
 /// 400 if it holds anything but visible ASCII and spaces.
 pub fn header<'a>(request: &'a Request, name: &str) -> Result<Option<&'a str>, Problem> {
-    let Some(value) = request.headers().get(name) else { return Ok(None) };
+    let Some(value) = request.headers().get(name) else {
+        return Ok(None);
+    };
     value.to_str().map(Some).map_err(|_| {
-        Problem::bad_value(name, &Invalid("must be visible ASCII characters".to_owned()))
+        Problem::bad_value(
+            name,
+            &Invalid("must be visible ASCII characters".to_owned()),
+        )
     })
 }
 
@@ -146,7 +169,10 @@ pub fn header<'a>(request: &'a Request, name: &str) -> Result<Option<&'a str>, P
 /// # Errors
 /// 415 without a content type of JSON in UTF-8; 413 above [`MAX_BODY`].
 pub fn json_body(request: &Request) -> Result<&[u8], Problem> {
-    let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let content_type = request
+        .headers()
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
     if !content_type.is_some_and(is_json) {
         return Err(Problem::unsupported_media_type());
     }
@@ -160,7 +186,9 @@ pub fn json_body(request: &Request) -> Result<&[u8], Problem> {
 /// `application/json`, alone or with `charset=utf-8`.
 fn is_json(content_type: &str) -> bool {
     let mut parts = content_type.split(';').map(str::trim);
-    let is_json = parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case("application/json"));
+    let is_json = parts
+        .next()
+        .is_some_and(|kind| kind.eq_ignore_ascii_case("application/json"));
     is_json
         && parts.all(|parameter| {
             parameter.is_empty()
@@ -180,7 +208,9 @@ fn refuse(problem: &Problem) -> Response<Body> {
     let kind = HeaderValue::from_static("application/problem+json");
     let mut response = with_content_type(status, kind, problem.to_json());
     if let Some(seconds) = problem.retry_after() {
-        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+        response
+            .headers_mut()
+            .insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
 }
@@ -235,7 +265,10 @@ mod tests {
         let response = respond(&request, refusal).await.unwrap();
 
         assert_eq!(response.status(), 404);
-        assert_eq!(response.headers()["content-type"], "application/problem+json");
+        assert_eq!(
+            response.headers()["content-type"],
+            "application/problem+json"
+        );
         assert_eq!(response.headers()["x-request-id"], "r-1");
         assert_eq!(response.headers()["cache-control"], "no-store");
         assert_eq!(body(&response)["status"], 404);
@@ -246,7 +279,10 @@ mod tests {
         let request = within(request(GET, &[]), Duration::from_secs(5));
         let version = Version::parse(7).unwrap();
         let answer = async {
-            Ok(revalidated(with_etag(json(StatusCode::OK, &json!({"id": "mug"}))?, version)))
+            Ok(revalidated(with_etag(
+                json(StatusCode::OK, &json!({"id": "mug"}))?,
+                version,
+            )))
         };
 
         let response = respond(&request, answer).await.unwrap();
@@ -272,30 +308,47 @@ mod tests {
     #[test]
     fn an_id_comes_from_the_path() {
         assert_eq!(path_parameter(&request(GET, &[]), "id").unwrap(), "mug-350");
-        assert_eq!(path_parameter(&request(LIST, &[]), "id").unwrap_err().status(), 500);
+        assert_eq!(
+            path_parameter(&request(LIST, &[]), "id")
+                .unwrap_err()
+                .status(),
+            500
+        );
     }
 
     #[test]
     fn an_encoded_slash_is_no_part_of_an_id() {
         for id in ["a/b", "a%2Fb"] {
             let request = request(GET, &[("/pathParameters/id", json!(id))]);
-            assert!(crate::product::ProductId::parse(path_parameter(&request, "id").unwrap()).is_err());
+            assert!(
+                crate::product::ProductId::parse(path_parameter(&request, "id").unwrap()).is_err()
+            );
         }
     }
 
     #[test]
     fn query_parameters_are_read_by_name() {
-        let read = query_parameters(&request(LIST, &[]), ["cursor", "category", "limit"]);
+        let plain = request(LIST, &[]);
+        let read = query_parameters(&plain, ["cursor", "category", "limit"]).unwrap();
+        assert_eq!(read, [None, Some("kitchen"), Some("10")]);
 
-        assert_eq!(read.unwrap(), [None, Some("kitchen"), Some("10")]);
-        let encoded = request(LIST, &[("/rawQueryString", json!("category=caf%C3%A9+%26%20more"))]);
+        let encoded = request(
+            LIST,
+            &[("/rawQueryString", json!("category=caf%C3%A9+%26%20more"))],
+        );
         let [category] = query_parameters(&encoded, ["category"]).unwrap();
         assert_eq!(category, Some("café & more"));
     }
 
     #[test]
     fn a_query_parameter_that_is_unknown_or_repeated_is_refused() {
-        for query in ["categroy=mugs", "limit=1&limit=2", "limit=1&limit=1", "x", "LIMIT=1"] {
+        for query in [
+            "categroy=mugs",
+            "limit=1&limit=2",
+            "limit=1&limit=1",
+            "x",
+            "LIMIT=1",
+        ] {
             let request = request(LIST, &[("/rawQueryString", json!(query))]);
             let problem = query_parameters(&request, ["category", "limit"]).unwrap_err();
             assert_eq!(problem.status(), 400, "{query}");
@@ -305,8 +358,13 @@ mod tests {
     #[test]
     fn a_body_is_read_as_text_and_as_base64() {
         let text = request(PUT, &[("/body", json!("{\"a\": 1}"))]);
-        let encoded =
-            request(PUT, &[("/body", json!("eyJhIjogMX0=")), ("/isBase64Encoded", json!(true))]);
+        let encoded = request(
+            PUT,
+            &[
+                ("/body", json!("eyJhIjogMX0=")),
+                ("/isBase64Encoded", json!(true)),
+            ],
+        );
 
         assert_eq!(json_body(&text).unwrap(), b"{\"a\": 1}");
         assert_eq!(json_body(&encoded).unwrap(), b"{\"a\": 1}");
@@ -323,7 +381,9 @@ mod tests {
     fn only_json_in_utf_8_is_taken_for_json() {
         let read = |kind: Value| {
             let request = request(PUT, &[("/headers/content-type", kind)]);
-            json_body(&request).map(<[u8]>::len).map_err(|problem| problem.status())
+            json_body(&request)
+                .map(<[u8]>::len)
+                .map_err(|problem| problem.status())
         };
 
         for kind in [
@@ -358,7 +418,8 @@ mod tests {
     #[test]
     fn a_body_may_be_64_kilobytes_long_and_no_longer() {
         let read = |length: usize| {
-            json_body(&request(PUT, &[("/body", json!("x".repeat(length)))])).map(<[u8]>::len)
+            json_body(&request(PUT, &[("/body", json!("x".repeat(length)))]))
+                .map(<[u8]>::len)
                 .map_err(|problem| problem.status())
         };
 

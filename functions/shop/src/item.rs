@@ -18,7 +18,10 @@ pub(crate) struct Malformed {
 }
 
 /// A string attribute.
-pub(crate) fn text<T: TryFrom<String>>(item: &Item, attribute: &'static str) -> Result<T, Malformed> {
+pub(crate) fn text<T: TryFrom<String>>(
+    item: &Item,
+    attribute: &'static str,
+) -> Result<T, Malformed> {
     item.get(attribute)
         .and_then(|value| value.as_s().ok())
         .and_then(|text| T::try_from(text.clone()).ok())
@@ -30,7 +33,11 @@ pub(crate) fn optional_text<T: TryFrom<String>>(
     item: &Item,
     attribute: &'static str,
 ) -> Result<Option<T>, Malformed> {
-    if item.contains_key(attribute) { text(item, attribute).map(Some) } else { Ok(None) }
+    if item.contains_key(attribute) {
+        text(item, attribute).map(Some)
+    } else {
+        Ok(None)
+    }
 }
 
 /// A number attribute.
@@ -63,12 +70,12 @@ pub(crate) fn product(item: &Item, fields: Fields) -> Result<Product, Malformed>
 }
 
 /// A string as an attribute value.
-pub(crate) fn s(value: impl ToString) -> AttributeValue {
+pub(crate) fn s(value: &(impl ToString + ?Sized)) -> AttributeValue {
     AttributeValue::S(value.to_string())
 }
 
 /// A number as an attribute value.
-pub(crate) fn n(value: impl ToString) -> AttributeValue {
+pub(crate) fn n(value: &impl ToString) -> AttributeValue {
     AttributeValue::N(value.to_string())
 }
 
@@ -81,16 +88,21 @@ mod tests {
             ("id".to_owned(), s("mug")),
             ("name".to_owned(), s("Mug")),
             ("category".to_owned(), s("kitchen")),
-            ("price_cents".to_owned(), n(1450)),
-            ("stock".to_owned(), n(3)),
-            ("version".to_owned(), n(1)),
+            ("price_cents".to_owned(), n(&1450)),
+            ("stock".to_owned(), n(&3)),
+            ("version".to_owned(), n(&1)),
         ])
     }
 
     #[test]
     fn an_attribute_that_is_missing_or_wrong_is_named() {
         for attribute in ["id", "name", "category", "price_cents", "stock", "version"] {
-            for wrong in [None, Some(AttributeValue::Bool(true)), Some(s("")), Some(n("-1.5"))] {
+            for wrong in [
+                None,
+                Some(AttributeValue::Bool(true)),
+                Some(s("")),
+                Some(n(&"-1.5")),
+            ] {
                 let mut item = mug();
                 match wrong {
                     Some(value) => item.insert(attribute.to_owned(), value),

@@ -26,13 +26,19 @@ impl Object {
     /// 400 when `body` is not JSON in UTF-8 or nests deeper than 128 levels; 422 when it is JSON
     /// but not an object.
     pub fn parse(body: &[u8]) -> Result<Self, Problem> {
-        let value: Value = serde_json::from_slice(body)
-            .map_err(|error| Problem::bad_request(format!("The body is not valid JSON: {error}.")))?;
+        let value: Value = serde_json::from_slice(body).map_err(|error| {
+            Problem::bad_request(format!("The body is not valid JSON: {error}."))
+        })?;
         match value {
-            Value::Object(members) => {
-                Ok(Self { pointer: String::new(), members, errors: Vec::new() })
-            }
-            _ => Err(Problem::invalid(vec![FieldError::new("", "must be an object")])),
+            Value::Object(members) => Ok(Self {
+                pointer: String::new(),
+                members,
+                errors: Vec::new(),
+            }),
+            _ => Err(Problem::invalid(vec![FieldError::new(
+                "",
+                "must be an object",
+            )])),
         }
     }
 
@@ -40,9 +46,14 @@ impl Object {
     pub fn element(&mut self, name: &str, index: usize, value: Value) -> Option<Self> {
         let pointer = format!("{}/{name}/{index}", self.pointer);
         match value {
-            Value::Object(members) => Some(Self { pointer, members, errors: Vec::new() }),
+            Value::Object(members) => Some(Self {
+                pointer,
+                members,
+                errors: Vec::new(),
+            }),
             _ => {
-                self.errors.push(FieldError::new(pointer, "must be an object"));
+                self.errors
+                    .push(FieldError::new(pointer, "must be an object"));
                 None
             }
         }
@@ -89,7 +100,8 @@ impl Object {
 
     /// Reports that the field at `path`, relative to this object, is wrong.
     pub fn refuse(&mut self, path: &str, reason: impl std::fmt::Display) {
-        self.errors.push(FieldError::new(format!("{}/{path}", self.pointer), reason));
+        self.errors
+            .push(FieldError::new(format!("{}/{path}", self.pointer), reason));
     }
 
     /// Ends the reading.
@@ -106,7 +118,9 @@ impl Object {
     }
 
     fn read<T: FromJson>(&mut self, name: &str, value: &Value) -> Option<T> {
-        T::from_json(value).map_err(|Invalid(reason)| self.refuse(name, reason)).ok()
+        T::from_json(value)
+            .map_err(|Invalid(reason)| self.refuse(name, reason))
+            .ok()
     }
 
     fn into_errors(mut self) -> Vec<FieldError> {

@@ -26,6 +26,7 @@ pub mod fulfilment;
 pub mod http;
 mod item;
 pub mod json;
+mod lines;
 mod newtype;
 pub mod order;
 #[cfg(feature = "orders-queue")]

@@ -1,14 +1,14 @@
 //! Orders: what is ordered, at what price, and how far it has come.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use aws_smithy_types::date_time::{DateTime, Format};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::json::Object;
+use crate::lines::hex;
+pub use crate::lines::{Fingerprint, Line, Lines, Quantity};
 use crate::newtype::{Invalid, MAX_SAFE_INTEGER, number, text};
 use crate::problem::{FieldError, Problem};
 use crate::product::{PriceCents, ProductId};
@@ -37,11 +37,6 @@ text! {
 }
 
 number! {
-    /// How many pieces of a product are ordered. More than ten thousand is a slip of the finger.
-    Quantity, 1, 10_000
-}
-
-number! {
     /// What all lines of an order cost together, in cents.
     TotalCents, 0, MAX_SAFE_INTEGER
 }
@@ -63,115 +58,15 @@ impl OrderId {
 impl Timestamp {
     /// The present.
     pub fn now() -> Self {
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since_epoch = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         let millis = i64::try_from(since_epoch.as_millis()).unwrap_or_default();
-        Self(DateTime::from_millis(millis).fmt(Format::DateTime).unwrap_or_default())
-    }
-}
-
-/// A product and how many pieces of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Line {
-    /// Which product.
-    pub product_id: ProductId,
-    /// How many pieces.
-    pub quantity: Quantity,
-}
-
-/// What is ordered: 1 to 25 lines, each of another product.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "Vec<Line>", into = "Vec<Line>")]
-pub struct Lines(Vec<Line>);
-
-impl Lines {
-    /// The most lines of an order. One transaction settles it, and DynamoDB takes
-    /// [100 items](https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html)
-    /// in one: 25 leave it short, since a longer transaction meets more conflicts.
-    pub const MAX: usize = 25;
-
-    /// Reads the body `{"lines": [{"product_id", "quantity"}]}` of `POST /orders`.
-    ///
-    /// # Errors
-    /// 400 if it is not JSON; 422 with every field that is missing, wrong or unknown, and every
-    /// product that has a line already.
-    pub fn from_body(body: &[u8]) -> Result<Self, Problem> {
-        let mut body = Object::parse(body)?;
-        let mut lines: Vec<Line> = Vec::new();
-        for (index, element) in body.array("lines", 1, Self::MAX).into_iter().enumerate() {
-            let Some(mut element) = body.element("lines", index, element) else { continue };
-            let product_id: Option<ProductId> = element.required("product_id");
-            let quantity = element.required("quantity");
-            if let (Some(product_id), Some(quantity)) = (product_id, quantity) {
-                if lines.iter().any(|line| line.product_id == product_id) {
-                    element.refuse("product_id", "has a line already");
-                }
-                lines.push(Line { product_id, quantity });
-            }
-            body.absorb(element);
-        }
-        body.finish()?;
-        Ok(Self(lines))
-    }
-
-    /// The lines, in the order in which they were sent.
-    pub fn as_slice(&self) -> &[Line] {
-        &self.0
-    }
-
-    /// The products, one for each line.
-    pub fn product_ids(&self) -> Vec<ProductId> {
-        self.0.iter().map(|line| line.product_id.clone()).collect()
-    }
-
-    /// What tells these lines from others, whatever their order.
-    pub fn fingerprint(&self) -> Fingerprint {
-        let mut sorted: Vec<&Line> = self.0.iter().collect();
-        sorted.sort_by(|a, b| a.product_id.cmp(&b.product_id));
-        let mut hash = Sha256::new();
-        for line in sorted {
-            // No id holds a colon and no number a line feed, so no two lists read the same.
-            hash.update(format!("{}:{}\n", line.product_id, line.quantity));
-        }
-        Fingerprint(hex(&hash.finalize()))
-    }
-}
-
-impl TryFrom<Vec<Line>> for Lines {
-    type Error = Invalid;
-
-    fn try_from(lines: Vec<Line>) -> Result<Self, Invalid> {
-        let repeated = |index: usize| {
-            lines[..index].iter().any(|line| line.product_id == lines[index].product_id)
-        };
-        if !(1..=Self::MAX).contains(&lines.len()) || (0..lines.len()).any(repeated) {
-            return Err(Invalid("must be 1 to 25 lines, each of another product".to_owned()));
-        }
-        Ok(Self(lines))
-    }
-}
-
-impl From<Lines> for Vec<Line> {
-    fn from(lines: Lines) -> Self {
-        lines.0
-    }
-}
-
-/// A hash of an order's lines. The table keeps it beside the order, so that a repeated request and
-/// a message can be told from one that bears the same id by mistake.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fingerprint(String);
-
-impl Fingerprint {
-    /// The hash in hexadecimal.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl From<String> for Fingerprint {
-    fn from(stored: String) -> Self {
-        Self(stored)
+        Self(
+            DateTime::from_millis(millis)
+                .fmt(Format::DateTime)
+                .unwrap_or_default(),
+        )
     }
 }
 
@@ -252,9 +147,9 @@ impl Order {
         prices: &HashMap<ProductId, PriceCents>,
         now: Timestamp,
     ) -> Result<Self, Problem> {
-        let mut priced = Vec::with_capacity(lines.0.len());
+        let mut priced = Vec::with_capacity(lines.as_slice().len());
         let mut unknown = Vec::new();
-        for (index, line) in lines.0.iter().enumerate() {
+        for (index, line) in lines.as_slice().iter().enumerate() {
             match prices.get(&line.product_id) {
                 Some(&unit_price_cents) => priced.push(PricedLine {
                     product_id: line.product_id.clone(),
@@ -293,14 +188,18 @@ impl Order {
         };
         OrderMessage {
             order_id: self.id.clone(),
-            lines: Lines(self.lines.iter().map(line).collect()),
+            lines: Lines::checked_before(self.lines.iter().map(line).collect()),
         }
     }
 }
 
 fn total(lines: &[PricedLine]) -> Option<TotalCents> {
     let total = lines.iter().try_fold(0_u64, |total, line| {
-        total.checked_add(line.unit_price_cents.get().checked_mul(line.quantity.get())?)
+        total.checked_add(
+            line.unit_price_cents
+                .get()
+                .checked_mul(line.quantity.get())?,
+        )
     });
     TotalCents::parse(total?).ok()
 }
@@ -316,14 +215,6 @@ pub struct OrderMessage {
     pub lines: Lines,
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -331,45 +222,12 @@ mod tests {
 
     use super::*;
 
-    fn lines(body: &serde_json::Value) -> Result<Lines, Problem> {
-        Lines::from_body(body.to_string().as_bytes())
-    }
-
-    fn line(id: &str, quantity: u64) -> Line {
-        Line {
-            product_id: ProductId::parse(id).unwrap(),
-            quantity: Quantity::parse(quantity).unwrap(),
-        }
-    }
-
     proptest! {
         #[test]
-        fn the_fingerprint_does_not_depend_on_the_order_of_lines(
-            quantities in proptest::collection::vec(1..=10_000_u64, 2..=25),
-            turn in 0..25_usize,
-        ) {
-            let mut all: Vec<_> =
-                (0..).zip(quantities).map(|(id, n): (u32, u64)| line(&id.to_string(), n)).collect();
-            let before = Lines::try_from(all.clone()).unwrap().fingerprint();
-            let turn = turn % all.len();
-            all.rotate_left(turn);
-
-            prop_assert_eq!(Lines::try_from(all).unwrap().fingerprint(), before);
-        }
-
-        #[test]
-        fn other_lines_have_another_fingerprint(
-            a in "[a-z0-9]{1,3}", n in 1..=99_u64, b in "[a-z0-9]{1,3}", m in 1..=99_u64,
-        ) {
-            let fingerprint = |id: &str, n| Lines(vec![line(id, n)]).fingerprint();
-
-            prop_assert_eq!(fingerprint(&a, n) == fingerprint(&b, m), (&a, n) == (&b, m));
-        }
-
-        #[test]
         fn a_message_is_read_as_it_was_written(quantity in 1..=10_000_u64, id in "[A-Za-z0-9_-]{1,64}") {
-            let message =
-                OrderMessage { order_id: OrderId::random(), lines: Lines(vec![line(&id, quantity)]) };
+            let line = json!({"product_id": id, "quantity": quantity});
+            let lines = serde_json::from_value(json!([line])).unwrap();
+            let message = OrderMessage { order_id: OrderId::random(), lines };
 
             let text = serde_json::to_string(&message).unwrap();
 
@@ -379,52 +237,6 @@ mod tests {
         #[test]
         fn no_message_is_fatal(text in ".{0,100}") {
             let _ = serde_json::from_str::<OrderMessage>(&text);
-        }
-    }
-
-    #[test]
-    fn every_wrong_line_is_reported_with_its_pointer() {
-        let body = json!({"lines": [
-            {"product_id": "a", "quantity": 0},
-            {"product_id": "a/b", "quantity": 1},
-            {"product_id": "c", "quantity": 1},
-            {"product_id": "c", "quantity": 2},
-            {"product_id": "d", "quantity": "1"},
-            {"quantity": 10_001, "price": 1},
-            7,
-        ]});
-
-        let problem = lines(&body).unwrap_err();
-
-        let pointers: Vec<_> =
-            problem.errors().iter().map(|error| error.pointer.as_str()).collect();
-        assert_eq!(problem.status(), 422);
-        assert_eq!(
-            pointers,
-            [
-                "/lines/0/quantity",
-                "/lines/1/product_id",
-                "/lines/3/product_id",
-                "/lines/4/quantity",
-                "/lines/5/product_id",
-                "/lines/5/quantity",
-                "/lines/5/price",
-                "/lines/6",
-            ]
-        );
-    }
-
-    #[test]
-    fn an_order_has_1_to_25_lines() {
-        let body = |count: usize| {
-            let line = |id| json!({"product_id": format!("p-{id}"), "quantity": 1});
-            json!({"lines": (0..count).map(line).collect::<Vec<_>>()})
-        };
-
-        assert!(lines(&body(1)).is_ok());
-        assert!(lines(&body(25)).is_ok());
-        for wrong in [body(0), body(26), json!({}), json!({"lines": {}}), json!({"lines": null})] {
-            assert_eq!(lines(&wrong).unwrap_err().errors()[0].pointer, "/lines", "{wrong}");
         }
     }
 
@@ -442,7 +254,10 @@ mod tests {
                 {"product_id": "a", "quantity": 1}, {"product_id": "a", "quantity": 1},
             ]}),
         ] {
-            assert!(serde_json::from_value::<OrderMessage>(message.clone()).is_err(), "{message}");
+            assert!(
+                serde_json::from_value::<OrderMessage>(message.clone()).is_err(),
+                "{message}"
+            );
         }
     }
 
@@ -462,7 +277,13 @@ mod tests {
 
     #[test]
     fn a_key_is_16_to_255_visible_ascii_characters() {
-        for wrong in ["", &"x".repeat(15), &"x".repeat(256), "0123456789 abcdef", "0123456789abcdeé"] {
+        for wrong in [
+            "",
+            &"x".repeat(15),
+            &"x".repeat(256),
+            "0123456789 abcdef",
+            "0123456789abcdeé",
+        ] {
             assert!(IdempotencyKey::parse(wrong).is_err(), "{wrong}");
         }
         assert!(IdempotencyKey::parse(&"x".repeat(16)).is_ok());

@@ -25,12 +25,18 @@ impl OrderQueue {
     /// 503 whatever went wrong: the order is in the table already, and the client can have it
     /// queued by asking again.
     pub async fn send(&self, message: &OrderMessage) -> Result<(), Problem> {
-        let body = serde_json::to_string(message)
-            .map_err(|error| Problem::internal(error.to_string()))?;
-        let request = self.client.send_message().queue_url(&self.url).message_body(body);
+        let body =
+            serde_json::to_string(message).map_err(|error| Problem::internal(error.to_string()))?;
+        let request = self
+            .client
+            .send_message()
+            .queue_url(&self.url)
+            .message_body(body);
         match request.send().await {
             Ok(_) => Ok(()),
-            Err(error) => Err(Problem::unavailable(DisplayErrorContext(&error).to_string())),
+            Err(error) => Err(Problem::unavailable(
+                DisplayErrorContext(&error).to_string(),
+            )),
         }
     }
 }

@@ -87,15 +87,18 @@ fn to_item(stored: &StoredOrder) -> Item {
     let line = |line: &PricedLine| {
         AttributeValue::M(HashMap::from([
             ("product_id".to_owned(), s(&line.product_id)),
-            ("quantity".to_owned(), n(line.quantity)),
-            ("unit_price_cents".to_owned(), n(line.unit_price_cents)),
+            ("quantity".to_owned(), n(&line.quantity)),
+            ("unit_price_cents".to_owned(), n(&line.unit_price_cents)),
         ]))
     };
     let mut item = Item::from([
         ("id".to_owned(), s(&order.id)),
         ("status".to_owned(), s(order.status.as_str())),
-        ("lines".to_owned(), AttributeValue::L(order.lines.iter().map(line).collect())),
-        ("total_cents".to_owned(), n(order.total_cents)),
+        (
+            "lines".to_owned(),
+            AttributeValue::L(order.lines.iter().map(line).collect()),
+        ),
+        ("total_cents".to_owned(), n(&order.total_cents)),
         ("placed_at".to_owned(), s(&order.placed_at)),
         ("updated_at".to_owned(), s(&order.updated_at)),
         ("fingerprint".to_owned(), s(fingerprint.as_str())),
@@ -108,14 +111,17 @@ fn to_item(stored: &StoredOrder) -> Item {
 
 fn from_item(item: &Item) -> Result<StoredOrder, Malformed> {
     let lines = item.get("lines").and_then(|lines| lines.as_l().ok());
-    let lines = lines.ok_or(Malformed { attribute: "lines" })?.iter().map(|line| {
-        let line = line.as_m().map_err(|_| Malformed { attribute: "lines" })?;
-        Ok(PricedLine {
-            product_id: item::text(line, "product_id")?,
-            quantity: item::number(line, "quantity")?,
-            unit_price_cents: item::number(line, "unit_price_cents")?,
-        })
-    });
+    let lines = lines
+        .ok_or(Malformed { attribute: "lines" })?
+        .iter()
+        .map(|line| {
+            let line = line.as_m().map_err(|_| Malformed { attribute: "lines" })?;
+            Ok(PricedLine {
+                product_id: item::text(line, "product_id")?,
+                quantity: item::number(line, "quantity")?,
+                unit_price_cents: item::number(line, "unit_price_cents")?,
+            })
+        });
     Ok(StoredOrder {
         order: Order {
             id: item::text(item, "id")?,
@@ -139,18 +145,21 @@ mod tests {
     use crate::product::{PriceCents, ProductId};
 
     fn stored(quantities: &[u64], price: u64, reason: Option<String>) -> StoredOrder {
-        let line = |(id, quantity): (usize, &u64)| {
-            serde_json::json!({"product_id": format!("p-{id}"), "quantity": quantity})
-        };
+        let line = |(id, quantity): (usize, &u64)| serde_json::json!({"product_id": format!("p-{id}"), "quantity": quantity});
         let lines: Vec<_> = quantities.iter().enumerate().map(line).collect();
         let lines: Lines = serde_json::from_value(lines.into()).unwrap();
         let price = PriceCents::parse(price).unwrap();
-        let prices: HashMap<ProductId, _> =
-            lines.product_ids().into_iter().map(|id| (id, price)).collect();
-        let mut order =
-            Order::place(OrderId::random(), &lines, &prices, Timestamp::now()).unwrap();
+        let prices: HashMap<ProductId, _> = lines
+            .product_ids()
+            .into_iter()
+            .map(|id| (id, price))
+            .collect();
+        let mut order = Order::place(OrderId::random(), &lines, &prices, Timestamp::now()).unwrap();
         order.reason = reason;
-        StoredOrder { order, fingerprint: lines.fingerprint() }
+        StoredOrder {
+            order,
+            fingerprint: lines.fingerprint(),
+        }
     }
 
     proptest! {

@@ -30,12 +30,13 @@ impl Precondition {
             (None, Some("*")) => Ok(Self::Absent),
             (Some("*"), None) => Ok(Self::Present),
             (Some(tag), None) => Self::from_tag(tag),
-            (None, Some(_)) => {
-                Err(Problem::bad_value("if-none-match", &Invalid("must be *".to_owned())))
-            }
-            (Some(_), Some(_)) => {
-                Err(Problem::bad_request("Send either If-Match or If-None-Match, not both."))
-            }
+            (None, Some(_)) => Err(Problem::bad_value(
+                "if-none-match",
+                &Invalid("must be *".to_owned()),
+            )),
+            (Some(_), Some(_)) => Err(Problem::bad_request(
+                "Send either If-Match or If-None-Match, not both.",
+            )),
         }
     }
 
@@ -45,7 +46,9 @@ impl Precondition {
             Some(rest) => (true, rest),
             None => (false, tag),
         };
-        let opaque = opaque.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+        let opaque = opaque
+            .strip_prefix('"')
+            .and_then(|rest| rest.strip_suffix('"'));
         match opaque {
             Some(opaque) if !opaque.contains(['"', ' ']) => match opaque.parse() {
                 Ok(version) if !weak => Ok(Self::Version(version)),
@@ -64,7 +67,9 @@ mod tests {
     use super::*;
 
     fn status(if_match: Option<&str>, if_none_match: Option<&str>) -> u16 {
-        Precondition::parse(if_match, if_none_match).unwrap_err().status()
+        Precondition::parse(if_match, if_none_match)
+            .unwrap_err()
+            .status()
     }
 
     #[test]
@@ -72,9 +77,18 @@ mod tests {
         let version = Version::parse(3).unwrap();
 
         assert_eq!(Precondition::parse(None, None), Ok(Precondition::None));
-        assert_eq!(Precondition::parse(None, Some("*")), Ok(Precondition::Absent));
-        assert_eq!(Precondition::parse(Some("*"), None), Ok(Precondition::Present));
-        assert_eq!(Precondition::parse(Some("\"3\""), None), Ok(Precondition::Version(version)));
+        assert_eq!(
+            Precondition::parse(None, Some("*")),
+            Ok(Precondition::Absent)
+        );
+        assert_eq!(
+            Precondition::parse(Some("*"), None),
+            Ok(Precondition::Present)
+        );
+        assert_eq!(
+            Precondition::parse(Some("\"3\""), None),
+            Ok(Precondition::Version(version))
+        );
     }
 
     #[test]
@@ -88,7 +102,14 @@ mod tests {
 
     #[test]
     fn a_tag_that_no_version_has_does_not_match() {
-        for tag in ["\"abc\"", "\"0\"", "\"+3\"", "\"\"", "W/\"3\"", "\"99999999999999999999\""] {
+        for tag in [
+            "\"abc\"",
+            "\"0\"",
+            "\"+3\"",
+            "\"\"",
+            "W/\"3\"",
+            "\"99999999999999999999\"",
+        ] {
             assert_eq!(status(Some(tag), None), 412, "{tag}");
         }
     }

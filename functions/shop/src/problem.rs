@@ -46,7 +46,10 @@ pub struct FieldError {
 impl FieldError {
     /// The field at `pointer` is wrong because of `reason`.
     pub fn new(pointer: impl Into<String>, reason: impl std::fmt::Display) -> Self {
-        Self { pointer: pointer.into(), detail: reason.to_string() }
+        Self {
+            pointer: pointer.into(),
+            detail: reason.to_string(),
+        }
     }
 }
 
@@ -55,7 +58,12 @@ impl Problem {
     pub const RETRY_AFTER_SECONDS: u64 = 1;
 
     fn new(status: u16, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, detail: detail.into(), errors: Vec::new(), cause: None }
+        Self {
+            status,
+            detail: detail.into(),
+            errors: Vec::new(),
+            cause: None,
+        }
     }
 
     /// 400: the request cannot be read.
@@ -75,7 +83,10 @@ impl Problem {
 
     /// 412: a precondition of the request does not hold.
     pub fn precondition_failed() -> Self {
-        Self::new(412, "The product is not in the state that If-Match or If-None-Match asks for.")
+        Self::new(
+            412,
+            "The product is not in the state that If-Match or If-None-Match asks for.",
+        )
     }
 
     /// 413: the body is larger than `limit` bytes.
@@ -90,7 +101,10 @@ impl Problem {
 
     /// 422: the body was read, but breaks these rules.
     pub fn invalid(errors: Vec<FieldError>) -> Self {
-        Self { errors, ..Self::new(422, "The body breaks the rules listed in errors.") }
+        Self {
+            errors,
+            ..Self::new(422, "The body breaks the rules listed in errors.")
+        }
     }
 
     /// 422: the body as a whole cannot be accepted.
@@ -101,13 +115,19 @@ impl Problem {
     /// 503: something that the answer needs is unavailable; trying again makes sense.
     pub fn unavailable(cause: impl Into<String>) -> Self {
         let detail = "The shop cannot answer right now. Try again after the time in Retry-After.";
-        Self { cause: Some(cause.into()), ..Self::new(503, detail) }
+        Self {
+            cause: Some(cause.into()),
+            ..Self::new(503, detail)
+        }
     }
 
     /// 500: a defect of ours; trying again is unlikely to help.
     pub fn internal(cause: impl Into<String>) -> Self {
         let detail = "The shop failed to answer. Quote the x-request-id header when you report it.";
-        Self { cause: Some(cause.into()), ..Self::new(500, detail) }
+        Self {
+            cause: Some(cause.into()),
+            ..Self::new(500, detail)
+        }
     }
 
     /// The HTTP status.
@@ -139,17 +159,27 @@ impl Problem {
             .ok()
             .and_then(|status| status.canonical_reason())
             .unwrap_or("Error");
-        let mut body = serde_json::json!({
-            "type": "about:blank",
-            "title": title,
-            "status": self.status,
-            "detail": self.detail,
-        });
-        if !self.errors.is_empty() {
-            body["errors"] = serde_json::json!(self.errors);
-        }
-        body.to_string()
+        let body = Body {
+            kind: "about:blank",
+            title,
+            status: self.status,
+            detail: &self.detail,
+            errors: &self.errors,
+        };
+        // Strings and numbers are always valid JSON.
+        serde_json::to_string(&body).unwrap_or_default()
     }
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    title: &'static str,
+    status: u16,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    errors: &'a [FieldError],
 }
 
 impl std::fmt::Display for Problem {
@@ -176,10 +206,15 @@ const NOT_NOW: [&str; 6] = [
 /// Whether the call may succeed when it is made again: throttled, timed out, or a fault of AWS.
 pub(crate) fn is_transient<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
     match error {
-        SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => true,
+        SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => {
+            true
+        }
         SdkError::ServiceError(service) => {
             service.raw().status().is_server_error()
-                || service.err().code().is_some_and(|code| NOT_NOW.contains(&code))
+                || service
+                    .err()
+                    .code()
+                    .is_some_and(|code| NOT_NOW.contains(&code))
         }
         _ => false,
     }
@@ -192,7 +227,11 @@ where
 {
     fn from(error: SdkError<E, HttpResponse>) -> Self {
         let cause = DisplayErrorContext(&error).to_string();
-        if is_transient(&error) { Self::unavailable(cause) } else { Self::internal(cause) }
+        if is_transient(&error) {
+            Self::unavailable(cause)
+        } else {
+            Self::internal(cause)
+        }
     }
 }
 
@@ -220,7 +259,10 @@ mod tests {
 
     #[test]
     fn the_cause_of_a_failure_never_reaches_the_client() {
-        for problem in [Problem::internal("table prod-7"), Problem::unavailable("table prod-7")] {
+        for problem in [
+            Problem::internal("table prod-7"),
+            Problem::unavailable("table prod-7"),
+        ] {
             assert!(!problem.to_json().contains("prod-7"));
             assert_eq!(problem.cause(), Some("table prod-7"));
         }

@@ -107,7 +107,13 @@ impl NewProduct {
         else {
             return Err(Problem::internal("a missing field was not reported"));
         };
-        Ok(Self { name, category, price_cents, stock, description })
+        Ok(Self {
+            name,
+            category,
+            price_cents,
+            stock,
+            description,
+        })
     }
 }
 
@@ -185,7 +191,11 @@ mod tests {
     fn pointers(body: &serde_json::Value) -> Vec<String> {
         let problem = NewProduct::from_body(body.to_string().as_bytes()).unwrap_err();
         assert_eq!(problem.status(), 422);
-        problem.errors().iter().map(|error| error.pointer.clone()).collect()
+        problem
+            .errors()
+            .iter()
+            .map(|error| error.pointer.clone())
+            .collect()
     }
 
     fn valid() -> serde_json::Value {
@@ -249,17 +259,36 @@ mod tests {
 
         assert_eq!(
             pointers,
-            ["/category", "/colour~1~0", "/description", "/name", "/price_cents", "/stock"]
+            [
+                "/category",
+                "/colour~1~0",
+                "/description",
+                "/name",
+                "/price_cents",
+                "/stock"
+            ]
         );
     }
 
     #[test]
     fn a_number_must_be_whole_and_safe() {
-        for value in [json!(-1), json!(0.5), json!(1e3), json!("5"), json!(null), json!(1_u64 << 53)]
-        {
-            assert_eq!(pointers(&with("price_cents", value.clone())), ["/price_cents"], "{value}");
+        for value in [
+            json!(-1),
+            json!(0.5),
+            json!(1e3),
+            json!("5"),
+            json!(null),
+            json!(1_u64 << 53),
+        ] {
+            assert_eq!(
+                pointers(&with("price_cents", value.clone())),
+                ["/price_cents"],
+                "{value}"
+            );
         }
-        assert!(NewProduct::from_body(with("price_cents", json!(0)).to_string().as_bytes()).is_ok());
+        assert!(
+            NewProduct::from_body(with("price_cents", json!(0)).to_string().as_bytes()).is_ok()
+        );
     }
 
     #[test]
@@ -273,8 +302,14 @@ mod tests {
     #[test]
     fn what_is_not_json_cannot_be_read() {
         let deep = "[".repeat(1000);
-        let bodies: [&[u8]; 6] =
-            [b"", b"{", b"{\"name\": \"\xff\"}", b"{} {}", deep.as_bytes(), b"NaN"];
+        let bodies: [&[u8]; 6] = [
+            b"",
+            b"{",
+            b"{\"name\": \"\xff\"}",
+            b"{} {}",
+            deep.as_bytes(),
+            b"NaN",
+        ];
 
         for body in bodies {
             assert_eq!(NewProduct::from_body(body).unwrap_err().status(), 400);
@@ -284,7 +319,10 @@ mod tests {
     #[test]
     fn json_that_is_no_object_breaks_the_rules() {
         for body in ["[]", "null", "1", "\"text\""] {
-            assert_eq!(NewProduct::from_body(body.as_bytes()).unwrap_err().status(), 422);
+            assert_eq!(
+                NewProduct::from_body(body.as_bytes()).unwrap_err().status(),
+                422
+            );
         }
     }
 
@@ -322,7 +360,11 @@ mod tests {
             (json!({"ids": ["a"], "limit": 1}), "/limit"),
         ] {
             let problem = read(body.clone()).unwrap_err();
-            assert_eq!((problem.status(), problem.errors().len()), (422, 1), "{body}");
+            assert_eq!(
+                (problem.status(), problem.errors().len()),
+                (422, 1),
+                "{body}"
+            );
             assert_eq!(problem.errors()[0].pointer, pointer, "{body}");
         }
     }

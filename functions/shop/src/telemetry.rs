@@ -10,24 +10,33 @@ use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use aws_smithy_types::date_time::{DateTime, Format};
+use serde::Serialize;
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Level, Metadata, Subscriber, level_filters::LevelFilter};
+use tracing::{Event, Metadata, Subscriber, level_filters::LevelFilter};
 
 /// The field by which `lambda_runtime` names the invocation in the span around it.
 const REQUEST_ID: &str = "requestId";
 
-/// Sends the program's logs to stdout. Call it first in `main`.
+/// Sends the program's logs, panics included, to stdout. Call it first in `main`.
 ///
 /// The level is `INFO`, or what `AWS_LAMBDA_LOG_LEVEL` says: Lambda sets it from the function's
 /// [logging configuration](https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-log-level.html).
 pub fn init() {
-    let level = std::env::var("AWS_LAMBDA_LOG_LEVEL").ok().and_then(|level| level.parse().ok());
+    let level = std::env::var("AWS_LAMBDA_LOG_LEVEL")
+        .ok()
+        .and_then(|level| level.parse().ok());
     let function = std::env::var("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_default();
-    let log = JsonLog::new(function, level.unwrap_or(LevelFilter::INFO), std::io::stdout());
+    let log = JsonLog::new(
+        function,
+        level.unwrap_or(LevelFilter::INFO),
+        std::io::stdout(),
+    );
     // It fails only where a subscriber is set already, whose logs then go where it sends them.
     let _ = tracing::subscriber::set_global_default(log);
+    // A panic is logged like anything else; by default it goes to stderr, as plain text.
+    std::panic::set_hook(Box::new(|panic| tracing::error!(%panic, "panicked")));
 }
 
 /// A [`Subscriber`] that writes events and keeps of spans only the request id.
@@ -44,7 +53,14 @@ struct State<W> {
 
 impl<W: std::io::Write + Send + 'static> JsonLog<W> {
     fn new(function: String, level: LevelFilter, out: W) -> Self {
-        Self { function, level, state: Mutex::new(State { request_id: None, out }) }
+        Self {
+            function,
+            level,
+            state: Mutex::new(State {
+                request_id: None,
+                out,
+            }),
+        }
     }
 }
 
@@ -61,7 +77,10 @@ impl<W: std::io::Write + Send + 'static> Subscriber for JsonLog<W> {
         let mut fields = Fields::default();
         span.record(&mut fields);
         if let Some(id) = fields.0.remove(REQUEST_ID) {
-            self.state.lock().unwrap_or_else(PoisonError::into_inner).request_id = Some(id);
+            self.state
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .request_id = Some(id);
         }
         // Spans are not told apart: an invocation ends before the next one begins.
         Id::from_u64(1)
@@ -71,7 +90,12 @@ impl<W: std::io::Write + Send + 'static> Subscriber for JsonLog<W> {
         let mut fields = Fields::default();
         event.record(&mut fields);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let line = line(&self.function, state.request_id.as_ref(), event.metadata(), fields.0);
+        let line = line(
+            &self.function,
+            state.request_id.as_ref(),
+            event.metadata(),
+            fields.0,
+        );
         // A log that cannot be written is no reason to fail the request.
         let _ = state.out.write_all(line.as_bytes());
         let _ = state.out.flush();
@@ -89,23 +113,34 @@ fn line(
     metadata: &Metadata<'_>,
     fields: Map<String, Value>,
 ) -> String {
-    let timestamp = DateTime::from(SystemTime::now()).fmt(Format::DateTime).unwrap_or_default();
-    let mut entry = Map::new();
-    entry.insert("timestamp".to_owned(), timestamp.into());
-    entry.insert("level".to_owned(), level_name(*metadata.level()).into());
-    entry.insert("function".to_owned(), function.into());
-    if let Some(id) = request_id {
-        entry.insert(REQUEST_ID.to_owned(), id.clone());
-    }
-    entry.insert("target".to_owned(), metadata.target().into());
-    entry.extend(fields);
-    let mut line = Value::Object(entry).to_string();
-    line.push('\n');
-    line
+    let line = Line {
+        timestamp: DateTime::from(SystemTime::now())
+            .fmt(Format::DateTime)
+            .unwrap_or_default(),
+        level: metadata.level().as_str(),
+        function,
+        request_id,
+        target: metadata.target(),
+        fields,
+    };
+    let mut text = serde_json::to_string(&line).unwrap_or_default();
+    text.push('\n');
+    text
 }
 
-fn level_name(level: Level) -> &'static str {
-    level.as_str()
+/// A line of the log, under the names of Lambda's own
+/// [JSON log format](https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-logformat.html).
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Line<'a> {
+    timestamp: String,
+    level: &'static str,
+    function: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<&'a Value>,
+    target: &'a str,
+    #[serde(flatten)]
+    fields: Map<String, Value>,
 }
 
 #[derive(Default)]
@@ -167,7 +202,9 @@ mod tests {
         tracing::subscriber::with_default(log, work);
         let bytes = buffer.0.lock().unwrap().clone();
         let text = String::from_utf8(bytes).unwrap();
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
     }
 
     #[test]

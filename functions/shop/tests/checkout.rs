@@ -1,4 +1,5 @@
 //! Placing orders on a real DynamoDB: three calls, and the same order however often it is asked for.
+#![allow(clippy::unwrap_used)] // In tests a panic is how a surprise is reported.
 
 mod common;
 
@@ -26,7 +27,10 @@ async fn an_order_takes_three_calls_and_is_stored_and_queued() {
 
     let placed = shop.checkout.place(&lines, None, soon()).await.unwrap();
 
-    assert_eq!(shop.wire.calls(), ["BatchGetItem", "PutItem", "SendMessage"]);
+    assert_eq!(
+        shop.wire.calls(),
+        ["BatchGetItem", "PutItem", "SendMessage"]
+    );
     assert!(!placed.replayed);
     assert_eq!(placed.order.status, Status::Pending);
     assert_eq!(placed.order.total_cents.get(), 1500);
@@ -43,7 +47,10 @@ async fn the_message_says_all_that_the_worker_needs() {
     let placed = place(&shop, &lines(&[("mug", 2)]), &key()).await.unwrap();
 
     let lines = json!([{"product_id": "mug", "quantity": 2}]);
-    assert_eq!(shop.wire.sent(), [json!({"order_id": placed.order.id, "lines": lines})]);
+    assert_eq!(
+        shop.wire.sent(),
+        [json!({"order_id": placed.order.id, "lines": lines})]
+    );
 }
 
 #[tokio::test]
@@ -69,7 +76,10 @@ async fn a_repeated_request_for_a_settled_order_gets_it_as_it_is_and_queues_noth
     shop.stock("mug", 250, 9).await;
     let lines = lines(&[("mug", 2)]);
     let first = place(&shop, &lines, &key()).await.unwrap();
-    shop.fulfilment.settle(&first.order.message(), soon()).await.unwrap();
+    shop.fulfilment
+        .settle(&first.order.message(), soon())
+        .await
+        .unwrap();
     shop.wire.calls();
 
     let again = place(&shop, &lines, &key()).await.unwrap();
@@ -85,8 +95,12 @@ async fn the_order_of_the_lines_makes_no_other_order() {
     shop.stock("mug", 250, 9).await;
     shop.stock("pan", 1000, 9).await;
 
-    let first = place(&shop, &lines(&[("mug", 1), ("pan", 2)]), &key()).await.unwrap();
-    let again = place(&shop, &lines(&[("pan", 2), ("mug", 1)]), &key()).await.unwrap();
+    let first = place(&shop, &lines(&[("mug", 1), ("pan", 2)]), &key())
+        .await
+        .unwrap();
+    let again = place(&shop, &lines(&[("pan", 2), ("mug", 1)]), &key())
+        .await
+        .unwrap();
 
     assert_eq!(again.order, first.order);
 }
@@ -103,7 +117,9 @@ async fn a_key_does_not_stand_for_other_lines() {
         assert_eq!(problem.status(), 422, "{other:?}");
     }
     // Not even where the other lines could not be ordered at all.
-    let problem = place(&shop, &lines(&[("nothing", 1)]), &key()).await.unwrap_err();
+    let problem = place(&shop, &lines(&[("nothing", 1)]), &key())
+        .await
+        .unwrap_err();
     assert_eq!(problem.status(), 422);
     assert_eq!(shop.count_orders().await, 1);
 }
@@ -116,12 +132,21 @@ async fn a_repeated_request_is_answered_though_the_product_has_changed_or_gone()
     let first = place(&shop, &lines, &key()).await.unwrap();
 
     shop.stock("mug", 999, 9).await;
-    assert_eq!(place(&shop, &lines, &key()).await.unwrap().order, first.order);
+    assert_eq!(
+        place(&shop, &lines, &key()).await.unwrap().order,
+        first.order
+    );
     // So dear that the order could not be placed any more.
     shop.stock("mug", 9_007_199_254_740_991, 9).await;
-    assert_eq!(place(&shop, &lines, &key()).await.unwrap().order, first.order);
+    assert_eq!(
+        place(&shop, &lines, &key()).await.unwrap().order,
+        first.order
+    );
     shop.catalog.delete(&product_id("mug")).await.unwrap();
-    assert_eq!(place(&shop, &lines, &key()).await.unwrap().order, first.order);
+    assert_eq!(
+        place(&shop, &lines, &key()).await.unwrap().order,
+        first.order
+    );
 }
 
 #[tokio::test]
@@ -135,11 +160,17 @@ async fn each_product_that_is_not_sold_is_named() {
         let problem = shop.checkout.place(&lines, key, soon()).await.unwrap_err();
 
         assert_eq!(problem.status(), 422);
-        let pointers: Vec<_> =
-            problem.errors().iter().map(|error| error.pointer.as_str()).collect();
+        let pointers: Vec<_> = problem
+            .errors()
+            .iter()
+            .map(|error| error.pointer.as_str())
+            .collect();
         assert_eq!(pointers, ["/lines/0/product_id", "/lines/2/product_id"]);
     }
-    assert_eq!(shop.wire.calls(), ["BatchGetItem", "BatchGetItem", "GetItem"]);
+    assert_eq!(
+        shop.wire.calls(),
+        ["BatchGetItem", "BatchGetItem", "GetItem"]
+    );
     assert_eq!(shop.count_orders().await, 0);
 }
 
@@ -151,9 +182,17 @@ async fn a_total_that_no_client_could_read_is_refused() {
     for quantity in [2, 10_000] {
         let lines = lines(&[("palace", quantity)]);
         let problem = shop.checkout.place(&lines, None, soon()).await.unwrap_err();
-        assert_eq!((problem.status(), problem.errors()[0].pointer.as_str()), (422, "/lines"));
+        assert_eq!(
+            (problem.status(), problem.errors()[0].pointer.as_str()),
+            (422, "/lines")
+        );
     }
-    assert!(shop.checkout.place(&lines(&[("palace", 1)]), None, soon()).await.is_ok());
+    assert!(
+        shop.checkout
+            .place(&lines(&[("palace", 1)]), None, soon())
+            .await
+            .is_ok()
+    );
 }
 
 #[tokio::test]
@@ -175,7 +214,8 @@ async fn an_order_that_could_not_be_queued_is_queued_when_it_is_asked_for_again(
     shop.stock("mug", 250, 9).await;
     let lines = lines(&[("mug", 2)]);
     for refusal in ["AccessDenied", "AWS.SimpleQueueService.NonExistentQueue"] {
-        shop.wire.break_next("SendMessage", Fault::refusal(400, refusal));
+        shop.wire
+            .break_next("SendMessage", Fault::refusal(400, refusal));
 
         let problem = place(&shop, &lines, &key()).await.unwrap_err();
 
@@ -188,7 +228,10 @@ async fn an_order_that_could_not_be_queued_is_queued_when_it_is_asked_for_again(
 
     assert_eq!(placed.order.status, Status::Pending);
     assert!(placed.replayed);
-    assert_eq!(shop.wire.calls(), ["BatchGetItem", "PutItem", "SendMessage"]);
+    assert_eq!(
+        shop.wire.calls(),
+        ["BatchGetItem", "PutItem", "SendMessage"]
+    );
     assert_eq!(shop.count_orders().await, 1);
 }
 
@@ -199,10 +242,17 @@ async fn a_write_whose_answer_is_lost_places_one_order_and_is_no_replay() {
     shop.wire.calls();
     shop.wire.break_next("PutItem", Fault::LostAnswer);
 
-    let placed = shop.checkout.place(&lines(&[("mug", 2)]), None, soon()).await.unwrap();
+    let placed = shop
+        .checkout
+        .place(&lines(&[("mug", 2)]), None, soon())
+        .await
+        .unwrap();
 
     assert!(!placed.replayed);
-    assert_eq!(shop.wire.calls(), ["BatchGetItem", "PutItem", "PutItem", "SendMessage"]);
+    assert_eq!(
+        shop.wire.calls(),
+        ["BatchGetItem", "PutItem", "PutItem", "SendMessage"]
+    );
     assert_eq!(shop.count_orders().await, 1);
 }
 
@@ -215,7 +265,12 @@ async fn requests_with_the_same_key_at_the_same_time_place_one_order() {
         .map(|_| {
             let checkout = shop.checkout.clone();
             tokio::spawn(async move {
-                checkout.place(&lines(&[("mug", 2)]), Some(&key()), soon()).await.unwrap().order.id
+                checkout
+                    .place(&lines(&[("mug", 2)]), Some(&key()), soon())
+                    .await
+                    .unwrap()
+                    .order
+                    .id
             })
         })
         .collect();

@@ -1,4 +1,5 @@
 //! Settling orders on a real DynamoDB: once each, all or nothing, and never below zero.
+#![allow(clippy::unwrap_used)] // In tests a panic is how a surprise is reported.
 
 mod common;
 
@@ -11,11 +12,21 @@ use shop::fulfilment::{NotSettled, Settled};
 use shop::order::{Order, OrderId, OrderMessage, Status};
 
 async fn place(shop: &Shop, ordered: &[(&str, u64)]) -> OrderMessage {
-    shop.checkout.place(&lines(ordered), None, soon()).await.unwrap().order.message()
+    shop.checkout
+        .place(&lines(ordered), None, soon())
+        .await
+        .unwrap()
+        .order
+        .message()
 }
 
 async fn order(shop: &Shop, message: &OrderMessage) -> Order {
-    shop.orders.get(&message.order_id).await.unwrap().unwrap().order
+    shop.orders
+        .get(&message.order_id)
+        .await
+        .unwrap()
+        .unwrap()
+        .order
 }
 
 #[tokio::test]
@@ -26,10 +37,16 @@ async fn an_order_is_fulfilled_by_one_transaction_that_takes_its_stock() {
     let message = place(&shop, &[("mug", 2), ("pan", 1)]).await;
     shop.wire.calls();
 
-    assert_eq!(shop.fulfilment.settle(&message, soon()).await, Ok(Settled::Fulfilled));
+    assert_eq!(
+        shop.fulfilment.settle(&message, soon()).await,
+        Ok(Settled::Fulfilled)
+    );
 
     assert_eq!(shop.wire.calls(), ["TransactWriteItems"]);
-    assert_eq!((shop.stock_of("mug").await, shop.stock_of("pan").await), (7, 0));
+    assert_eq!(
+        (shop.stock_of("mug").await, shop.stock_of("pan").await),
+        (7, 0)
+    );
     let settled = order(&shop, &message).await;
     assert_eq!(settled.status, Status::Fulfilled);
     assert_eq!(settled.reason, None);
@@ -54,8 +71,14 @@ async fn a_message_that_comes_twice_takes_stock_once() {
     shop.stock("mug", 250, 9).await;
     let message = place(&shop, &[("mug", 2)]).await;
 
-    assert_eq!(shop.fulfilment.settle(&message, soon()).await, Ok(Settled::Fulfilled));
-    assert_eq!(shop.fulfilment.settle(&message, soon()).await, Ok(Settled::Before));
+    assert_eq!(
+        shop.fulfilment.settle(&message, soon()).await,
+        Ok(Settled::Fulfilled)
+    );
+    assert_eq!(
+        shop.fulfilment.settle(&message, soon()).await,
+        Ok(Settled::Before)
+    );
 
     assert_eq!(shop.stock_of("mug").await, 7);
 }
@@ -124,10 +147,19 @@ async fn an_order_without_enough_stock_is_rejected_and_takes_nothing() {
     let settled = shop.fulfilment.settle(&message, soon()).await;
 
     assert_eq!(settled, Ok(Settled::Rejected(reason.clone())));
-    assert_eq!((shop.stock_of("mug").await, shop.stock_of("pan").await), (9, 1));
+    assert_eq!(
+        (shop.stock_of("mug").await, shop.stock_of("pan").await),
+        (9, 1)
+    );
     let rejected = order(&shop, &message).await;
-    assert_eq!((rejected.status, rejected.reason), (Status::Rejected, Some(reason)));
-    assert_eq!(shop.fulfilment.settle(&message, soon()).await, Ok(Settled::Before));
+    assert_eq!(
+        (rejected.status, rejected.reason),
+        (Status::Rejected, Some(reason))
+    );
+    assert_eq!(
+        shop.fulfilment.settle(&message, soon()).await,
+        Ok(Settled::Before)
+    );
 }
 
 #[tokio::test]
@@ -139,7 +171,10 @@ async fn a_rejected_order_stays_rejected_when_stock_comes_in() {
 
     shop.stock("mug", 250, 5).await;
 
-    assert_eq!(shop.fulfilment.settle(&message, soon()).await, Ok(Settled::Before));
+    assert_eq!(
+        shop.fulfilment.settle(&message, soon()).await,
+        Ok(Settled::Before)
+    );
     assert_eq!(shop.stock_of("mug").await, 5);
 }
 
@@ -162,10 +197,19 @@ async fn a_message_that_fits_no_order_is_never_settled() {
     let shop = Shop::open().await;
     shop.stock("mug", 250, 9).await;
     let placed = place(&shop, &[("mug", 1)]).await;
-    let no_order = OrderMessage { order_id: OrderId::random(), ..placed.clone() };
-    let other_lines = OrderMessage { lines: lines(&[("mug", 2)]), ..placed.clone() };
+    let no_order = OrderMessage {
+        order_id: OrderId::random(),
+        ..placed.clone()
+    };
+    let other_lines = OrderMessage {
+        lines: lines(&[("mug", 2)]),
+        ..placed.clone()
+    };
     // Not even where its lines could not be fulfilled.
-    let too_many = OrderMessage { lines: lines(&[("mug", 99)]), ..placed.clone() };
+    let too_many = OrderMessage {
+        lines: lines(&[("mug", 99)]),
+        ..placed.clone()
+    };
 
     for message in [no_order, other_lines, too_many] {
         let outcome = shop.fulfilment.settle(&message, soon()).await;
@@ -190,13 +234,23 @@ async fn a_transaction_that_meets_another_is_tried_again() {
     let shop = Shop::open().await;
     shop.stock("mug", 250, 9).await;
     let message = place(&shop, &[("mug", 1)]).await;
-    shop.wire.break_next("TransactWriteItems", cancelled(&["None", "TransactionConflict"]));
-    shop.wire.break_next("TransactWriteItems", cancelled(&["ThrottlingError", "None"]));
+    shop.wire.break_next(
+        "TransactWriteItems",
+        cancelled(&["None", "TransactionConflict"]),
+    );
+    shop.wire.break_next(
+        "TransactWriteItems",
+        cancelled(&["ThrottlingError", "None"]),
+    );
     let in_progress = "com.amazonaws.dynamodb.v20120810#TransactionInProgressException";
-    shop.wire.break_next("TransactWriteItems", Fault::refusal(400, in_progress));
+    shop.wire
+        .break_next("TransactWriteItems", Fault::refusal(400, in_progress));
     shop.wire.calls();
 
-    assert_eq!(shop.fulfilment.settle(&message, soon()).await, Ok(Settled::Fulfilled));
+    assert_eq!(
+        shop.fulfilment.settle(&message, soon()).await,
+        Ok(Settled::Fulfilled)
+    );
 
     assert_eq!(shop.wire.calls(), ["TransactWriteItems"; 4]);
     assert_eq!(shop.stock_of("mug").await, 8);
@@ -208,7 +262,10 @@ async fn an_order_whose_time_runs_out_stays_pending_for_the_next_delivery() {
     shop.stock("mug", 250, 9).await;
     let message = place(&shop, &[("mug", 1)]).await;
     for _ in 0..100 {
-        shop.wire.break_next("TransactWriteItems", cancelled(&["TransactionConflict", "None"]));
+        shop.wire.break_next(
+            "TransactWriteItems",
+            cancelled(&["TransactionConflict", "None"]),
+        );
     }
 
     let deadline = Deadline::after(Duration::from_millis(200));
@@ -224,7 +281,8 @@ async fn a_transaction_whose_answer_is_lost_takes_stock_once() {
     let shop = Shop::open().await;
     shop.stock("mug", 250, 9).await;
     let message = place(&shop, &[("mug", 1)]).await;
-    shop.wire.break_next("TransactWriteItems", Fault::LostAnswer);
+    shop.wire
+        .break_next("TransactWriteItems", Fault::LostAnswer);
 
     shop.fulfilment.settle(&message, soon()).await.unwrap();
 
@@ -238,11 +296,17 @@ async fn an_order_that_another_worker_fulfils_meanwhile_is_not_rejected() {
     shop.stock("mug", 250, 9).await;
     let message = place(&shop, &[("mug", 1)]).await;
     // This worker learns that stock is short just before the other one fulfils the order.
-    shop.wire.break_next("TransactWriteItems", cancelled(&["None", "ConditionalCheckFailed"]));
+    shop.wire.break_next(
+        "TransactWriteItems",
+        cancelled(&["None", "ConditionalCheckFailed"]),
+    );
     shop.dynamodb
         .update_item()
         .table_name(ORDERS)
-        .key("id", aws_sdk_dynamodb::types::AttributeValue::S(message.order_id.to_string()))
+        .key(
+            "id",
+            aws_sdk_dynamodb::types::AttributeValue::S(message.order_id.to_string()),
+        )
         .update_expression("SET #status = :fulfilled")
         .expression_attribute_names("#status", "status")
         .expression_attribute_values(
@@ -253,7 +317,10 @@ async fn an_order_that_another_worker_fulfils_meanwhile_is_not_rejected() {
         .await
         .unwrap();
 
-    assert_eq!(shop.fulfilment.settle(&message, soon()).await, Ok(Settled::Before));
+    assert_eq!(
+        shop.fulfilment.settle(&message, soon()).await,
+        Ok(Settled::Before)
+    );
     assert_eq!(order(&shop, &message).await.status, Status::Fulfilled);
 }
 
@@ -262,7 +329,10 @@ async fn a_transaction_that_cannot_succeed_is_not_tried_again() {
     let shop = Shop::open().await;
     shop.stock("mug", 250, 9).await;
     let message = place(&shop, &[("mug", 1)]).await;
-    shop.wire.break_next("TransactWriteItems", cancelled(&["None", "ValidationError"]));
+    shop.wire.break_next(
+        "TransactWriteItems",
+        cancelled(&["None", "ValidationError"]),
+    );
     shop.wire.calls();
 
     let outcome = shop.fulfilment.settle(&message, soon()).await;

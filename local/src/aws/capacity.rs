@@ -19,7 +19,7 @@ enum Side {
     Write,
 }
 
-/// The operations that report what they consume. PartiQL does too, but its response does not say
+/// The operations that report what they consume. `PartiQL` does too, but its response does not say
 /// whether it read or wrote, so it is left out.
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ConsumedCapacity.html>
 fn side(operation: &str) -> Option<Side> {

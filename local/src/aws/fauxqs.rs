@@ -15,10 +15,10 @@ use tokio::task::JoinHandle;
 
 use super::upstream::Upstream;
 
-/// The first Node.js with SQLite built in, which fauxqs needs.
+/// The first Node.js with `node:sqlite`, which fauxqs needs.
 const LEAST_NODE: (u32, u32) = (22, 5);
-/// It takes about half a second; ten seconds are for a machine that is busy building.
-const START_LIMIT: Duration = Duration::from_secs(10);
+/// It takes about a third of a second; the rest is for a machine that is busy building.
+const START_LIMIT: Duration = Duration::from_secs(30);
 /// It has nothing to finish, so it ends within milliseconds.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(2);
 
@@ -39,7 +39,8 @@ impl Fauxqs {
         upstream: Upstream,
     ) -> Result<Fauxqs, String> {
         check_node(node).await?;
-        let server = server()?;
+        // Beside the source that this program was built from: it runs from its repository.
+        let server = server(&Path::new(env!("CARGO_MANIFEST_DIR")).join("fauxqs"))?;
         let stderr = File::create(log).map_err(|e| format!("{}: {e}", log.display()))?;
         let mut child = Command::new(node)
             // Until 22.13 SQLite wants the flag, and up to now it always warns.
@@ -114,9 +115,8 @@ async fn port(child: &mut Child) -> Option<u16> {
     Some(serde_json::from_str::<Listening>(&line).ok()?.port)
 }
 
-/// `fauxqs/server.mjs` with its packages, in the source folder that this program was built from.
-fn server() -> Result<PathBuf, String> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("fauxqs");
+/// `server.mjs`, where its packages are installed beside it.
+fn server(dir: &Path) -> Result<PathBuf, String> {
     if dir.join("node_modules/fauxqs/package.json").is_file() {
         return Ok(dir.join("server.mjs"));
     }
@@ -171,6 +171,14 @@ mod tests {
             let version = parse_version(text);
             assert_eq!(version.is_some_and(|v| v >= LEAST_NODE), enough, "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_missing_installation_says_how_to_get_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let why = server(dir.path()).unwrap_err();
+        assert!(why.starts_with("fauxqs is not installed in "), "{why}");
+        assert!(why.ends_with(": run `make install`"), "{why}");
     }
 
     #[tokio::test]

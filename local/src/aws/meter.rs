@@ -85,7 +85,8 @@ pub struct Trigger {
     pub invocations: u64,
     /// Left for the queue to deliver again.
     pub failed: u64,
-    /// From being sent to the start of the first invocation with it.
+    /// From being sent to the start of the first invocation with it. SQS gives the time of sending
+    /// in whole milliseconds, rounded down.
     pub queue_time_ms: Percentiles,
 }
 

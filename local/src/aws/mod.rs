@@ -105,17 +105,14 @@ impl Aws {
     /// # Errors
     /// Where a folder, a port or the database file cannot be had.
     pub async fn bind(options: Options) -> Result<Aws, AwsError> {
-        for dir in [
-            Some(&options.ca_dir),
-            Some(&options.log_dir),
-            options.data_dir.as_ref(),
-        ] {
-            if let Some(dir) = dir {
-                std::fs::create_dir_all(dir).map_err(|source| AwsError::File {
-                    path: dir.clone(),
-                    source,
-                })?;
-            }
+        for dir in [&options.ca_dir, &options.log_dir]
+            .into_iter()
+            .chain(&options.data_dir)
+        {
+            std::fs::create_dir_all(dir).map_err(|source| AwsError::File {
+                path: dir.clone(),
+                source,
+            })?;
         }
         let authority = Authority::new().map_err(|e| AwsError::Endpoint(e.to_string()))?;
         let ca_file = options.ca_dir.join("ca.pem");

@@ -16,10 +16,6 @@ use super::upstream::{Unavailable, Upstream};
 use super::{ACCOUNT, AwsError, REGION};
 use crate::template;
 
-/// AWS's limit and, since 2025, its default. Set, because tools still have the old one of 256 KiB.
-/// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_CreateQueue.html>
-const MAXIMUM_MESSAGE_SIZE: &str = "1048576";
-
 /// Attributes that fauxqs takes when a queue is made and refuses later.
 const FIXED_ATTRIBUTES: [&str; 3] = ["FifoQueue", "DeduplicationScope", "FifoThroughputLimit"];
 
@@ -262,9 +258,6 @@ impl SqsClient {
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_str()))
             .partition(|(name, _)| FIXED_ATTRIBUTES.contains(name));
-        changeable
-            .entry("MaximumMessageSize")
-            .or_insert(MAXIMUM_MESSAGE_SIZE);
         // An empty policy takes away one that a data folder still has.
         let redrive = match &queue.redrive {
             None => String::new(),

@@ -3,8 +3,6 @@
 //!
 //! <https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html>
 
-use std::io;
-use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,14 +13,15 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
+use super::Host;
 use super::error::{FunctionError, InvokeError};
+use super::failure::{Failure, bad_response, timed_out};
 use super::function::{Next, Slot};
 use super::invocation::{Caller, Invocation, Job};
 use super::log::Log;
-use super::process::{Doing, Launcher, Process, describe};
+use super::process::{Doing, Launcher, Process};
 use super::report_line::{FailedInit, InitReport, Report, Status};
-use super::runtime_api::{ApiRequest, BodyError, Call, Event, Reply, RuntimeState};
-use super::{Host, MAX_PAYLOAD};
+use super::runtime_api::{ApiRequest, Call, Event, Reply, RuntimeState};
 use crate::template;
 
 /// The init phase of an on-demand environment, after which init is run again inside the first
@@ -93,16 +92,6 @@ struct Environment {
     cpu_reported: Duration,
 }
 
-/// Why an init phase or an invocation failed.
-#[derive(Debug)]
-enum Failure {
-    Exited(io::Result<ExitStatus>),
-    OutOfMemory,
-    TimedOut,
-    /// The runtime posted to `/init/error`, or could not be started.
-    Init(FunctionError),
-}
-
 impl Environment {
     async fn run(&mut self, ready: oneshot::Sender<Result<(), FunctionError>>) {
         let Some(mut next) = self.begin(ready).await else {
@@ -128,7 +117,7 @@ impl Environment {
         };
         match self.init(started + limit).await {
             Ok(next) => {
-                let cpu = self.take_cpu();
+                let (cpu, _) = self.measure();
                 let billed = !self.slot.provisioned;
                 self.init = Some(InitReport {
                     duration: started.elapsed(),
@@ -369,12 +358,7 @@ impl Environment {
     /// Writes `END` and `REPORT`, and gives the peak of memory in bytes.
     fn report(&mut self, invocation: &Invocation, status: Option<Status>) -> u64 {
         let duration = invocation.started.elapsed();
-        let cpu = self.take_cpu();
-        let usage = self
-            .process
-            .as_mut()
-            .map(Process::usage)
-            .unwrap_or_default();
+        let (cpu, peak_memory) = self.measure();
         if let Some(process) = &self.process {
             process.flush_output();
         }
@@ -386,24 +370,27 @@ impl Environment {
             },
             init: self.init.take(),
             memory_size_mb: self.launcher.spec.memory_mb,
-            max_memory_used: usage.peak_memory,
+            max_memory_used: peak_memory,
             cpu,
             status,
         };
         self.launcher.log.write(report.to_string());
-        usage.peak_memory
+        peak_memory
     }
 
-    /// CPU time since it was last asked for; unknown once the process is gone.
-    fn take_cpu(&mut self) -> Option<Duration> {
-        let process = self
-            .process
-            .as_mut()
-            .filter(|process| process.is_running())?;
-        let total = process.usage().cpu;
-        let cpu = total.saturating_sub(self.cpu_reported);
-        self.cpu_reported = total;
-        Some(cpu)
+    /// CPU time since it was last asked for, unknown once the process is gone, and the peak of memory
+    /// in bytes.
+    fn measure(&mut self) -> (Option<Duration>, u64) {
+        let Some(process) = &mut self.process else {
+            return (None, 0);
+        };
+        let usage = process.usage();
+        let cpu = usage.cpu.saturating_sub(self.cpu_reported);
+        self.cpu_reported = usage.cpu;
+        (
+            Some(cpu).filter(|_| process.is_running()),
+            usage.peak_memory,
+        )
     }
 
     async fn report_failed_init(
@@ -417,7 +404,6 @@ impl Environment {
             && self.process.is_none()
         {
             self.launcher.log.write(format!("{error}\n"));
-            eprintln!("{}", error.message);
         }
         self.kill().await;
         let report = FailedInit {
@@ -435,39 +421,6 @@ impl Environment {
     }
 }
 
-impl Failure {
-    /// What the caller is told.
-    fn error(&self, request_id: &str, timeout: Duration) -> FunctionError {
-        let exit_error = |reason: &str| {
-            let message = format!("RequestId: {request_id} Error: {reason}");
-            FunctionError::new("Runtime.ExitError", message)
-        };
-        match self {
-            Failure::Exited(status) => exit_error(&describe(status)),
-            Failure::OutOfMemory => exit_error("Runtime exited with error: signal: killed"),
-            Failure::TimedOut => {
-                let message = format!("RequestId: {request_id} Error: {}", timed_out(timeout));
-                FunctionError::new("Sandbox.Timedout", message)
-            }
-            Failure::Init(error) => error.clone(),
-        }
-    }
-
-    fn status(&self) -> Status {
-        match self {
-            Failure::TimedOut => Status::Timeout,
-            Failure::Exited(_) | Failure::OutOfMemory => {
-                Status::Error("Runtime.ExitError".to_owned())
-            }
-            Failure::Init(error) => Status::Error(error.error_type.clone()),
-        }
-    }
-}
-
-fn timed_out(timeout: Duration) -> String {
-    format!("Task timed out after {:.2} seconds", timeout.as_secs_f64())
-}
-
 /// A runtime that asks again has given up its earlier request.
 fn supersede(next: &mut Reply, call: Call) {
     match call.request {
@@ -479,21 +432,5 @@ fn supersede(next: &mut Reply, call: Call) {
             reply: call.reply,
         }
         .refuse(RuntimeState::Ready),
-    }
-}
-
-/// What becomes of an invocation whose response cannot be handed on.
-fn bad_response(reason: BodyError) -> FunctionError {
-    match reason {
-        BodyError::TooLarge => FunctionError::new(
-            "Function.ResponseSizeTooLarge",
-            format!(
-                "Response payload size exceeded maximum allowed payload size ({MAX_PAYLOAD} bytes)."
-            ),
-        ),
-        BodyError::Truncated => FunctionError::new(
-            "Runtime.TruncatedResponse",
-            "the runtime did not send its whole response".to_owned(),
-        ),
     }
 }

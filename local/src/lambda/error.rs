@@ -89,6 +89,14 @@ pub enum StartError {
         /// The file.
         path: PathBuf,
     },
+    /// The file is for another kind of machine.
+    #[error("function {function}: {} is built for another machine; run `make build` on this one", path.display())]
+    WrongMachine {
+        /// Logical id.
+        function: String,
+        /// The file.
+        path: PathBuf,
+    },
     /// The log cannot be written.
     #[error("function {function}: cannot write the log {}: {error}", path.display())]
     Log {

@@ -1,11 +1,15 @@
 //! A function: its pool of execution environments, and which of them runs what.
 
 use std::collections::VecDeque;
+use std::fs::File;
+use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use serde::Serialize;
 use tokio::sync::{Semaphore, oneshot, watch};
 
 use super::environment;
@@ -24,6 +28,19 @@ const SETTLING: Duration = Duration::from_millis(5);
 #[derive(Debug, Clone)]
 pub struct Function(Arc<Inner>);
 
+/// Execution environments of a function, counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct State {
+    /// All of them.
+    pub environments: usize,
+    /// In their init phase.
+    pub starting: usize,
+    /// Frozen, waiting for an invocation.
+    pub idle: usize,
+    /// Running an invocation.
+    pub busy: usize,
+}
+
 #[derive(Debug)]
 struct Inner {
     spec: Arc<template::Function>,
@@ -41,9 +58,11 @@ struct Inner {
 struct Pool {
     waiting: VecDeque<Job>,
     idle: Vec<Idle>,
-    /// Environments in their init phase.
+    /// All environments.
+    environments: usize,
+    /// Those in their init phase.
     starting: usize,
-    /// Environments that gave a result and have not asked for the next event yet.
+    /// Those that gave a result and have not asked for the next event yet.
     settling: usize,
     last_id: u64,
     stopped: bool,
@@ -64,21 +83,7 @@ impl Function {
     pub async fn start(mut spec: template::Function, host: Host) -> Result<Function, StartError> {
         let name = || spec.logical_id.clone();
         let path = spec.code_dir.join("bootstrap");
-        let metadata = std::fs::metadata(&path)
-            .ok()
-            .filter(std::fs::Metadata::is_file);
-        let Some(metadata) = metadata else {
-            return Err(StartError::NoBootstrap {
-                function: name(),
-                path,
-            });
-        };
-        if metadata.permissions().mode() & 0o111 == 0 {
-            return Err(StartError::NotExecutable {
-                function: name(),
-                path,
-            });
-        }
+        check_bootstrap(&path, name)?;
         let log_file = host.log_dir.join(format!("{}.log", spec.logical_id));
         let log = Log::create(&log_file).map_err(|error| StartError::Log {
             function: name(),
@@ -170,6 +175,19 @@ impl Function {
         self.0.stop.closed().await;
     }
 
+    /// Its execution environments at this moment.
+    pub fn state(&self) -> State {
+        let pool = self.pool();
+        let environments = self.0.stop.receiver_count();
+        let (starting, idle) = (pool.starting, pool.idle.len());
+        State {
+            environments,
+            starting,
+            idle,
+            busy: environments.saturating_sub(starting + idle),
+        }
+    }
+
     /// What the template says of it.
     pub fn spec(&self) -> &template::Function {
         &self.0.spec
@@ -210,10 +228,16 @@ impl Function {
     }
 
     /// Starts one environment if fewer are on their way than invocations wait. Whichever becomes free
-    /// first, a new one or another, takes the invocation that has waited longest.
+    /// first, a new one or another, takes the invocation that has waited longest. There are never more
+    /// than the concurrency that is reserved.
     fn scale_out(&self) {
         let pool = self.pool();
-        let needed = !pool.stopped && pool.starting < pool.waiting.len();
+        let limit = self
+            .spec()
+            .reserved_concurrency
+            .map_or(usize::MAX, |limit| limit as usize);
+        let needed =
+            !pool.stopped && pool.starting < pool.waiting.len() && pool.environments < limit;
         drop(pool);
         if needed {
             self.start_environment(false);
@@ -224,6 +248,7 @@ impl Function {
     fn start_environment(&self, provisioned: bool) -> oneshot::Receiver<Result<(), FunctionError>> {
         let (ready, heard) = oneshot::channel();
         let mut pool = self.pool();
+        pool.environments += 1;
         pool.starting += 1;
         pool.last_id += 1;
         let slot = Slot {
@@ -244,6 +269,46 @@ impl Function {
         tokio::spawn(environment::live(settings, slot, stop.subscribe(), ready));
         heard
     }
+}
+
+/// What can be seen of an executable before it is run.
+fn check_bootstrap(path: &Path, name: impl Fn() -> String) -> Result<(), StartError> {
+    let metadata = std::fs::metadata(path)
+        .ok()
+        .filter(std::fs::Metadata::is_file);
+    let Some(metadata) = metadata else {
+        return Err(StartError::NoBootstrap {
+            function: name(),
+            path: path.to_owned(),
+        });
+    };
+    if metadata.permissions().mode() & 0o111 == 0 {
+        return Err(StartError::NotExecutable {
+            function: name(),
+            path: path.to_owned(),
+        });
+    }
+    let mut header = [0; 20];
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut header));
+    if read.is_ok() && is_for_another_machine(&header) {
+        return Err(StartError::WrongMachine {
+            function: name(),
+            path: path.to_owned(),
+        });
+    }
+    Ok(())
+}
+
+/// Whether an executable is one for Linux, but not for this machine. Anything else is left to the
+/// system to judge.
+fn is_for_another_machine(header: &[u8; 20]) -> bool {
+    // `e_machine`: https://refspecs.linuxfoundation.org/elf/gabi4+/ch4.eheader.html
+    let ours = match std::env::consts::ARCH {
+        "x86_64" => [62, 0],
+        "aarch64" => [183, 0],
+        _ => return false,
+    };
+    header.starts_with(b"\x7fELF") && !(cfg!(target_os = "linux") && header[18..] == ours)
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -345,6 +410,7 @@ impl Drop for Slot {
         let function = self.function.clone();
         let mut pool = function.pool();
         self.enter(&mut pool, Stage::Running);
+        pool.environments -= 1;
         let stopped = pool.stopped;
         drop(pool);
         // A provisioned environment that cannot even begin would be started without end.

@@ -6,6 +6,7 @@
 
 mod environment;
 mod error;
+mod failure;
 mod function;
 mod invocation;
 mod log;
@@ -21,7 +22,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 pub use error::{InvokeError, StartError};
-pub use function::Function;
+pub use function::{Function, State};
 pub(crate) use invocation::new_trace_root;
 
 /// The most that one invocation may carry, each way, in bytes: 6 MB, and 100 bytes that Lambda

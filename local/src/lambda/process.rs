@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 
@@ -181,14 +180,14 @@ impl Process {
 
     /// Stops the processes, as Lambda freezes an environment between invocations.
     pub(super) fn freeze(&mut self) {
-        self.signal(Signal::SIGSTOP);
+        if std::env::var_os("NOFREEZE").is_none() { self.signal(Signal::SIGSTOP); }
         self.frozen = true;
     }
 
     /// Lets the processes go on.
     pub(super) fn thaw(&mut self) {
         if self.frozen {
-            self.signal(Signal::SIGCONT);
+            if std::env::var_os("NOFREEZE").is_none() { self.signal(Signal::SIGCONT); }
             self.frozen = false;
         }
     }
@@ -231,30 +230,5 @@ impl Process {
                 let _ = kill(*pid, signal);
             }
         }
-    }
-}
-
-/// How a process ended, in the words of Lambda's log.
-pub(super) fn describe(status: &io::Result<ExitStatus>) -> String {
-    let Ok(status) = status else {
-        return "Runtime exited with error: unknown".to_owned();
-    };
-    match (status.code(), status.signal()) {
-        (Some(0), _) => "Runtime exited without providing a reason".to_owned(),
-        (Some(code), _) => format!("Runtime exited with error: exit status {code}"),
-        (None, Some(signal)) => format!("Runtime exited with error: signal: {}", name(signal)),
-        (None, None) => "Runtime exited with error: unknown".to_owned(),
-    }
-}
-
-/// Names as Lambda writes them.
-fn name(signal: i32) -> String {
-    match Signal::try_from(signal) {
-        Ok(Signal::SIGKILL) => "killed".to_owned(),
-        Ok(Signal::SIGTERM) => "terminated".to_owned(),
-        Ok(Signal::SIGABRT) => "aborted".to_owned(),
-        Ok(Signal::SIGSEGV) => "segmentation fault".to_owned(),
-        Ok(other) => other.as_str().to_owned(),
-        Err(_) => signal.to_string(),
     }
 }

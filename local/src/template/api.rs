@@ -92,6 +92,7 @@ pub(super) fn read_event(
         "Path",
         "PayloadFormatVersion",
         "RouteSettings",
+        "Stage",
         "TimeoutInMillis",
     ])?;
     let api = served_api(reading, event)?;

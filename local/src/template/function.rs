@@ -53,13 +53,14 @@ const SKIPPED: [(&str, &str); 4] = [
 ];
 
 /// Properties that change what the function does, and that this host does not have.
-const REFUSED: [(&str, &str); 9] = [
+const REFUSED: [(&str, &str); 10] = [
     (
         "CapacityProviderConfig",
         "capacity providers are not hosted",
     ),
     ("DurableConfig", "durable functions are not hosted"),
     ("FileSystemConfigs", "file systems are not mounted"),
+    ("FunctionScalingConfig", "capacity providers are not hosted"),
     (
         "ImageConfig",
         "container images are not hosted: build a bootstrap and set CodeUri",

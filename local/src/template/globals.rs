@@ -7,6 +7,20 @@ use super::error::{Fault, Place};
 use super::intrinsics::function_call;
 use super::object::Object;
 
+/// Properties of functions that SAM does not take from `Globals`.
+const OWN_ONLY: [&str; 10] = [
+    "AutoPublishCodeSha256",
+    "Events",
+    "FunctionName",
+    "ImageConfig",
+    "ImageUri",
+    "InlineCode",
+    "PackageType",
+    "Policies",
+    "Role",
+    "VersionDescription",
+];
+
 /// The resource type that a section of `Globals` stands for, where this host runs that type.
 fn resource_type(section: &str) -> Option<&'static str> {
     match section {
@@ -36,12 +50,19 @@ pub(super) fn merge(
         "LayerVersion",
         "WebSocketApi",
         "CapacityProvider",
+        "MicroVMImage",
+        "NetworkConnector",
     ])?;
     for (section, shared) in globals.entries() {
         let shared = Object::of(shared, globals.place().child(section.as_str()))?;
         let Some(wanted) = resource_type(section) else {
             continue;
         };
+        if section == "Function"
+            && let Some(name) = OWN_ONLY.iter().find(|name| shared.get(name).is_some())
+        {
+            return Err(shared.fault(name, "each function has its own; SAM refuses it here"));
+        }
         for resource in resources.values_mut().filter_map(Value::as_object_mut) {
             if resource.get("Type").and_then(Value::as_str) != Some(wanted) {
                 continue;
@@ -67,6 +88,26 @@ pub(super) fn merge(
         }
     }
     Ok(())
+}
+
+/// Where a property stands that a resource has from `Globals` alone.
+pub(super) fn origin(root: &Value, path: &[String]) -> Option<Vec<String>> {
+    let at = |path: &[String]| path.iter().try_fold(root, |value, name| value.get(name));
+    let [resources, id, properties, property @ ..] = path else {
+        return None;
+    };
+    if resources != "Resources" || properties != "Properties" || at(path).is_some() {
+        return None;
+    }
+    let kind = root["Resources"].get(id)?.get("Type")?.as_str()?;
+    let section = root
+        .get("Globals")?
+        .as_object()?
+        .keys()
+        .find(|name| resource_type(name) == Some(kind))?;
+    let shared = ["Globals".to_owned(), section.clone()];
+    let origin: Vec<String> = shared.into_iter().chain(property.iter().cloned()).collect();
+    at(&origin).map(|_| origin)
 }
 
 /// Maps are merged key by key, lists are joined with the global items first, and of anything else

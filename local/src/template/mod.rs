@@ -6,6 +6,7 @@
 //! checked here too, so that a wrong value is found before `sam deploy` finds it.
 
 mod api;
+mod conditions;
 mod error;
 mod function;
 mod globals;
@@ -61,6 +62,11 @@ pub fn load(
     context: &Context,
 ) -> Result<Template, TemplateError> {
     let refuse = |message: String| TemplateError::new(file.to_owned(), None, &message);
+    if !file.is_file() {
+        return Err(refuse(
+            "there is no such file; choose the template with --template".to_owned(),
+        ));
+    }
     let size = fs::metadata(file).map_err(|error| refuse(format!("cannot be read: {error}")))?;
     if size.len() > yaml::MAX_BYTES as u64 {
         return Err(refuse(format!(
@@ -88,7 +94,8 @@ pub fn parse(
         TemplateError::new(file.to_owned(), Some(malformed.line), &malformed.message)
     })?;
     interpret(&document.value, file, parameters, context).map_err(|fault| {
-        let line = document.line(&fault.path);
+        let origin = globals::origin(&document.value, &fault.path);
+        let line = document.line(origin.as_ref().unwrap_or(&fault.path));
         TemplateError::new(file.to_owned(), Some(line), &fault.to_string())
     })
 }
@@ -173,14 +180,17 @@ fn section(sections: &Map<String, Value>, name: &'static str) -> Result<Map<Stri
 fn check_transform(transform: Option<&Value>, resources: &Map<String, Value>) -> Result<(), Fault> {
     const SAM: &str = "AWS::Serverless-2016-10-31";
     let place = Place::root("Transform");
-    let names: Vec<&str> = match transform {
-        None | Some(Value::Null) => Vec::new(),
-        Some(Value::String(name)) => vec![name],
-        Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).collect(),
-        Some(_) => return Err(place.fault("must be the name of a transform or a list of names")),
+    let name_of = |value: &Value| value.as_str().map(str::to_owned);
+    let names = match transform {
+        None | Some(Value::Null) => Some(Vec::new()),
+        Some(Value::Array(names)) => names.iter().map(name_of).collect(),
+        Some(name) => name_of(name).map(|name| vec![name]),
+    };
+    let Some(names) = names else {
+        return Err(place.fault("macros with parameters cannot run on this machine"));
     };
     let is_hosted = |name: &str| name == SAM || name == "AWS::LanguageExtensions";
-    if let Some(other) = names.iter().find(|name| !is_hosted(name)) {
+    if let Some(other) = names.iter().find(|name| !is_hosted(name.as_str())) {
         return Err(place.fault(format!("the macro {other} cannot run on this machine")));
     }
     let is_sam = |resource: &Value| {
@@ -189,7 +199,7 @@ fn check_transform(transform: Option<&Value>, resources: &Map<String, Value>) ->
             .is_some_and(|kind| kind.starts_with("AWS::Serverless::"))
     };
     match resources.iter().find(|(_, resource)| is_sam(resource)) {
-        Some((id, _)) if !names.contains(&SAM) => Err(Place::root("Resources")
+        Some((id, _)) if !names.iter().any(|name| name == SAM) => Err(Place::root("Resources")
             .child(id.as_str())
             .child("Type")
             .fault(format!(

@@ -11,12 +11,13 @@ use super::queue;
 use super::resources::{Reading, properties};
 
 /// Properties of both forms, besides the names of queue and function.
-const COMMON: [&str; 10] = [
+const COMMON: [&str; 11] = [
     "BatchSize",
     "Enabled",
     "FilterCriteria",
     "FunctionResponseTypes",
     "KmsKeyArn",
+    "LoggingConfig",
     "MaximumBatchingWindowInSeconds",
     "MetricsConfig",
     "ProvisionedPollerConfig",

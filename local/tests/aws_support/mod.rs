@@ -76,6 +76,7 @@ pub(crate) fn table(logical_id: &str) -> Table {
         logical_id: logical_id.to_owned(),
         name: format!("local-{logical_id}"),
         create: json!({
+            "TableName": format!("local-{logical_id}"),
             "BillingMode": "PAY_PER_REQUEST",
             "AttributeDefinitions": [
                 {"AttributeName": "id", "AttributeType": "S"},
@@ -90,7 +91,6 @@ pub(crate) fn table(logical_id: &str) -> Table {
                 ],
                 "Projection": {"ProjectionType": "ALL"},
             }],
-            "PointInTimeRecoverySpecification": {"PointInTimeRecoveryEnabled": true},
         }),
         ttl_attribute: Some("expires_at".to_owned()),
     }

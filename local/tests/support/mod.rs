@@ -136,7 +136,7 @@ pub fn field<'a>(line: &'a str, name: &str) -> Option<&'a str> {
 }
 
 /// The example, which `cargo test` builds beside the tests.
-fn example() -> PathBuf {
+pub fn example() -> PathBuf {
     let test = std::env::current_exe().expect("the test has a path");
     let folder = test.parent().and_then(Path::parent).expect("target/debug");
     let example = folder.join("examples/test_function");

@@ -52,8 +52,9 @@ impl Shop {
         let connector = SharedHttpConnector::new(wire.clone());
         let http_client = http_client_fn(move |_, _| connector.clone());
         // Fewer and faster repeats than in production, so that tests of failures do not wait.
-        let retries =
-            RetryConfig::standard().with_max_attempts(2).with_initial_backoff(Duration::ZERO);
+        let retries = RetryConfig::standard()
+            .with_max_attempts(2)
+            .with_initial_backoff(Duration::ZERO);
         let dynamodb = aws_sdk_dynamodb::Client::from_conf(
             aws_sdk_dynamodb::Config::builder()
                 .region(Region::new("us-east-1"))
@@ -91,11 +92,18 @@ impl Shop {
     /// Puts a product with this price and stock, whatever was there.
     pub async fn stock(&self, id: &str, price_cents: u64, stock: u64) {
         let product = product("mugs", price_cents, stock);
-        self.catalog.put(&product_id(id), product, Precondition::None).await.unwrap();
+        self.catalog
+            .put(&product_id(id), product, Precondition::None)
+            .await
+            .unwrap();
     }
 
     pub async fn stock_of(&self, id: &str) -> u64 {
-        let (product, _) = self.catalog.get(&product_id(id), Fields::ALL).await.unwrap();
+        let (product, _) = self
+            .catalog
+            .get(&product_id(id), Fields::ALL)
+            .await
+            .unwrap();
         product.stock.unwrap().get()
     }
 
@@ -113,7 +121,13 @@ impl Shop {
     }
 
     pub async fn count_orders(&self) -> usize {
-        let answer = self.dynamodb.scan().table_name(ORDERS).send().await.unwrap();
+        let answer = self
+            .dynamodb
+            .scan()
+            .table_name(ORDERS)
+            .send()
+            .await
+            .unwrap();
         answer.items().len()
     }
 }
@@ -130,7 +144,8 @@ pub fn product(category: &str, price_cents: u64, stock: u64) -> NewProduct {
 }
 
 pub fn lines(lines: &[(&str, u64)]) -> Lines {
-    let line = |(id, quantity): &(&str, u64)| serde_json::json!({"product_id": id, "quantity": quantity});
+    let line =
+        |(id, quantity): &(&str, u64)| serde_json::json!({"product_id": id, "quantity": quantity});
     let body = serde_json::json!({"lines": lines.iter().map(line).collect::<Vec<_>>()});
     Lines::from_body(body.to_string().as_bytes()).unwrap()
 }
@@ -142,7 +157,11 @@ pub fn soon() -> Deadline {
 
 async fn create_table(client: &aws_sdk_dynamodb::Client, name: &str, with_index: bool) {
     let key = |name: &str, kind| {
-        KeySchemaElement::builder().attribute_name(name).key_type(kind).build().unwrap()
+        KeySchemaElement::builder()
+            .attribute_name(name)
+            .key_type(kind)
+            .build()
+            .unwrap()
     };
     let string = |name: &str| {
         AttributeDefinition::builder()
@@ -162,10 +181,16 @@ async fn create_table(client: &aws_sdk_dynamodb::Client, name: &str, with_index:
             .index_name("by-category")
             .key_schema(key("category", KeyType::Hash))
             .key_schema(key("id", KeyType::Range))
-            .projection(Projection::builder().projection_type(ProjectionType::All).build())
+            .projection(
+                Projection::builder()
+                    .projection_type(ProjectionType::All)
+                    .build(),
+            )
             .build()
             .unwrap();
-        table = table.attribute_definitions(string("category")).global_secondary_indexes(index);
+        table = table
+            .attribute_definitions(string("category"))
+            .global_secondary_indexes(index);
     }
     table.send().await.unwrap();
 }
@@ -181,7 +206,10 @@ pub enum Fault {
 impl Fault {
     /// AWS refuses the call by this code.
     pub fn refusal(status: u16, code: &str) -> Self {
-        Self::Answer(status, serde_json::json!({"__type": code, "message": "secret detail"}))
+        Self::Answer(
+            status,
+            serde_json::json!({"__type": code, "message": "secret detail"}),
+        )
     }
 }
 
@@ -207,7 +235,10 @@ impl std::fmt::Debug for State {
 impl Default for Wire {
     fn default() -> Self {
         let real = Arc::new(Connector::builder().build_http());
-        Self { real, state: Arc::default() }
+        Self {
+            real,
+            state: Arc::default(),
+        }
     }
 }
 
@@ -221,14 +252,20 @@ impl Wire {
     /// The messages sent since the last time, by their bodies.
     pub fn sent(&self) -> Vec<serde_json::Value> {
         let calls = std::mem::take(&mut self.state.lock().unwrap().calls);
-        let sent = calls.into_iter().filter(|(operation, _)| operation == "SendMessage");
+        let sent = calls
+            .into_iter()
+            .filter(|(operation, _)| operation == "SendMessage");
         sent.map(|(_, call)| serde_json::from_str(call["MessageBody"].as_str().unwrap()).unwrap())
             .collect()
     }
 
     /// The next call of `operation` that has no fault yet meets this one.
     pub fn break_next(&self, operation: &'static str, fault: Fault) {
-        self.state.lock().unwrap().faults.push_back((operation, fault));
+        self.state
+            .lock()
+            .unwrap()
+            .faults
+            .push_back((operation, fault));
     }
 }
 
@@ -240,7 +277,10 @@ impl HttpConnector for Wire {
         let body = serde_json::from_slice(body).unwrap_or_default();
         let mut state = self.state.lock().unwrap();
         state.calls.push((operation.clone(), body));
-        let fault = state.faults.iter().position(|(broken, _)| *broken == operation);
+        let fault = state
+            .faults
+            .iter()
+            .position(|(broken, _)| *broken == operation);
         match fault.and_then(|index| state.faults.remove(index)) {
             Some((_, Fault::Answer(status, body))) => answer(status, &body),
             Some((_, Fault::LostAnswer)) => {
@@ -250,9 +290,10 @@ impl HttpConnector for Wire {
                     answer(500, &serde_json::json!({"__type": "InternalServerError"})).await
                 })
             }
-            None if operation == "SendMessage" => {
-                answer(200, &serde_json::json!({"MessageId": "m-1", "MD5OfMessageBody": ""}))
-            }
+            None if operation == "SendMessage" => answer(
+                200,
+                &serde_json::json!({"MessageId": "m-1", "MD5OfMessageBody": ""}),
+            ),
             None => self.real.call(request),
         }
     }

@@ -1,0 +1,45 @@
+// The programs that a load test starts, and their end.
+
+import { spawn } from 'node:child_process';
+import { closeSync, openSync } from 'node:fs';
+
+/** Ms between SIGTERM and SIGKILL of one program: `local` ends its environments in that time. */
+const STOP_TIMEOUT_MS = 15_000;
+
+const children = new Set();
+
+/** Starts a program whose output goes to a file, and remembers it so that it is stopped whatever happens. */
+export function start(command, args, output, env = process.env) {
+  const log = openSync(output, 'a');
+  // The fourth descriptor is this process's own output: progress.mjs writes its lines there.
+  const child = spawn(command, args, { env, stdio: ['ignore', log, log, 1] });
+  closeSync(log);
+  children.add(child);
+  child.ended = null;
+  child.gone = new Promise((resolve) => {
+    const end = (how) => {
+      child.ended = how;
+      children.delete(child);
+      resolve();
+    };
+    child.on('error', (error) =>
+      end(
+        `cannot be started: ${error.code === 'ENOENT' ? 'no such file; run `make load-test`, which builds it' : error.message}`,
+      ),
+    );
+    child.on('exit', (code, signal) => end(signal ? `signal ${signal}` : `exit code ${code}`));
+  });
+  return child;
+}
+
+/** Ends whatever still runs, and resolves when all of it is gone. */
+export async function stopAll() {
+  await Promise.all(
+    [...children].map(async (child) => {
+      child.kill('SIGTERM');
+      const kill = setTimeout(() => child.kill('SIGKILL'), STOP_TIMEOUT_MS);
+      await child.gone;
+      clearTimeout(kill);
+    }),
+  );
+}

@@ -1,0 +1,448 @@
+//! The whole host, as a person starts it: the program `local` with a template that is not the
+//! shop's. Set `LOCAL_NODE` where `node` is older than 22.5.
+
+#![allow(clippy::expect_used, reason = "a helper that fails is a failed test")]
+
+mod support;
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::symlink;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+
+use aws_credential_types::Credentials;
+use aws_sdk_sqs::config::{BehaviorVersion, Region};
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+use support::{eventually, example};
+use tempfile::TempDir;
+
+const FOREIGN: &str = r#"
+AWSTemplateFormatVersion: "2010-09-09"
+Transform: AWS::Serverless-2016-10-31
+Globals:
+  Function:
+    Runtime: provided.al2023
+    Handler: bootstrap
+    Timeout: 20
+Parameters:
+  Stage: {Type: String, Default: dev, AllowedValues: [dev, live]}
+Resources:
+  Greeter:
+    Type: AWS::Serverless::Function
+    Properties:
+      CodeUri: build/greeter/
+      Environment:
+        Variables:
+          TABLE: !Ref Visits
+          QUEUE_URL: !Ref Jobs
+          STAGE: !Sub "${Stage}-${AWS::Region}"
+      Events:
+        Hello: {Type: HttpApi, Properties: {Method: get, Path: "/hello/{name}"}}
+        Do: {Type: HttpApi, Properties: {Method: POST, Path: /do}}
+  Worker:
+    Type: AWS::Serverless::Function
+    Properties:
+      CodeUri: build/worker/
+      Events:
+        Jobs: {Type: SQS, Properties: {Queue: !GetAtt Jobs.Arn, BatchSize: 1}}
+  Visits:
+    Type: AWS::Serverless::SimpleTable
+  Jobs:
+    Type: AWS::SQS::Queue
+  Alarm:
+    Type: AWS::CloudWatch::Alarm
+    Properties: {MetricName: !GetAtt Unknown.Name}
+"#;
+
+/// A folder with a template, code for its functions, and room for logs.
+struct App {
+    folder: TempDir,
+}
+
+impl App {
+    fn new(template: &str) -> App {
+        let app = App {
+            folder: tempfile::tempdir().expect("a temporary folder"),
+        };
+        fs::write(app.path("template.yaml"), template).expect("the template is written");
+        for function in ["greeter", "worker"] {
+            let code = app.path("build").join(function);
+            fs::create_dir_all(&code).expect("the folder is made");
+            symlink(example(), code.join("bootstrap")).expect("the link is made");
+        }
+        app
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_local"));
+        let node = std::env::var_os("LOCAL_NODE").unwrap_or_else(|| "node".into());
+        command
+            .current_dir(&self.folder)
+            .args(["--port", "0", "--control-port", "0", "--log-dir", "logs"])
+            .args(["--ready-file", "run/ready.json"])
+            .arg("--node")
+            .arg(node)
+            .stderr(Stdio::piped());
+        command
+    }
+
+    async fn start(&self, more: &[&str]) -> Host {
+        let mut host = Host {
+            child: self.command().args(more).spawn().expect("it starts"),
+            ready: Value::Null,
+        };
+        let ready = self.path("run/ready.json");
+        let mut exited = None;
+        eventually(|| {
+            exited = host.child.try_wait().expect("it can be waited for");
+            exited.is_some() || ready.is_file()
+        })
+        .await;
+        if exited.is_some() {
+            panic!("it ended: {}", host.stderr());
+        }
+        let text = fs::read_to_string(ready).expect("the ready file can be read");
+        host.ready = serde_json::from_str(&text).expect("the ready file is JSON");
+        host
+    }
+
+    /// The one line with which the start fails.
+    fn refusal(&self, more: &[&str]) -> String {
+        let Output { status, stderr, .. } = self
+            .command()
+            .args(more)
+            .output()
+            .expect("it starts and ends");
+        let stderr = String::from_utf8(stderr).expect("text");
+        assert_eq!(status.code(), Some(1), "{stderr}");
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+        assert!(!self.path("run/ready.json").exists());
+        stderr.trim_end().to_owned()
+    }
+}
+
+/// A running `local`.
+struct Host {
+    child: Child,
+    ready: Value,
+}
+
+impl Host {
+    fn url(&self, name: &str, path: &str) -> String {
+        format!("{}{path}", self.ready[name].as_str().expect("a URL"))
+    }
+
+    fn pid(&self) -> i32 {
+        i32::try_from(self.child.id()).expect("a process id")
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.pid()), signal).expect("the signal is sent");
+    }
+
+    fn stderr(&mut self) -> String {
+        let mut text = String::new();
+        let stderr = self.child.stderr.as_mut().expect("it is piped");
+        std::io::Read::read_to_string(stderr, &mut text).expect("text");
+        text
+    }
+
+    /// The SDK, with nothing but what the ready file says.
+    fn sqs(&self) -> aws_sdk_sqs::Client {
+        let ca_file = self.ready["ca_file"].as_str().expect("a path");
+        let trust = TrustStore::empty()
+            .with_pem_certificate(fs::read(ca_file).expect("the CA file can be read"));
+        let tls = TlsContext::builder()
+            .with_trust_store(trust)
+            .build()
+            .expect("a TLS context");
+        let http_client = aws_smithy_http_client::Builder::new()
+            .tls_provider(Provider::Rustls(CryptoMode::Ring))
+            .tls_context(tls)
+            .build_https();
+        let config = aws_sdk_sqs::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::from_static("us-east-1"))
+            .credentials_provider(Credentials::from_keys("test", "secret", None))
+            .http_client(http_client)
+            .endpoint_url(self.url("aws_endpoint_url", ""))
+            .build();
+        aws_sdk_sqs::Client::from_conf(config)
+    }
+
+    async fn get(&self, url: &str) -> Value {
+        let response = reqwest::get(url).await.expect("an answer");
+        assert_eq!(response.status(), 200, "{url}");
+        response.json().await.expect("JSON")
+    }
+
+    async fn tell(&self, command: Value) -> Value {
+        let request = reqwest::Client::new()
+            .post(self.url("api_url", "/do"))
+            .json(&command);
+        let response = request.send().await.expect("an answer");
+        assert_eq!(response.status(), 200);
+        response.json().await.expect("JSON")
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Processes that have a folder's name in their command line or as their folder.
+#[cfg(target_os = "linux")]
+fn processes_of(app: &App) -> Vec<i32> {
+    let folder = app.folder.path();
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").expect("/proc").flatten() {
+        let Some(pid) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok())
+        else {
+            continue;
+        };
+        // A process may end meanwhile; then it has no folder.
+        if fs::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd.starts_with(folder)) {
+            found.push(pid);
+        }
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_foreign_template_is_hosted_until_ctrl_c() {
+    let app = App::new(FOREIGN);
+    let mut host = app.start(&["--parameter", "Stage=live"]).await;
+    assert_eq!(host.ready["pid"], host.child.id());
+    let hello = host.get(&host.url("api_url", "/hello/ann?n=1")).await;
+    assert_eq!(hello["routeKey"], "GET /hello/{name}");
+    assert_eq!(hello["pathParameters"]["name"], "ann");
+
+    let told = host.tell(json!({"do": "environment"})).await;
+    let variables = &told["variables"];
+    assert_eq!(variables["STAGE"], "live-us-east-1");
+    assert_eq!(variables["TABLE"], "local-Visits");
+    assert_eq!(
+        variables["QUEUE_URL"],
+        host.url("aws_endpoint_url", "/000000000000/local-Jobs")
+    );
+    assert_eq!(
+        variables["AWS_ENDPOINT_URL_DYNAMODB"],
+        host.ready["aws_endpoint_url"]
+    );
+    assert_eq!(variables["SSL_CERT_FILE"], host.ready["ca_file"]);
+    assert_eq!(variables["AWS_ACCESS_KEY_ID"], "Greeter");
+
+    let meter = host.get(&host.url("control_url", "/meter")).await;
+    assert_eq!(meter["queues"]["Jobs"]["visible"], 0);
+    let functions = host.url("control_url", "/functions");
+    let mut state = host.get(&functions).await["Greeter"].clone();
+    // It asks for its next event a moment after its answer.
+    while state["idle"] != 1 {
+        state = host.get(&functions).await["Greeter"].clone();
+    }
+    assert_eq!(
+        state,
+        json!({"environments": 1, "starting": 0, "idle": 1, "busy": 0})
+    );
+    let nothing = reqwest::get(host.url("api_url", "/nothing"))
+        .await
+        .expect("an answer");
+    assert_eq!(nothing.status(), 404);
+
+    host.signal(Signal::SIGINT);
+    let status = host.child.wait().expect("it ends");
+    let stderr = host.stderr();
+    assert_eq!(status.code(), Some(0), "{stderr}");
+    assert!(!app.path("run/ready.json").exists());
+    assert!(
+        stderr.contains("left out: Alarm: AWS::CloudWatch::Alarm is not hosted"),
+        "{stderr}"
+    );
+    assert!(
+        stderr.contains("GET     /hello/{name}                Greeter"),
+        "{stderr}"
+    );
+    assert!(
+        stderr.contains("SQS     Jobs                         Worker"),
+        "{stderr}"
+    );
+    #[cfg(target_os = "linux")]
+    assert!(processes_of(&app).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_in_the_queue_invokes_the_function() {
+    let app = App::new(FOREIGN);
+    let host = app.start(&[]).await;
+    let queue = host.url("aws_endpoint_url", "/000000000000/local-Jobs");
+    let sending = host
+        .sqs()
+        .send_message()
+        .queue_url(queue)
+        .message_body("one")
+        .send();
+    sending.await.expect("it is sent");
+    let log = app.path("logs/Worker.log");
+    eventually(|| fs::read_to_string(&log).is_ok_and(|log| log.contains("REPORT RequestId"))).await;
+    let meter = host.get(&host.url("control_url", "/meter")).await;
+    assert_eq!(meter["queues"]["Jobs"]["invocations"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_does_not_wait_for_what_is_under_way() {
+    let app = App::new(FOREIGN);
+    let mut host = app.start(&[]).await;
+    let url = host.url("api_url", "/do");
+    let slow = tokio::spawn(async move {
+        let command = json!({"do": "sleep", "ms": 15_000});
+        reqwest::Client::new().post(url).json(&command).send().await
+    });
+    let log = app.path("logs/Greeter.log");
+    eventually(|| fs::read_to_string(&log).is_ok_and(|log| log.contains("START"))).await;
+    host.signal(Signal::SIGTERM);
+    eventually(|| !app.path("run/ready.json").exists()).await;
+    host.signal(Signal::SIGTERM);
+    let status = host.child.wait().expect("it ends");
+    assert_eq!(status.code(), Some(0));
+    // Cut off by the end of the host, or just before it by the end of the function.
+    let answer = slow.await.expect("no panic");
+    assert!(answer.is_err() || answer.is_ok_and(|answer| answer.status().is_server_error()));
+    #[cfg(target_os = "linux")]
+    eventually(|| processes_of(&app).is_empty()).await;
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_survives_kill_9() {
+    let app = App::new(FOREIGN);
+    let mut host = app.start(&[]).await;
+    // One environment is busy, one is frozen, and one has a child of its own.
+    host.tell(json!({"do": "child"})).await;
+    let before = processes_of(&app);
+    assert!(before.len() >= 3, "{before:?}");
+    host.signal(Signal::SIGKILL);
+    let status = host.child.wait().expect("it ends");
+    assert_eq!(status.signal(), Some(9));
+    eventually(|| processes_of(&app).is_empty()).await;
+}
+
+#[test]
+fn a_port_that_is_taken_is_named() {
+    let app = App::new(FOREIGN);
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("an address").port().to_string();
+    for option in ["--port", "--control-port"] {
+        let error = app.refusal(&[option, &port]);
+        assert!(error.contains(&format!("port {port} is taken")), "{error}");
+        assert!(
+            error.contains(&format!("choose another with {option} ")),
+            "{error}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hosts_do_not_share_a_folder() {
+    let app = App::new(FOREIGN);
+    let _host = app.start(&[]).await;
+    let other = App::new(FOREIGN);
+    let logs = app.path("logs");
+    let error = other.refusal(&["--log-dir", logs.to_str().expect("text")]);
+    assert!(
+        error.contains("is used by another running `local`"),
+        "{error}"
+    );
+    assert!(error.contains("--log-dir"), "{error}");
+}
+
+#[test]
+fn a_missing_binary_is_named_with_its_function() {
+    let app = App::new(FOREIGN);
+    fs::remove_file(app.path("build/worker/bootstrap")).expect("it is removed");
+    let error = app.refusal(&[]);
+    assert!(
+        error.contains("Worker") && error.contains("build/worker/bootstrap"),
+        "{error}"
+    );
+    assert!(error.contains("make build"), "{error}");
+    let error = app.refusal(&["--code-dir", "elsewhere"]);
+    assert!(error.contains("elsewhere/greeter/bootstrap"), "{error}");
+}
+
+#[test]
+fn a_template_error_is_named_with_its_line() {
+    let app = App::new(&FOREIGN.replace("Timeout: 20", "Timeout: 2000"));
+    let error = app.refusal(&[]);
+    assert!(
+        error.contains("template.yaml:8: Greeter.Timeout: must be 1 to 900"),
+        "{error}"
+    );
+    // A ready file of an earlier run would say that this one is up; `refusal` looks for it.
+    fs::create_dir_all(app.path("run")).expect("the folder is made");
+    fs::write(app.path("run/ready.json"), "{}").expect("the file is written");
+    let error = app.refusal(&["--template", "other.yaml"]);
+    assert!(
+        error.contains("other.yaml: there is no such file"),
+        "{error}"
+    );
+    let error = app.refusal(&["--parameter", "Stage=test"]);
+    assert!(
+        error.contains("Parameters.Stage: the value \"test\" is refused"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_node_that_is_missing_is_named() {
+    let app = App::new(FOREIGN);
+    let error = app.refusal(&["--node", "/nowhere/node"]);
+    assert!(
+        error.contains("/nowhere/node") && error.contains("--node"),
+        "{error}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_control_server_refuses_pages_of_other_sites() {
+    let app = App::new(FOREIGN);
+    let host = app.start(&[]).await;
+    let client = reqwest::Client::new();
+    let reset = client.post(host.url("control_url", "/meter/reset"));
+    let refused = reset
+        .try_clone()
+        .expect("a request")
+        .header("Origin", "https://evil.example")
+        .send()
+        .await
+        .expect("an answer");
+    assert_eq!(refused.status(), 403);
+    assert_eq!(reset.send().await.expect("an answer").status(), 204);
+    let rebound = client
+        .get(host.url("control_url", "/meter"))
+        .header("Host", "evil.example:3001");
+    assert_eq!(rebound.send().await.expect("an answer").status(), 403);
+    for (path, status) in [("/", 200), ("/nothing", 404), ("/meter/reset", 405)] {
+        let response = client
+            .get(host.url("control_url", path))
+            .send()
+            .await
+            .expect("an answer");
+        assert_eq!(response.status(), status, "{path}");
+    }
+}
