@@ -59,7 +59,11 @@ LOCAL := $(TARGET)/host/local
 
 .PHONY: run
 run: build host ## Run the shop on http://127.0.0.1:3000 until Ctrl-C
-	@$(LOCAL) --node $(NODE) --port $(PORT)
+	@echo 'Once it is up, in another terminal:'
+	@echo "  curl -X PUT http://127.0.0.1:$(PORT)/products/lamp -H 'content-type: application/json' -d '{\"name\": \"Desk lamp\", \"category\": \"lighting\", \"price_cents\": 2499, \"stock\": 7}'"
+	@echo "  curl 'http://127.0.0.1:$(PORT)/products?category=lighting'"
+	@echo "  curl -i http://127.0.0.1:$(PORT)/orders -H 'content-type: application/json' -d '{\"lines\": [{\"product_id\": \"lamp\", \"quantity\": 2}]}'"
+	@exec $(LOCAL) --node $(NODE) --port $(PORT)
 
 .PHONY: load-test
 ifeq ($(API_URL),)
@@ -84,7 +88,7 @@ test-rust: local/fauxqs/node_modules/.installed
 
 .PHONY: test-load-tests
 test-load-tests: load-tests/node_modules/.installed
-	cd load-tests && $(NODE) --test
+	cd load-tests && $(NODE) --test "test/*.test.mjs"
 
 # Advisories come from GitHub; `make deny CHECKS="bans licenses sources"` needs no network.
 CHECKS ?= all

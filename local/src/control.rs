@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use http::header::{ALLOW, CONTENT_TYPE, HOST, ORIGIN};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::Full;
@@ -20,9 +21,10 @@ use crate::aws::Aws;
 use crate::lambda::{Function, State};
 
 const HELP: &str = "\
-GET  /meter         calls to DynamoDB and SQS, by function and operation, and the queues, as JSON
-POST /meter/reset   set the counts to zero
-GET  /functions     execution environments of each function now, as JSON
+GET  /meter               calls to DynamoDB and SQS, by function and operation, and the queues, as JSON
+POST /meter/reset         set the counts to zero
+GET  /functions           execution environments of each function now, as JSON
+POST /environments/reap   end the idle ones, so that the next invocations are cold starts
 ";
 
 /// What the control server tells about.
@@ -93,6 +95,10 @@ async fn answer<B>(request: &Request<B>, subject: &Subject) -> Response<Full<Byt
             subject.aws.meter().reset();
             status(StatusCode::NO_CONTENT)
         }
+        (&Method::POST, "/environments/reap") => {
+            join_all(subject.functions.iter().map(Function::reap)).await;
+            status(StatusCode::NO_CONTENT)
+        }
         (&Method::GET, "/functions") => {
             let functions = subject.functions.iter();
             let states: BTreeMap<&str, State> = functions
@@ -101,7 +107,7 @@ async fn answer<B>(request: &Request<B>, subject: &Subject) -> Response<Full<Byt
             json(&states)
         }
         (_, "/" | "/meter" | "/functions") => not_allowed("GET"),
-        (_, "/meter/reset") => not_allowed("POST"),
+        (_, "/meter/reset" | "/environments/reap") => not_allowed("POST"),
         _ => text(StatusCode::NOT_FOUND, HELP),
     }
 }

@@ -1,5 +1,7 @@
 //! The HTTP API before real functions, through real connections.
 
+#![allow(clippy::expect_used, reason = "a helper that fails is a failed test")]
+
 mod support;
 
 use std::net::SocketAddr;

@@ -1,5 +1,7 @@
 //! Functions and their execution environments, with a real process for each.
 
+#![allow(clippy::expect_used, reason = "a helper that fails is a failed test")]
+
 mod support;
 
 use std::collections::BTreeSet;
@@ -430,7 +432,7 @@ async fn an_environment_is_frozen_between_invocations_with_what_it_started() {
     let spec = host.spec("Frozen");
     let real = spec.code_dir.join("real");
     std::fs::rename(spec.code_dir.join("bootstrap"), &real).expect("renamed");
-    let spec = host.script_at(spec, &format!("#!/bin/sh\n{}\nexit 1\n", real.display()));
+    let spec = host.script_at(spec, format!("#!/bin/sh\n{}\nexit 1\n", real.display()));
     let function = host.start(spec).await.expect("it starts");
     let state = |pid: u64| {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it is alive");

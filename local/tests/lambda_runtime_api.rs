@@ -1,6 +1,8 @@
 //! The Runtime API as a runtime sees it. The tests themselves are the runtime: `bootstrap` only tells
 //! them where the API is.
 
+#![allow(clippy::expect_used, reason = "a helper that fails is a failed test")]
+
 mod support;
 
 use std::path::PathBuf;

@@ -84,6 +84,24 @@ fn orders(snapshot: &Snapshot) -> (Trigger, Depth) {
     (trigger.unwrap(), depth.unwrap())
 }
 
+/// Kills the one that was started with these children.
+fn kill_fauxqs(children: &Children) {
+    let found = std::process::Command::new("pgrep")
+        .args(["-g", &children.group().to_string(), "-f", "server.mjs"])
+        .output()
+        .unwrap();
+    let pid = String::from_utf8(found.stdout)
+        .unwrap()
+        .trim()
+        .parse()
+        .unwrap();
+    nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(pid),
+        nix::sys::signal::Signal::SIGKILL,
+    )
+    .unwrap();
+}
+
 fn empty(depth: Depth) -> bool {
     depth == Depth::default()
 }
@@ -682,16 +700,7 @@ async fn when_fauxqs_dies_callers_get_503_and_the_reason_is_known() {
     let host = Host::start(&[], &queues("30")).await;
     let trigger = start_trigger(&host, trigger(10), |_| Ok(Value::Null));
     assert_eq!(host.aws.sqs_failure(), None);
-    // Its command line names the endpoint, so nothing else is found.
-    let found = std::process::Command::new("pkill")
-        .args([
-            "-9",
-            "-f",
-            &format!("server.mjs {}", host.aws.endpoint_url()),
-        ])
-        .status()
-        .unwrap();
-    assert!(found.success());
+    kill_fauxqs(&host.children);
     measured(&host.aws, "noticing", |_| host.aws.sqs_failure().is_some()).await;
     let why = host.aws.sqs_failure().unwrap();
     assert!(
@@ -718,6 +727,59 @@ async fn when_fauxqs_dies_callers_get_503_and_the_reason_is_known() {
     assert!(snapshot.queues[ORDERS].depth.is_none());
     trigger.shutdown().await;
     host.aws.shutdown().await;
+}
+
+#[tokio::test]
+async fn messages_in_a_data_folder_survive_kill_9() {
+    let dir = tempfile::tempdir().unwrap();
+    let children = Children::start().unwrap();
+    let options = || {
+        let mut options = options(dir.path(), &children);
+        options.data_dir = Some(dir.path().join("data"));
+        options
+    };
+    let first = start(options(), &[], &queues("30")).await.unwrap();
+    let url = first.queue_url("local-OrdersQueue");
+    let client = sqs(&first, "Client");
+    // Poison: after two receives the third moves it to the dead-letter queue.
+    first.sqs().send(&url, "poison").await.unwrap();
+    for expected in [1, 1, 0] {
+        let receive = client
+            .receive_message()
+            .queue_url(&url)
+            .visibility_timeout(0);
+        assert_eq!(receive.send().await.unwrap().messages().len(), expected);
+    }
+    for body in numbered(8) {
+        first.sqs().send(&url, &body).await.unwrap();
+    }
+    let received = first.sqs().receive(&url, 5, Duration::ZERO).await.unwrap();
+    let handles: Vec<_> = received[..2]
+        .iter()
+        .map(|m| m.receipt_handle.as_str())
+        .collect();
+    assert!(
+        first
+            .sqs()
+            .delete_batch(&url, &handles)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    kill_fauxqs(&children);
+    drop(first);
+
+    let second = start(options(), &[], &queues("30")).await.unwrap();
+    let queues = second.snapshot().await.queues;
+    let depth = |visible, in_flight| {
+        Some(Depth {
+            visible,
+            in_flight,
+            delayed: 0,
+        })
+    };
+    assert_eq!(queues[ORDERS].depth, depth(3, 3));
+    assert_eq!(queues[DEAD].depth, depth(1, 0));
 }
 
 #[tokio::test]

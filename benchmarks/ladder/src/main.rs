@@ -30,10 +30,8 @@ async fn main() -> Result<(), Error> {
     let http_client = aws_smithy_http_client::Builder::new()
         .tls_provider(Provider::Rustls(CRYPTO))
         .build_https();
-    let client = &client(http_client.clone()).await?;
+    let client = &client(http_client).await?;
     let table = &env::var("PRODUCTS_TABLE")?;
-    #[cfg(feature = "prime-connection")]
-    connect(&http_client).await;
     #[cfg(feature = "prime-call")]
     let _ = read(client, table, "-").await; // it is no matter of init whether it succeeds
     run(service_fn(|request: Request| async move {
@@ -81,22 +79,6 @@ impl aws_sdk_dynamodb::config::endpoint::ResolveEndpoint for Fixed {
         let endpoint = aws_smithy_types::endpoint::Endpoint::builder().url(&self.0).build();
         aws_sdk_dynamodb::config::endpoint::EndpointFuture::ready(Ok(endpoint))
     }
-}
-
-/// Opens the connection that the first call will find in the pool.
-#[cfg(feature = "prime-connection")]
-async fn connect(http_client: &SharedHttpClient) {
-    use aws_smithy_runtime_api::client::http::{HttpClient, HttpConnectorSettings};
-    use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
-    use aws_smithy_runtime_api::client::runtime_components::RuntimeComponentsBuilder;
-    let Ok(components) = RuntimeComponentsBuilder::for_tests().build() else {
-        return;
-    };
-    let Ok(request) = HttpRequest::get(format!("{}/ping", env::var("AWS_ENDPOINT_URL").unwrap_or_default())) else {
-        return;
-    };
-    let connector = http_client.http_connector(&HttpConnectorSettings::default(), &components);
-    let _ = connector.call(request).await;
 }
 
 async fn read(client: &Client, table: &str, id: &str) -> Result<Option<HashMap<String, AttributeValue>>, Error> {

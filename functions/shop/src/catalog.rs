@@ -317,7 +317,7 @@ pub struct Page {
 pub struct Batch {
     /// The products found, in the order asked for.
     pub products: Vec<Product>,
-    /// The ids without a product, in the order asked for.
+    /// The ids without a product, or without one that can be read, in the order asked for.
     pub missing: Vec<ProductId>,
 }
 

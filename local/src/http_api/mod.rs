@@ -146,7 +146,7 @@ impl Api {
         let mut response = self
             .respond(request, client, &request_id)
             .await
-            .unwrap_or_else(|refusal| refusal);
+            .unwrap_or_else(response::refusal);
         if let Ok(value) = HeaderValue::try_from(request_id) {
             response
                 .headers_mut()
@@ -160,7 +160,7 @@ impl Api {
         request: Request<Incoming>,
         client: IpAddr,
         request_id: &str,
-    ) -> Result<HttpResponse, HttpResponse> {
+    ) -> Result<HttpResponse, StatusCode> {
         let (parts, body) = request.into_parts();
         check_headers(&parts)?;
         let path = event::decoded_path(parts.uri.path());
@@ -168,10 +168,10 @@ impl Api {
             .routes
             .find(parts.method.as_str(), &path)
             .filter(|_| path.starts_with('/'))
-            .ok_or_else(|| response::message(StatusCode::NOT_FOUND))?;
+            .ok_or(StatusCode::NOT_FOUND)?;
         let body = timeout(INTEGRATION_TIMEOUT, read(&parts.headers, body))
             .await
-            .map_err(|_| response::message(StatusCode::REQUEST_TIMEOUT))??;
+            .map_err(|_| StatusCode::REQUEST_TIMEOUT)??;
         let trace_id = trace_id(&parts.headers);
         let context = Context {
             account_id: route.function.account_id(),
@@ -182,23 +182,23 @@ impl Api {
             trace_id: &trace_id,
             now: OffsetDateTime::now_utc(),
         };
-        let failed = || response::message(StatusCode::INTERNAL_SERVER_ERROR);
+        let failed = StatusCode::INTERNAL_SERVER_ERROR;
         let event = event::encode(&parts, &body, &path, &route.path_parameters, context)
-            .map_err(|_| failed())?;
+            .map_err(|_| failed)?;
         // The event holds a copy.
         drop(body);
         let invocation = route.function.invoke(event.into(), Some(&trace_id));
         match timeout(INTEGRATION_TIMEOUT, invocation).await {
-            Ok(Ok(result)) => response::from_result(&result).map_err(|_| failed()),
-            Ok(Err(error)) => Err(response::from_error(&error)),
-            Err(_) => Err(response::message(StatusCode::SERVICE_UNAVAILABLE)),
+            Ok(Ok(result)) => response::from_result(&result).map_err(|_| failed),
+            Ok(Err(error)) => Err(response::status_of(&error)),
+            Err(_) => Err(StatusCode::SERVICE_UNAVAILABLE),
         }
     }
 }
 
 /// The request line and the headers' values together have a limit. Any host will do, as on AWS a
 /// domain of one's own, but it has to be one.
-fn check_headers(request: &Parts) -> Result<(), HttpResponse> {
+fn check_headers(request: &Parts) -> Result<(), StatusCode> {
     let target = request
         .uri
         .path_and_query()
@@ -206,40 +206,38 @@ fn check_headers(request: &Parts) -> Result<(), HttpResponse> {
     let request_line = request.method.as_str().len() + target + " HTTP/1.1".len() + 1;
     let values: usize = request.headers.values().map(HeaderValue::len).sum();
     if request_line + values > MAX_HEADERS {
-        return Err(response::message(
-            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-        ));
+        return Err(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
     }
     let is_host = |host: &HeaderValue| {
         let host = host.to_str().unwrap_or_default();
         !host.contains(['/', '\\', '?', '#', '@']) && Url::parse(&format!("http://{host}/")).is_ok()
     };
     if !request.headers.get_all(HOST).iter().all(is_host) {
-        return Err(response::message(StatusCode::BAD_REQUEST));
+        return Err(StatusCode::BAD_REQUEST);
     }
     Ok(())
 }
 
 /// Reads a body up to the limit. What is beyond is read too, but not kept: a client that is still
 /// sending would otherwise see a broken connection rather than the answer.
-async fn read(headers: &HeaderMap, mut body: Incoming) -> Result<Bytes, HttpResponse> {
+async fn read(headers: &HeaderMap, mut body: Incoming) -> Result<Bytes, StatusCode> {
     let announced = headers
         .get(CONTENT_LENGTH)
         .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     let too_large = announced.is_some_and(|length| length > MAX_BODY as u64);
     if too_large && headers.contains_key(EXPECT) {
         // The client asked before it sends.
-        return Err(response::too_large());
+        return Err(StatusCode::PAYLOAD_TOO_LARGE);
     }
     if !too_large {
         match Limited::new(&mut body, MAX_BODY).collect().await {
             Ok(collected) => return Ok(collected.to_bytes()),
             Err(error) if error.is::<LengthLimitError>() => {}
-            Err(_) => return Err(response::message(StatusCode::BAD_REQUEST)),
+            Err(_) => return Err(StatusCode::BAD_REQUEST),
         }
     }
     while let Some(Ok(_)) = body.frame().await {}
-    Err(response::too_large())
+    Err(StatusCode::PAYLOAD_TOO_LARGE)
 }
 
 /// The client's trace, or a new one.

@@ -99,27 +99,23 @@ fn status(code: &Value) -> Option<StatusCode> {
 }
 
 /// What API Gateway answers where a function gave no result.
-pub(super) fn from_error(error: &InvokeError) -> HttpResponse {
+pub(super) fn status_of(error: &InvokeError) -> StatusCode {
     match error {
         InvokeError::FunctionError(_) | InvokeError::TimedOut(_) => {
-            message(StatusCode::INTERNAL_SERVER_ERROR)
+            StatusCode::INTERNAL_SERVER_ERROR
         }
-        InvokeError::Throttled | InvokeError::Stopped => message(StatusCode::SERVICE_UNAVAILABLE),
-        InvokeError::EventTooLarge => too_large(),
+        InvokeError::Throttled | InvokeError::Stopped => StatusCode::SERVICE_UNAVAILABLE,
+        InvokeError::EventTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
     }
 }
 
-/// 413, in the words of API Gateway, which are older than RFC 9110.
-pub(super) fn too_large() -> HttpResponse {
-    body(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large")
-}
-
-/// `{"message": …}` with the status's own words.
-pub(super) fn message(status: StatusCode) -> HttpResponse {
-    body(status, status.canonical_reason().unwrap_or_default())
-}
-
-fn body(status: StatusCode, message: &str) -> HttpResponse {
+/// API Gateway's own response: `{"message": …}` with the status's words.
+pub(super) fn refusal(status: StatusCode) -> HttpResponse {
+    let message = match status {
+        // Its name before RFC 9110.
+        StatusCode::PAYLOAD_TOO_LARGE => "Request Entity Too Large",
+        _ => status.canonical_reason().unwrap_or_default(),
+    };
     json_response(status, json!({"message": message}).to_string().into())
 }
 

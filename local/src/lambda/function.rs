@@ -65,6 +65,8 @@ struct Pool {
     /// Those that gave a result and have not asked for the next event yet.
     settling: usize,
     last_id: u64,
+    /// How many have ended.
+    ended: u64,
     stopped: bool,
 }
 
@@ -173,6 +175,21 @@ impl Function {
         }
         self.0.stop.send_replace(true);
         self.0.stop.closed().await;
+    }
+
+    /// Ends the environments that are idle, as AWS does after a while or a deployment, and waits until
+    /// they are gone: the next invocation is a cold start.
+    pub async fn reap(&self) {
+        let ended = {
+            let mut pool = self.pool();
+            let idle = pool.idle.len() as u64;
+            // An environment whose invocations can no longer come ends.
+            pool.idle.clear();
+            pool.ended + idle
+        };
+        while self.pool().ended < ended {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 
     /// Its execution environments at this moment.
@@ -411,6 +428,7 @@ impl Drop for Slot {
         let mut pool = function.pool();
         self.enter(&mut pool, Stage::Running);
         pool.environments -= 1;
+        pool.ended += 1;
         let stopped = pool.stopped;
         drop(pool);
         // A provisioned environment that cannot even begin would be started without end.

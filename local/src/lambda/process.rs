@@ -180,14 +180,14 @@ impl Process {
 
     /// Stops the processes, as Lambda freezes an environment between invocations.
     pub(super) fn freeze(&mut self) {
-        if std::env::var_os("NOFREEZE").is_none() { self.signal(Signal::SIGSTOP); }
+        self.signal(Signal::SIGSTOP);
         self.frozen = true;
     }
 
     /// Lets the processes go on.
     pub(super) fn thaw(&mut self) {
         if self.frozen {
-            if std::env::var_os("NOFREEZE").is_none() { self.signal(Signal::SIGCONT); }
+            self.signal(Signal::SIGCONT);
             self.frozen = false;
         }
     }

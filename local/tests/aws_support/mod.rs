@@ -31,7 +31,7 @@ pub(crate) fn node() -> PathBuf {
 /// An AWS side with what a test needs around it.
 pub(crate) struct Host {
     pub(crate) aws: Aws,
-    _children: Children,
+    pub(crate) children: Children,
     _dir: TempDir,
 }
 
@@ -54,7 +54,7 @@ impl Host {
             .unwrap_or_else(|why| panic!("{why} (tests: set LOCAL_NODE to the path of `node`)"));
         Host {
             aws,
-            _children: children,
+            children,
             _dir: dir,
         }
     }

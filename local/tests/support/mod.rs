@@ -1,7 +1,10 @@
 //! What tests of functions share: a host, and functions that run `examples/test_function.rs`.
 
-// Each test program uses a part of it.
-#![allow(dead_code, unreachable_pub)]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test file uses its own part"
+)]
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};

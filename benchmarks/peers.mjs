@@ -1,0 +1,175 @@
+// What is measured beside the shop's own functions: the same route in other ways, each made ready below target/bench.
+
+import { execFile } from 'node:child_process';
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { promisify } from 'node:util';
+import { deflateRawSync } from 'node:zlib';
+
+const HERE = import.meta.dirname;
+const ROOT = path.dirname(HERE);
+export const OUT = path.join(ROOT, 'target/bench');
+const CODE = path.join(OUT, 'code');
+const CARGO_TARGET = path.join(OUT, 'cargo');
+
+const run = promisify(execFile);
+
+/** Trust stores for `SSL_CERT_FILE`: the host hands over its own root alone, a bare Lambda has some 140. */
+const SYSTEM_ROOTS = ['/etc/ssl/certs/ca-certificates.crt', '/etc/pki/tls/certs/ca-bundle.crt', '/etc/ssl/cert.pem'];
+
+/** The other ways to do it. `floor` is first: everything is compared with it. */
+export const PEERS = [
+  rust('floor', { note: 'Rust, no SDK and no call' }),
+  rust('sdk-defaults', { note: 'Rust, every default of the SDK' }),
+  { name: 'python', note: 'Python, boto3, awslambdaric', prepare: preparePython },
+  { name: 'node', note: 'Node.js, SDK v3 in one bundle, aws-lambda-ric', prepare: prepareNode },
+];
+
+/** One candidate each; see benchmarks/ladder/Cargo.toml for the features. `base` is what `shop` does, without priming. */
+export const LADDER = [
+  rust('base', { crate: 'ladder', note: 'ring, environment credentials, one thread' }),
+  rust('aws-lc', { crate: 'ladder', features: ['aws-lc'], noDefaults: true, note: 'TLS by aws-lc' }),
+  systemRoots('system-roots', { note: "the system's trust store" }),
+  rust('prime-call', { crate: 'ladder', features: ['prime-call'], note: 'one GetItem in init' }),
+  rust('chain', { crate: 'ladder', features: ['chain'], note: 'aws-config and its provider chain' }),
+  rust('fixed-endpoint', { crate: 'ladder', features: ['fixed-endpoint'], note: 'no endpoint rules' }),
+  rust('multi-thread', { crate: 'ladder', features: ['multi-thread'], note: "tokio's threads" }),
+  rust('subscriber', { crate: 'ladder', features: ['subscriber'], note: 'tracing-subscriber, EnvFilter, JSON' }),
+  rust('log', { crate: 'ladder', features: ['log'], note: 'the same, one line a request' }),
+  rust('mimalloc', { crate: 'ladder', features: ['mimalloc'], note: 'mimalloc' }),
+  rust('no-pie', {
+    crate: 'ladder',
+    flags: ['-Crelocation-model=static', '-Clink-arg=-no-pie'],
+    note: 'fixed load address',
+  }),
+  rust('lazy-binding', { crate: 'ladder', flags: ['-Crelro-level=partial'], note: 'symbols bound on first use' }),
+  rust('relr', {
+    crate: 'ladder',
+    flags: ['-Clink-arg=-Wl,-z,pack-relative-relocs'],
+    note: 'packed relocations (glibc 2.36)',
+  }),
+  rust('opt-s', { crate: 'ladder', profile: 'opt-s', note: 'opt-level s' }),
+  rust('opt-3', { crate: 'ladder', profile: 'opt-3', note: 'opt-level 3' }),
+  rust('abort', { crate: 'ladder', profile: 'abort', note: 'panic = "abort"' }),
+];
+
+/** A row of measurements for one of the shop's functions, from where template.yaml has it. */
+export function ours(name, codeDir) {
+  return {
+    name,
+    note: '',
+    codeDir,
+    binary: path.join(codeDir, 'bootstrap'),
+    upload: [path.join(codeDir, 'bootstrap')],
+    crates: () => countCrates(path.join(ROOT, 'Cargo.toml'), name),
+  };
+}
+
+function rust(name, { crate = name, features = [], noDefaults = false, profile = 'release', flags = [], note }) {
+  const codeDir = path.join(CODE, name);
+  const manifest = path.join(HERE, 'Cargo.toml');
+  const selection = [...(noDefaults ? ['--no-default-features'] : []), ...(features.length ? ['-F', features.join()] : [])];
+  return {
+    name,
+    note,
+    codeDir,
+    binary: path.join(codeDir, 'bootstrap'),
+    upload: [path.join(codeDir, 'bootstrap')],
+    crates: () => countCrates(manifest, crate, selection),
+    async prepare() {
+      // `cargo rustc` passes the flags to the last crate alone, which fat LTO makes the one that generates code.
+      const args = ['rustc', '--locked', '--manifest-path', manifest, '-p', crate, '--profile', profile, ...selection];
+      await run('cargo', [...args, '--', ...flags], { env: { ...process.env, CARGO_TARGET_DIR: CARGO_TARGET } });
+      mkdirSync(codeDir, { recursive: true });
+      cpSync(path.join(CARGO_TARGET, profile, crate), this.binary);
+    },
+  };
+}
+
+/** The first of the ladder, with the roots that a Lambda without `SSL_CERT_FILE` reads, and the host's. */
+function systemRoots(name, { note }) {
+  const codeDir = path.join(CODE, name);
+  const base = path.join(CODE, 'base/bootstrap');
+  return {
+    name,
+    note,
+    codeDir,
+    binary: base,
+    upload: [base],
+    async prepare() {
+      const roots = SYSTEM_ROOTS.find(existsSync);
+      if (!roots) throw new Error(`none of ${SYSTEM_ROOTS.join(', ')} is here`);
+      mkdirSync(codeDir, { recursive: true });
+      cpSync(roots, path.join(codeDir, 'system.pem'));
+      // The host sets SSL_CERT_FILE; `exec` leaves no shell behind to be measured, but its own start of 1 ms is.
+      writeBootstrap(codeDir, `cat system.pem "$SSL_CERT_FILE" > roots.pem; export SSL_CERT_FILE="$PWD/roots.pem"; exec ${base}`);
+    },
+  };
+}
+
+async function preparePython() {
+  const codeDir = (this.codeDir = path.join(CODE, 'python'));
+  const python = path.join(codeDir, 'venv/bin/python');
+  const requirements = path.join(HERE, 'python/requirements.txt');
+  mkdirSync(codeDir, { recursive: true });
+  if (isNewer(requirements, path.join(codeDir, '.installed'))) {
+    await run('python3', ['-m', 'venv', '--clear', path.join(codeDir, 'venv')]);
+    await run(python, ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '-r', requirements]);
+    writeFileSync(path.join(codeDir, '.installed'), '');
+  }
+  cpSync(path.join(HERE, 'python/handler.py'), path.join(codeDir, 'handler.py'));
+  writeBootstrap(codeDir, `exec ${python} -m awslambdaric handler.handler`);
+  this.upload = [path.join(codeDir, 'handler.py')];
+  const { stdout } = await run(python, ['--version']);
+  this.note = `${stdout.trim()}, boto3, awslambdaric`;
+}
+
+async function prepareNode() {
+  const codeDir = (this.codeDir = path.join(CODE, 'node'));
+  mkdirSync(codeDir, { recursive: true });
+  for (const file of ['package.json', 'package-lock.json', 'index.mjs']) {
+    cpSync(path.join(HERE, 'node', file), path.join(codeDir, file));
+  }
+  // The runtime client compiles curl and itself: minutes, once.
+  const env = { ...process.env, PATH: `${path.dirname(process.execPath)}:${process.env.PATH}` };
+  if (isNewer(path.join(HERE, 'node/package-lock.json'), path.join(codeDir, '.installed'))) {
+    await run('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error'], { cwd: codeDir, env });
+    writeFileSync(path.join(codeDir, '.installed'), '');
+  }
+  await run('npm', ['run', 'build'], { cwd: codeDir, env });
+  const client = path.join(codeDir, 'node_modules/aws-lambda-ric/index.mjs');
+  writeBootstrap(codeDir, `exec ${process.execPath} ${client} dist/index.handler`);
+  this.upload = [path.join(codeDir, 'dist/index.mjs')];
+  this.note = `Node.js ${process.version}, SDK v3 in one bundle, aws-lambda-ric`;
+}
+
+function isNewer(source, stamp) {
+  return !existsSync(stamp) || statSync(source).mtimeMs > statSync(stamp).mtimeMs;
+}
+
+function writeBootstrap(codeDir, command) {
+  writeFileSync(path.join(codeDir, 'bootstrap'), `#!/bin/sh\n${command}\n`, { mode: 0o755 });
+}
+
+async function countCrates(manifest, name, selection = []) {
+  const args = ['tree', '--locked', '--manifest-path', manifest, '-p', name, '-e', 'normal,no-proc-macro', '--prefix', 'none'];
+  const { stdout } = await run('cargo', [...args, '--format', '{p}', ...selection]);
+  return new Set(stdout.split('\n').filter(Boolean).map((line) => line.split(' ').slice(0, 2).join(' '))).size;
+}
+
+/**
+ * Bytes of a zip of `files`, at deflate level 9, as `zip -9X` makes it: each file's data with its 30 bytes of local header
+ * and 46 of central directory, its name in both, and 22 bytes at the end. No times, so it depends on the content alone.
+ */
+export function zipBytes(files) {
+  const entry = (file) => deflateRawSync(readFileSync(file), { level: 9 }).length + 76 + 2 * path.basename(file).length;
+  return files.reduce((sum, file) => sum + entry(file), 22);
+}
+
+/** Removes what earlier runs left of peers that are no more. */
+export function tidy(names) {
+  if (!existsSync(CODE)) return;
+  for (const name of readdirSync(CODE)) {
+    if (!names.includes(name)) rmSync(path.join(CODE, name), { recursive: true });
+  }
+}

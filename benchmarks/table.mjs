@@ -1,0 +1,22 @@
+// Tables of at most 100 columns, each headed by where its numbers come from.
+
+const WIDTH = 100;
+
+/** Numbers to the right, text to the left; a value that is not known is a dash. */
+export function table(title, origin, headers, rows) {
+  const columns = headers.map((header, index) => {
+    const values = rows.map((row) => row[index]);
+    const cells = values.map((value) => (value === null || value === undefined ? '-' : typeof value === 'number' ? number(value) : value));
+    const numeric = values.every((value) => typeof value !== 'string');
+    const width = Math.max(header.length, ...cells.map(({ length }) => length));
+    return [header, ...cells].map((cell) => (numeric ? cell.padStart(width) : cell.padEnd(width)));
+  });
+  const lines = columns[0].map((_, line) => `  ${columns.map((column) => column[line]).join('  ')}`.trimEnd());
+  return [`${title} [${origin}]`, ...lines.map((line) => (line.length > WIDTH ? `${line.slice(0, WIDTH - 1)}…` : line))].join('\n');
+}
+
+/** Three digits are what these measurements are worth. */
+export function number(value) {
+  if (Number.isInteger(value) || Math.abs(value) >= 100) return value.toFixed(0);
+  return value.toFixed(Math.abs(value) >= 10 ? 1 : 2);
+}
