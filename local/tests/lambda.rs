@@ -114,6 +114,32 @@ async fn the_environment_used_last_is_used_first_and_idle_ones_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn idle_environments_end_on_request_and_busy_ones_do_not() {
+    let host = TestHost::new();
+    let function = host.start(host.spec("Reaped")).await.expect("it starts");
+    let short = json!({"do": "sleep", "ms": 300});
+    let (one, two) = tokio::join!(invoke(&function, short.clone()), invoke(&function, short));
+    eventually(|| function.state().idle == 2).await;
+    let busy = tokio::spawn({
+        let function = function.clone();
+        async move { invoke(&function, json!({"do": "sleep", "ms": 500})).await }
+    });
+    eventually(|| function.state().busy == 1).await;
+    function.reap().await;
+    let kept = busy.await.expect("joined")["pid"]
+        .as_u64()
+        .expect("a process id");
+    for pid in [one, two].map(|result| result["pid"].as_u64().expect("a process id")) {
+        assert_eq!(alive(pid), pid == kept);
+    }
+    eventually(|| function.state().idle == 1).await;
+    function.reap().await;
+    assert_eq!(function.state().environments, 0);
+    assert_eq!(invoke(&function, json!({})).await["invocation"], 1);
+    function.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn reserved_concurrency_throttles_at_its_limit_and_not_before() {
     let host = TestHost::new();
     let mut spec = host.spec("Reserved");
@@ -122,6 +148,7 @@ async fn reserved_concurrency_throttles_at_its_limit_and_not_before() {
     // Never throttled by the invocation before.
     for _ in 0..20 {
         invoke(&function, json!({})).await;
+        assert_eq!(function.state().environments, 1);
     }
     let events = [
         json!({"do": "sleep", "ms": 300}),

@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use std::env;
 
 use aws_sdk_dynamodb::{Client, types::AttributeValue};
-use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use lambda_http::{Body, Error, Request, RequestExt, Response, run, service_fn};
 use serde_json::{Map, Value};
@@ -14,10 +13,8 @@ use serde_json::{Map, Value};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-#[cfg(feature = "ring")]
-const CRYPTO: CryptoMode = CryptoMode::Ring;
-#[cfg(not(feature = "ring"))]
-const CRYPTO: CryptoMode = CryptoMode::AwsLc;
+#[cfg(feature = "own-client")]
+mod own_client;
 
 #[cfg_attr(feature = "multi-thread", tokio::main)]
 #[cfg_attr(not(feature = "multi-thread"), tokio::main(flavor = "current_thread"))]
@@ -27,9 +24,10 @@ async fn main() -> Result<(), Error> {
         .json()
         .with_env_filter(tracing_subscriber::EnvFilter::new("info"))
         .init();
-    let http_client = aws_smithy_http_client::Builder::new()
-        .tls_provider(Provider::Rustls(CRYPTO))
-        .build_https();
+    #[cfg(feature = "own-client")]
+    let http_client = own_client::client()?;
+    #[cfg(not(feature = "own-client"))]
+    let http_client = sdk_client();
     let client = &client(http_client).await?;
     let table = &env::var("PRODUCTS_TABLE")?;
     #[cfg(feature = "prime-call")]
@@ -38,6 +36,18 @@ async fn main() -> Result<(), Error> {
         get_product(client, table, request).await
     }))
     .await
+}
+
+#[cfg(not(feature = "own-client"))]
+fn sdk_client() -> SharedHttpClient {
+    use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+    #[cfg(feature = "ring")]
+    const CRYPTO: CryptoMode = CryptoMode::Ring;
+    #[cfg(not(feature = "ring"))]
+    const CRYPTO: CryptoMode = CryptoMode::AwsLc;
+    aws_smithy_http_client::Builder::new()
+        .tls_provider(Provider::Rustls(CRYPTO))
+        .build_https()
 }
 
 #[cfg(feature = "chain")]

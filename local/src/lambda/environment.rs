@@ -16,9 +16,9 @@ use uuid::Uuid;
 use super::Host;
 use super::error::{FunctionError, InvokeError};
 use super::failure::{Failure, bad_response, timed_out};
-use super::function::{Next, Slot};
 use super::invocation::{Caller, Invocation, Job};
 use super::log::Log;
+use super::pool::{Next, Slot};
 use super::process::{Doing, Launcher, Process};
 use super::report_line::{FailedInit, InitReport, Report, Status};
 use super::runtime_api::{ApiRequest, Call, Event, Reply, RuntimeState};
@@ -75,8 +75,8 @@ pub(super) async fn live(
         _ = stop.wait_for(|stop| *stop) => {}
     }
     environment.kill().await;
-    // The environment leaves its pool before `stop` says that it is gone.
-    drop(environment);
+    environment.slot.leave();
+    // Only now may `shutdown` take it for gone.
     drop(stop);
 }
 

@@ -1,6 +1,5 @@
-//! A function: its pool of execution environments, and which of them runs what.
+//! A function: what callers see of it, and how many execution environments it has.
 
-use std::collections::VecDeque;
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
@@ -16,6 +15,7 @@ use super::environment;
 use super::error::{FunctionError, InvokeError, StartError};
 use super::invocation::{Caller, Job, trace_header};
 use super::log::Log;
+use super::pool::{Pool, Slot};
 use super::{Host, MAX_PAYLOAD};
 use crate::template;
 
@@ -50,30 +50,6 @@ struct Inner {
     pool: Mutex<Pool>,
     /// Becomes true once; each environment holds a receiver until it is gone.
     stop: watch::Sender<bool>,
-}
-
-/// Invocations that wait for environments, and environments that wait for invocations. Only one of
-/// the two at a time.
-#[derive(Debug, Default)]
-struct Pool {
-    waiting: VecDeque<Job>,
-    idle: Vec<Idle>,
-    /// All environments.
-    environments: usize,
-    /// Those in their init phase.
-    starting: usize,
-    /// Those that gave a result and have not asked for the next event yet.
-    settling: usize,
-    last_id: u64,
-    /// How many have ended.
-    ended: u64,
-    stopped: bool,
-}
-
-#[derive(Debug)]
-struct Idle {
-    id: u64,
-    job: oneshot::Sender<Job>,
 }
 
 impl Function {
@@ -118,7 +94,8 @@ impl Function {
 
     async fn start_provisioned(&self) -> Result<(), StartError> {
         let count = self.spec().provisioned_concurrency;
-        let starting: Vec<_> = (0..count).map(|_| self.start_environment(true)).collect();
+        let start = |_| self.start_environment(&mut self.pool(), true);
+        let starting: Vec<_> = (0..count).map(start).collect();
         for ready in starting {
             let ready = ready.await.unwrap_or_else(|_| {
                 Err(FunctionError::new(
@@ -156,11 +133,11 @@ impl Function {
             trace_id: trace_header(trace_id),
             caller,
         };
-        if self.submit(job) == Submitted::WaitsForSettling {
+        if self.submit(job) {
             tokio::select! {
                 biased;
                 result = &mut result => return result.unwrap_or(Err(InvokeError::Stopped)),
-                () = tokio::time::sleep(SETTLING) => self.scale_out(),
+                () = tokio::time::sleep(SETTLING) => self.scale_out(&mut self.pool()),
             }
         }
         result.await.unwrap_or(Err(InvokeError::Stopped))
@@ -180,23 +157,19 @@ impl Function {
     /// Ends the environments that are idle, as AWS does after a while or a deployment, and waits until
     /// they are gone: the next invocation is a cold start.
     pub async fn reap(&self) {
-        let ended = {
-            let mut pool = self.pool();
-            let idle = pool.idle.len() as u64;
-            // An environment whose invocations can no longer come ends.
-            pool.idle.clear();
-            pool.ended + idle
-        };
-        while self.pool().ended < ended {
-            tokio::time::sleep(Duration::from_millis(1)).await;
+        let idle = std::mem::take(&mut self.pool().idle);
+        // An environment whose invocations can no longer come ends.
+        let ending: Vec<_> = idle.into_iter().map(|idle| idle.gone).collect();
+        for gone in ending {
+            // Nothing is ever sent: the other end is dropped.
+            let _ = gone.await;
         }
     }
 
     /// Its execution environments at this moment.
     pub fn state(&self) -> State {
         let pool = self.pool();
-        let environments = self.0.stop.receiver_count();
-        let (starting, idle) = (pool.starting, pool.idle.len());
+        let (environments, starting, idle) = (pool.environments, pool.starting, pool.idle.len());
         State {
             environments,
             starting,
@@ -215,66 +188,50 @@ impl Function {
         &self.0.host.account_id
     }
 
-    fn pool(&self) -> MutexGuard<'_, Pool> {
+    pub(super) fn pool(&self) -> MutexGuard<'_, Pool> {
         // Nothing panics while holding it, and if it did, the pool would still be whole.
         self.0.pool.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives a job to the environment that was used last, as AWS tends to, so that those which are
-    /// not needed become idle long enough to be ended.
-    fn submit(&self, mut job: Job) -> Submitted {
+    /// Gives a job to an environment or has it wait for one. True if one that will be free in a moment
+    /// should be waited for.
+    fn submit(&self, job: Job) -> bool {
         let mut pool = self.pool();
         if pool.stopped {
-            return Submitted::Done;
+            // Without a job, nobody answers its caller.
+            return false;
         }
-        while let Some(idle) = pool.idle.pop() {
-            match idle.job.send(job) {
-                Ok(()) => return Submitted::Done,
-                // It has just ended.
-                Err(returned) => job = returned,
-            }
-        }
+        let Some(job) = pool.give(job) else {
+            return false;
+        };
         pool.waiting.push_back(job);
-        if pool.starting < pool.waiting.len() && pool.starting + pool.settling >= pool.waiting.len()
-        {
-            return Submitted::WaitsForSettling;
+        let settles = pool.starting < pool.waiting.len()
+            && pool.starting + pool.settling >= pool.waiting.len();
+        if !settles {
+            self.scale_out(&mut pool);
         }
-        drop(pool);
-        self.scale_out();
-        Submitted::Done
+        settles
     }
 
     /// Starts one environment if fewer are on their way than invocations wait. Whichever becomes free
     /// first, a new one or another, takes the invocation that has waited longest. There are never more
     /// than the concurrency that is reserved.
-    fn scale_out(&self) {
-        let pool = self.pool();
-        let limit = self
-            .spec()
-            .reserved_concurrency
-            .map_or(usize::MAX, |limit| limit as usize);
-        let needed =
-            !pool.stopped && pool.starting < pool.waiting.len() && pool.environments < limit;
-        drop(pool);
-        if needed {
-            self.start_environment(false);
+    pub(super) fn scale_out(&self, pool: &mut Pool) {
+        let reserved = self.spec().reserved_concurrency;
+        let limit = reserved.map_or(usize::MAX, |reserved| reserved as usize);
+        if !pool.stopped && pool.starting < pool.waiting.len() && pool.environments < limit {
+            self.start_environment(pool, false);
         }
     }
 
     /// Starts an environment; the receiver hears how its init phase went.
-    fn start_environment(&self, provisioned: bool) -> oneshot::Receiver<Result<(), FunctionError>> {
+    pub(super) fn start_environment(
+        &self,
+        pool: &mut Pool,
+        provisioned: bool,
+    ) -> oneshot::Receiver<Result<(), FunctionError>> {
         let (ready, heard) = oneshot::channel();
-        let mut pool = self.pool();
-        pool.environments += 1;
-        pool.starting += 1;
-        pool.last_id += 1;
-        let slot = Slot {
-            function: self.clone(),
-            id: pool.last_id,
-            provisioned,
-            stage: Stage::Starting,
-        };
-        drop(pool);
+        let slot = Slot::new(self.clone(), pool, provisioned);
         let Inner {
             spec,
             host,
@@ -326,115 +283,4 @@ fn is_for_another_machine(header: &[u8; 20]) -> bool {
         _ => return false,
     };
     header.starts_with(b"\x7fELF") && !(cfg!(target_os = "linux") && header[18..] == ours)
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Submitted {
-    Done,
-    WaitsForSettling,
-}
-
-/// An environment's place in its function's pool, given up when dropped.
-#[derive(Debug)]
-pub(super) struct Slot {
-    function: Function,
-    id: u64,
-    pub(super) provisioned: bool,
-    stage: Stage,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    Starting,
-    Idle,
-    Running,
-    Settling,
-}
-
-/// What an environment that has become free does next.
-#[derive(Debug)]
-pub(super) enum Next {
-    Run(Job),
-    Wait(oneshot::Receiver<Job>),
-}
-
-impl Slot {
-    /// The environment is free.
-    pub(super) fn next(&mut self) -> Next {
-        let function = self.function.clone();
-        let mut pool = function.pool();
-        if let Some(job) = pool.waiting.pop_front() {
-            self.enter(&mut pool, Stage::Running);
-            return Next::Run(job);
-        }
-        self.enter(&mut pool, Stage::Idle);
-        let (job, wait) = oneshot::channel();
-        pool.idle.push(Idle { id: self.id, job });
-        Next::Wait(wait)
-    }
-
-    /// A job for an environment whose init phase failed, if one still waits.
-    pub(super) fn take_waiting(&mut self) -> Option<Job> {
-        let function = self.function.clone();
-        let mut pool = function.pool();
-        let job = pool.waiting.pop_front()?;
-        self.enter(&mut pool, Stage::Running);
-        Some(job)
-    }
-
-    /// The environment has been given a job that it waited for.
-    pub(super) fn running(&mut self) {
-        let function = self.function.clone();
-        self.enter(&mut function.pool(), Stage::Running);
-    }
-
-    /// The invocation's result is there; the environment will be free in a moment.
-    pub(super) fn settling(&mut self) {
-        let function = self.function.clone();
-        self.enter(&mut function.pool(), Stage::Settling);
-    }
-
-    /// An idle environment ends. False if it has been given a job in the meantime.
-    pub(super) fn withdraw(&self) -> bool {
-        let mut pool = self.function.pool();
-        let place = pool.idle.iter().position(|idle| idle.id == self.id);
-        place.map(|place| pool.idle.remove(place)).is_some()
-    }
-
-    /// Puts a job back that the environment can no longer run; it has waited longest.
-    pub(super) fn put_back(&self, job: Job) {
-        self.function.pool().waiting.push_front(job);
-    }
-
-    fn enter(&mut self, pool: &mut Pool, stage: Stage) {
-        match self.stage {
-            Stage::Starting => pool.starting -= 1,
-            Stage::Settling => pool.settling -= 1,
-            Stage::Idle | Stage::Running => {}
-        }
-        match stage {
-            Stage::Settling => pool.settling += 1,
-            Stage::Starting | Stage::Idle | Stage::Running => {}
-        }
-        self.stage = stage;
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        self.withdraw();
-        let began = self.stage != Stage::Starting;
-        let function = self.function.clone();
-        let mut pool = function.pool();
-        self.enter(&mut pool, Stage::Running);
-        pool.environments -= 1;
-        pool.ended += 1;
-        let stopped = pool.stopped;
-        drop(pool);
-        // A provisioned environment that cannot even begin would be started without end.
-        if self.provisioned && began && !stopped {
-            function.start_environment(true);
-        }
-        function.scale_out();
-    }
 }

@@ -10,6 +10,7 @@ mod failure;
 mod function;
 mod invocation;
 mod log;
+mod pool;
 mod process;
 mod report_line;
 mod runtime_api;
