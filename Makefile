@@ -23,6 +23,9 @@ NODE := $(shell node -e 'const [a, b] = process.versions.node.split(".").map(Num
 # Tests start the host too.
 export LOCAL_NODE := $(NODE)
 
+# Stops with one line if something is missing that this project cannot install into its own folder.
+REQUIRE = $(foreach tool,$(1),$(if $(shell command -v $(tool)),,$(error $(tool) is missing; you need Rust 1.94.1 or later (https://rustup.rs), a C compiler and npm)))
+
 .PHONY: help
 help: ## List the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -35,17 +38,20 @@ help: ## List the verbs
 install: local/fauxqs/node_modules/.installed load-tests/node_modules/.installed ## Install the pinned tools into the project
 
 $(OWN_NODE):
+	$(call REQUIRE,npm)
 	@echo "Installing Node $(NODE_VERSION) into the project (this machine's is older than 22.18, or missing)"
 	@npm install --no-save --no-audit --no-fund --loglevel=error --prefix $(TARGET)/tools $(NODE_PACKAGE)@$(NODE_VERSION)
 
 # Node comes first on the path, so that npm's scripts see it too.
 %/node_modules/.installed: %/package-lock.json | $(NODE)
+	$(call REQUIRE,npm)
 	@echo "Installing $*"
 	@cd $* && PATH="$(dir $(NODE)):$$PATH" npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
 .PHONY: build
 build: ## Build the functions in release, for this machine, where template.yaml looks for them
+	$(call REQUIRE,cargo cc)
 	cargo build --release --locked $(addprefix -p ,$(FUNCTIONS))
 	@for function in $(FUNCTIONS); do \
 	  mkdir -p $(TARGET)/lambda/$$function && cp -f $(TARGET)/release/$$function $(TARGET)/lambda/$$function/bootstrap || exit 1; \
@@ -78,12 +84,13 @@ test: lint test-rust test-load-tests ## Formatting, lints, unit, contract and en
 
 .PHONY: lint
 lint:
+	$(call REQUIRE,cargo cc)
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
 .PHONY: test-rust
 test-rust: local/fauxqs/node_modules/.installed
-	cargo build --workspace --bins --locked
+	cargo build --workspace --all-targets --locked
 	cargo test --workspace --locked
 
 .PHONY: test-load-tests

@@ -340,7 +340,7 @@ fn stage_functions(root: &Path, work: &Path) -> PathBuf {
         let binary = target().join(&function);
         assert!(
             binary.exists(),
-            "{} is not built: run `cargo build --workspace --bins`",
+            "{} is not built: run `make test`, or `cargo build --workspace --all-targets` first",
             binary.display()
         );
         let folder = code_dir.join(&function);

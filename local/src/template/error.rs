@@ -1,6 +1,5 @@
-//! Where in a template something is wrong, and what.
+//! What is wrong with a template, and where.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -19,24 +18,6 @@ pub struct TemplateError {
     pub message: String,
 }
 
-impl TemplateError {
-    pub(super) fn new(file: PathBuf, line: Option<usize>, message: &str) -> TemplateError {
-        let mut message: String = message
-            .chars()
-            .map(|c| if c.is_control() { ' ' } else { c })
-            .collect();
-        if let Some((end, _)) = message.char_indices().nth(LONGEST_MESSAGE) {
-            message.truncate(end);
-            message.push('…');
-        }
-        TemplateError {
-            file,
-            line,
-            message,
-        }
-    }
-}
-
 impl fmt::Display for TemplateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:", self.file.display())?;
@@ -49,87 +30,59 @@ impl fmt::Display for TemplateError {
 
 impl std::error::Error for TemplateError {}
 
-/// A position in the template, kept on the stack: a list from the innermost name outwards.
-///
-/// Building a full path for every value would let a small template with long keys take gigabytes.
-#[derive(Debug, Clone)]
-pub(super) struct Place<'a> {
-    parent: Option<&'a Place<'a>>,
-    name: Cow<'a, str>,
+/// An error inside a template. Line and path are filled in on its way out, so that nothing is spent
+/// on them while all is well.
+#[derive(Debug)]
+pub(super) struct Fault {
+    line: Option<usize>,
+    path: String,
+    message: String,
 }
 
-impl<'a> Place<'a> {
-    pub(super) fn root(name: &'a str) -> Place<'a> {
-        Place {
-            parent: None,
-            name: Cow::Borrowed(name),
-        }
-    }
-
-    pub(super) fn child(&'a self, name: impl Into<Cow<'a, str>>) -> Place<'a> {
-        Place {
-            parent: Some(self),
-            name: name.into(),
-        }
-    }
-
-    pub(super) fn index(&'a self, index: usize) -> Place<'a> {
-        self.child(index.to_string())
-    }
-
-    /// What is wrong here.
-    pub(super) fn fault(&self, message: impl Into<String>) -> Fault {
-        let mut path = vec![self.name.to_string()];
-        let mut place = self;
-        while let Some(parent) = place.parent {
-            path.push(parent.name.to_string());
-            place = parent;
-        }
-        path.reverse();
+impl Fault {
+    pub(super) fn new(message: impl Into<String>) -> Fault {
         Fault {
-            path,
+            line: None,
+            path: String::new(),
             message: message.into(),
         }
     }
-}
 
-/// An error inside a template, before file and line are known.
-#[derive(Debug)]
-pub(super) struct Fault {
-    /// Keys from the root to the value that is wrong.
-    pub(super) path: Vec<String>,
-    /// What is wrong with it.
-    pub(super) message: String,
-}
+    /// On which line, unless a value further inside has said so already.
+    pub(super) fn on(mut self, line: usize) -> Fault {
+        self.line.get_or_insert(line);
+        self
+    }
 
-impl fmt::Display for Fault {
-    /// `GetProduct.Events.Read.Path: …`, without the levels that every path has.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let skipped = usize::from(self.path.len() > 1 && self.path[0] == "Resources");
-        let mut shown: Vec<&str> = self.path.iter().skip(skipped).map(String::as_str).collect();
-        if skipped == 1 && shown.get(1) == Some(&"Properties") {
-            shown.remove(1);
+    /// Inside which resource or property.
+    pub(super) fn within(mut self, name: &str) -> Fault {
+        let dot = if self.path.is_empty() { "" } else { "." };
+        self.path = format!("{name}{dot}{}", self.path);
+        self
+    }
+
+    pub(super) fn in_file(self, file: PathBuf) -> TemplateError {
+        let colon = if self.path.is_empty() { "" } else { ": " };
+        TemplateError {
+            file,
+            line: self.line,
+            message: one_line(
+                &format!("{}{colon}{}", self.path, self.message),
+                LONGEST_MESSAGE,
+            ),
         }
-        shown.retain(|name| *name != "Ref" && !name.starts_with("Fn::"));
-        if shown.is_empty() {
-            return f.write_str(&self.message);
-        }
-        write!(f, "{}: {}", shown.join("."), self.message)
     }
 }
 
-/// A short form of a value for messages.
-pub(super) fn show(value: &serde_json::Value) -> String {
-    // Long enough for an ARN, short enough for one line.
-    const LONGEST: usize = 80;
-    let text = match value {
-        serde_json::Value::String(text) => format!("\"{text}\""),
-        serde_json::Value::Object(_) => "a map".to_owned(),
-        serde_json::Value::Array(_) => "a list".to_owned(),
-        other => other.to_string(),
-    };
-    if text.chars().count() <= LONGEST {
-        return text;
+/// The start of a text, without line breaks and without what a terminal would obey.
+pub(super) fn one_line(text: &str, longest: usize) -> String {
+    let mut line: String = text
+        .chars()
+        .take(longest)
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
+    if line.len() < text.len() {
+        line.push('…');
     }
-    text.chars().take(LONGEST).chain(['…']).collect()
+    line
 }
