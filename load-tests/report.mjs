@@ -88,8 +88,9 @@ function logFiles(directory) {
 }
 
 /** What this run costs for each thousand requests; null where it is unknown. */
-export function perThousandRequests({ routes, functions, aws_calls }) {
-  const requests = routes.reduce((sum, route) => sum + route.requests, 0);
+export function perThousandRequests({ routes, functions, aws_calls, stress }) {
+  // Functions and calls are those of the whole run, so under stress its requests are those of every step.
+  const requests = (stress?.steps ?? routes).reduce((sum, { requests }) => sum + requests, 0);
   const operations = Object.values(aws_calls ?? {}).flatMap((caller) => Object.values(caller.operations));
   const per = (list, key) =>
     list.length && requests ? (list.reduce((sum, row) => sum + row[key], 0) * 1000) / requests : null;

@@ -218,6 +218,7 @@ async function climb(options, stack, config, profile) {
     const broken = result.gates.filter(({ pass }) => !pass).map(({ name }) => name);
     steps.push({
       name: phase.name,
+      requests: result.routes.reduce((sum, { requests }) => sum + requests, 0),
       requests_per_second: result.requests_per_second,
       p99_ms: result.gates.find(({ name }) => name === 'http.response_time.2xx.p99')?.value ?? null,
       broken,

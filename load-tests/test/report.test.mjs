@@ -105,6 +105,16 @@ test('calls, units and GB-seconds are given for each thousand requests', () => {
   });
 });
 
+test('a thousand requests of a stress run are those of all its steps', () => {
+  const { aws_calls } = report.perThousandRequests({
+    routes: [{ requests: 100 }],
+    functions: [],
+    aws_calls: { A: { operations: { X: { calls: 800, read_units: 0, write_units: 0 } } } },
+    stress: { steps: [{ requests: 100 }, { requests: 300 }] },
+  });
+  assert.equal(aws_calls, 2000);
+});
+
 /** A summary with numbers as large as a soak brings. */
 const summary = {
   profile: 'soak',
