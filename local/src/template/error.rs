@@ -39,6 +39,12 @@ pub(super) struct Fault {
     message: String,
 }
 
+/// Ends a function with a [`Fault`].
+macro_rules! refuse {
+    ($($message:tt)*) => { return Err(Fault::new(format!($($message)*))) };
+}
+pub(super) use refuse;
+
 impl Fault {
     pub(super) fn new(message: impl Into<String>) -> Fault {
         Fault {
@@ -63,25 +69,25 @@ impl Fault {
 
     pub(super) fn in_file(self, file: PathBuf) -> TemplateError {
         let colon = if self.path.is_empty() { "" } else { ": " };
+        let message = format!("{}{colon}{}", self.path, self.message);
         TemplateError {
             file,
             line: self.line,
-            message: one_line(
-                &format!("{}{colon}{}", self.path, self.message),
-                LONGEST_MESSAGE,
-            ),
+            message: one_line(&message, LONGEST_MESSAGE),
         }
     }
 }
 
+/// A text in a message: long enough for an ARN, short enough for one line.
+pub(super) fn short(text: &str) -> String {
+    one_line(text, 80)
+}
+
 /// The start of a text, without line breaks and without what a terminal would obey.
-pub(super) fn one_line(text: &str, longest: usize) -> String {
-    let mut line: String = text
-        .chars()
-        .take(longest)
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
-    if line.len() < text.len() {
+fn one_line(text: &str, longest: usize) -> String {
+    let shown = |c: char| if c.is_control() { ' ' } else { c };
+    let mut line: String = text.chars().take(longest).map(shown).collect();
+    if text.chars().nth(longest).is_some() {
         line.push('…');
     }
     line

@@ -1,40 +1,36 @@
 //! Reads a SAM or CloudFormation template into what the host runs.
 //!
-//! The steps, in order: `yaml` (text to values with line numbers), `globals` (SAM's shared
-//! properties), `parameters`, `intrinsics` with `names` (what `Ref` and `GetAtt` give), and
-//! `resources` with one file for each kind of resource. Limits that AWS checks at deployment are
-//! checked here too, so that a wrong value is found before `sam deploy` finds it.
+//! The steps, in order: `yaml` (text to values with line numbers), `parameters`, `intrinsics` with
+//! `names` (what `Ref` and `GetAtt` give), and `resources` with `globals` (SAM's shared properties)
+//! and one file for each kind of resource. `object` reads properties and says what becomes of those
+//! that this host does not have. Checks that `sam validate` and cfn-lint make are left to them; limits
+//! that AWS checks at deployment, and that would make a run here mislead, are checked here too.
 
-mod api;
-mod conditions;
 mod error;
+mod events;
 mod function;
 mod globals;
-mod graph;
 mod intrinsics;
 mod model;
 mod names;
 mod object;
 mod parameters;
 mod queue;
-mod queue_trigger;
 mod resources;
 mod table;
 mod yaml;
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::File;
+use std::io::{ErrorKind, Read};
 use std::path::Path;
-
-use serde_json::{Map, Value};
 
 pub use error::TemplateError;
 pub use model::*;
 
-use error::{Fault, Place};
-use intrinsics::Resolver;
-use object::Object;
-use yaml::Document;
+use error::{Fault, short};
+use intrinsics::{Found, Resolver};
+use yaml::{Map, Node};
 
 /// What a template can refer to that it does not hold.
 #[derive(Debug, Clone)]
@@ -61,22 +57,17 @@ pub fn load(
     parameters: &BTreeMap<String, String>,
     context: &Context,
 ) -> Result<Template, TemplateError> {
-    let refuse = |message: String| TemplateError::new(file.to_owned(), None, &message);
-    if !file.is_file() {
-        return Err(refuse(
-            "there is no such file; choose the template with --template".to_owned(),
-        ));
-    }
-    let size = fs::metadata(file).map_err(|error| refuse(format!("cannot be read: {error}")))?;
-    if size.len() > yaml::MAX_BYTES as u64 {
-        return Err(refuse(format!(
-            "{} bytes, and CloudFormation takes at most {}",
-            size.len(),
-            yaml::MAX_BYTES
-        )));
-    }
-    let text =
-        fs::read_to_string(file).map_err(|error| refuse(format!("cannot be read: {error}")))?;
+    let mut text = String::new();
+    // One byte above the limit is enough for `parse` to refuse.
+    let most = yaml::MAX_BYTES as u64 + 1;
+    let read = File::open(file).and_then(|file| file.take(most).read_to_string(&mut text));
+    read.map_err(|error| {
+        let message = match error.kind() {
+            ErrorKind::NotFound => "there is no such file; choose one with --template".to_owned(),
+            _ => format!("cannot be read: {error}"),
+        };
+        Fault::new(message).in_file(file.to_owned())
+    })?;
     parse(&text, file, parameters, context)
 }
 
@@ -90,121 +81,60 @@ pub fn parse(
     parameters: &BTreeMap<String, String>,
     context: &Context,
 ) -> Result<Template, TemplateError> {
-    let document = Document::read(text).map_err(|malformed| {
-        TemplateError::new(file.to_owned(), Some(malformed.line), &malformed.message)
-    })?;
-    interpret(&document.value, file, parameters, context).map_err(|fault| {
-        let origin = globals::origin(&document.value, &fault.path);
-        let line = document.line(origin.as_ref().unwrap_or(&fault.path));
-        TemplateError::new(file.to_owned(), Some(line), &fault.to_string())
-    })
+    let base = file.parent().unwrap_or(Path::new(""));
+    yaml::read(text)
+        .and_then(|root| interpret(&root, base, parameters, context))
+        .map_err(|fault| fault.in_file(file.to_owned()))
 }
 
 fn interpret(
-    root: &Value,
-    file: &Path,
+    root: &Node,
+    base: &Path,
     parameters: &BTreeMap<String, String>,
     context: &Context,
 ) -> Result<Template, Fault> {
-    let Value::Object(sections) = root else {
-        let fault = Place::root("Resources").fault("the template must be a map with Resources");
-        return Err(Fault {
-            path: Vec::new(),
-            ..fault
-        });
-    };
-    check_sections(sections)?;
-    let mut notices = Vec::new();
-    let parameters =
-        parameters::resolve(&section(sections, "Parameters")?, parameters, &mut notices)?;
-    let mut resources = section(sections, "Resources")?;
-    check_transform(sections.get("Transform"), &resources)?;
-    globals::merge(sections.get("Globals"), &mut resources)?;
-    let resolver = Resolver::new(
+    if root.get("Resources").is_none() {
+        return Err(Fault::new("the template has no Resources").on(root.line));
+    }
+    let mut resolver = Resolver {
         context,
-        parameters,
-        section(sections, "Mappings")?,
-        section(sections, "Conditions")?,
-        resources,
-    );
-    let base = file.parent().unwrap_or(Path::new(""));
-    resources::interpret(&resolver, base, notices)
+        parameters: BTreeMap::new(),
+        globals: section(root, "Globals")?,
+        mappings: section(root, "Mappings")?,
+        conditions: section(root, "Conditions")?,
+        resources: section(root, "Resources")?,
+        found: Found::default(),
+    };
+    root.get("Transform").map_or(Ok(()), check_transform)?;
+    let declared = section(root, "Parameters")?;
+    resolver.parameters = parameters::resolve(&resolver, &declared, parameters)?;
+    let mut template = resources::read(&resolver, base)?;
+    template.notices = resolver.found.notices.take();
+    Ok(template)
 }
 
-fn check_sections(sections: &Map<String, Value>) -> Result<(), Fault> {
-    // https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/template-anatomy.html
-    const SECTIONS: &[&str] = &[
-        "AWSTemplateFormatVersion",
-        "Conditions",
-        "Description",
-        "Globals",
-        "Hooks",
-        "Mappings",
-        "Metadata",
-        "Outputs",
-        "Parameters",
-        "Resources",
-        "Rules",
-        "Transform",
-    ];
-    if let Some(unknown) = sections
-        .keys()
-        .find(|name| !SECTIONS.contains(&name.as_str()))
-    {
-        return Err(Place::root(unknown).fault("is no section of a template"));
+fn section(root: &Node, name: &str) -> Result<Map, Fault> {
+    match root.get(name).filter(|section| !section.is_null()) {
+        None => Ok(Map::new()),
+        Some(section) => section.map().cloned().ok_or_else(|| {
+            let message = format!("must be a map, not {}", section.show());
+            Fault::new(message).on(section.line).within(name)
+        }),
     }
-    if !sections.contains_key("Resources") {
-        let fault = Place::root("Resources").fault("the template has no Resources");
-        return Err(Fault {
-            path: Vec::new(),
-            ..fault
-        });
-    }
-    Ok(())
 }
 
-fn section(sections: &Map<String, Value>, name: &'static str) -> Result<Map<String, Value>, Fault> {
-    match sections.get(name) {
-        None | Some(Value::Null) => Ok(Map::new()),
-        Some(section) => {
-            let section = Object::of(section, Place::root(name))?;
-            Ok(section
-                .entries()
-                .map(|(name, value)| (name.clone(), value.clone()))
-                .collect())
+/// Macros other than SAM's cannot run here.
+fn check_transform(transform: &Node) -> Result<(), Fault> {
+    let names = transform.list().unwrap_or(std::slice::from_ref(transform));
+    for name in names.iter().map(Node::text) {
+        if !matches!(
+            name,
+            Some("AWS::Serverless-2016-10-31" | "AWS::LanguageExtensions")
+        ) {
+            let name = short(name.unwrap_or("with parameters"));
+            let fault = Fault::new(format!("the macro {name} cannot run on this machine"));
+            return Err(fault.on(transform.line).within("Transform"));
         }
     }
-}
-
-/// SAM's resource types need SAM's transform; macros of others cannot run here.
-fn check_transform(transform: Option<&Value>, resources: &Map<String, Value>) -> Result<(), Fault> {
-    const SAM: &str = "AWS::Serverless-2016-10-31";
-    let place = Place::root("Transform");
-    let name_of = |value: &Value| value.as_str().map(str::to_owned);
-    let names = match transform {
-        None | Some(Value::Null) => Some(Vec::new()),
-        Some(Value::Array(names)) => names.iter().map(name_of).collect(),
-        Some(name) => name_of(name).map(|name| vec![name]),
-    };
-    let Some(names) = names else {
-        return Err(place.fault("macros with parameters cannot run on this machine"));
-    };
-    let is_hosted = |name: &str| name == SAM || name == "AWS::LanguageExtensions";
-    if let Some(other) = names.iter().find(|name| !is_hosted(name.as_str())) {
-        return Err(place.fault(format!("the macro {other} cannot run on this machine")));
-    }
-    let is_sam = |resource: &Value| {
-        resource["Type"]
-            .as_str()
-            .is_some_and(|kind| kind.starts_with("AWS::Serverless::"))
-    };
-    match resources.iter().find(|(_, resource)| is_sam(resource)) {
-        Some((id, _)) if !names.iter().any(|name| name == SAM) => Err(Place::root("Resources")
-            .child(id.as_str())
-            .child("Type")
-            .fault(format!(
-                "needs `Transform: {SAM}` at the top of the template"
-            ))),
-        _ => Ok(()),
-    }
+    Ok(())
 }

@@ -1,90 +1,166 @@
 //! Typed reading of the properties of a resource, with errors that name the property.
 
-use std::fmt::Display;
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
-use serde_json::{Map, Value};
+use super::error::{Fault, short};
+use super::intrinsics::Resolver;
+use super::names::{EVENT_SOURCE_MAPPING, FUNCTION, HTTP_API};
+use super::yaml::{Content, Map, Node};
 
-use super::error::{Fault, Place, show};
+/// What has no effect on one machine and needs no notice: permissions, deployment, encryption,
+/// monitoring, words for people.
+const SILENT: [&str; 18] = [
+    "AccessLogSettings",
+    "Architectures",
+    "AutoPublishAlias",
+    "DeploymentPreference",
+    "Description",
+    "FailOnWarnings",
+    "KmsMasterKeyId",
+    "LoggingConfig",
+    "Name",
+    "NoEcho",
+    "PermissionsBoundary",
+    "PointInTimeRecoverySpecification",
+    "Policies",
+    "Role",
+    "SSESpecification",
+    "SqsManagedSseEnabled",
+    "Tags",
+    "Tracing",
+];
 
-/// A map of the template and where it stands.
-#[derive(Debug, Clone)]
+/// What changes how a function behaves or how it is called, and cannot be had here: the type of the
+/// resource or event, the property, the reason. `Type` stands for the whole resource or event. All
+/// else that is not hosted is left out with a notice.
+pub(super) fn refusal(kind: &str, property: &str) -> Option<&'static str> {
+    Some(match (kind, property) {
+        (FUNCTION, "DurableConfig") => "durable functions are not hosted",
+        (FUNCTION, "FileSystemConfigs") => "file systems are not mounted",
+        (FUNCTION, "ImageUri") => "images are not hosted: build a bootstrap and set CodeUri",
+        (FUNCTION, "InlineCode") => "is not hosted: build a bootstrap and set CodeUri",
+        (FUNCTION, "VpcConfig") => "not hosted: put it behind a condition that is false here",
+        (HTTP_API | "HttpApi", "Auth") => "authorizers are not hosted",
+        (HTTP_API, "DefinitionBody" | "DefinitionUri") => "declare routes as HttpApi events",
+        ("SQS" | EVENT_SOURCE_MAPPING, "FilterCriteria") => "event filters are not hosted",
+        ("Api" | "AWS::Serverless::Api", "Type") => "REST APIs are not hosted: use HttpApi",
+        _ => return None,
+    })
+}
+
+/// Whether two names differ by a slip of the hand: two letters at most.
+fn alike(one: &str, other: &str) -> bool {
+    // The lengths first: a name may be a megabyte long.
+    one.len().abs_diff(other.len()) <= 2 && strsim::osa_distance(one, other) <= 2
+}
+
+/// A map of the template. It keeps account of the names that it was asked for, so that `finish` can
+/// say what was not asked for.
 pub(super) struct Object<'a> {
-    map: &'a Map<String, Value>,
-    place: Place<'a>,
+    pub(super) resolver: &'a Resolver<'a>,
+    /// `F.Events.E`, as messages name it.
+    pub(super) path: String,
+    map: Map,
+    pub(super) line: usize,
+    asked: RefCell<BTreeSet<String>>,
 }
 
 impl<'a> Object<'a> {
     /// # Errors
-    /// Where `value` is not a map.
-    pub(super) fn of(value: &'a Value, place: Place<'a>) -> Result<Object<'a>, Fault> {
-        match value {
-            Value::Object(map) => Ok(Object { map, place }),
-            other => Err(place.fault(format!("must be a map, not {}", show(other)))),
+    /// Where `node` is not a map.
+    pub(super) fn of(
+        resolver: &'a Resolver<'a>,
+        kind: &str,
+        path: impl Into<String>,
+        node: &Node,
+    ) -> Result<Object<'a>, Fault> {
+        let path = path.into();
+        let Some(map) = node.map() else {
+            let message = format!("must be a map, not {}", node.show());
+            return Err(Fault::new(message).on(node.line).within(&path));
+        };
+        let object = Object {
+            resolver,
+            path,
+            map: map.clone(),
+            line: node.line,
+            asked: RefCell::default(),
+        };
+        for (name, node) in &object.map {
+            let refused = refusal(kind, name).filter(|_| !object.is_absent(node));
+            if let Some(reason) = refused {
+                return Err(object.fault(name, reason));
+            }
         }
+        Ok(object)
     }
 
-    pub(super) fn place(&self) -> &Place<'a> {
-        &self.place
+    /// The resolved value of a property; `AWS::NoValue` is as good as none.
+    pub(super) fn get(&self, name: &str) -> Result<Option<Node>, Fault> {
+        self.asked.borrow_mut().insert(name.to_owned());
+        let Some(node) = self.map.get(name) else {
+            return Ok(None);
+        };
+        let value = self.resolver.resolve(node);
+        let value = value.map_err(|fault| fault.within(name).within(&self.path))?;
+        Ok(Some(value).filter(|value| !value.is_null()))
     }
 
-    /// `Resource.Property` as messages name it.
-    pub(super) fn name(&self) -> String {
-        let shown = self.place.fault(String::new()).to_string();
-        shown.trim_end_matches(": ").to_owned()
+    /// Whether a value that is not hosted is `AWS::NoValue`. It may refer to what is not hosted
+    /// either, which is no error.
+    fn is_absent(&self, node: &Node) -> bool {
+        let value = self.resolver.resolve(node);
+        value.is_ok_and(|value| value.is_null())
     }
 
-    /// The value of a property; a null is as good as none.
-    pub(super) fn get(&self, name: &str) -> Option<&'a Value> {
-        self.map.get(name).filter(|value| !value.is_null())
-    }
-
-    pub(super) fn entries(&self) -> impl Iterator<Item = (&'a String, &'a Value)> {
-        self.map.iter()
+    /// An error about the whole.
+    pub(super) fn wrong(&self, message: impl Into<String>) -> Fault {
+        Fault::new(message).on(self.line).within(&self.path)
     }
 
     /// An error about one property.
     pub(super) fn fault(&self, name: &str, message: impl Into<String>) -> Fault {
-        self.place.child(name).fault(message)
+        let line = self.map.get(name).map_or(self.line, |node| node.line);
+        Fault::new(message).on(line).within(name).within(&self.path)
     }
 
-    pub(super) fn missing(&self, name: &str) -> Fault {
-        self.place.fault(format!("the property {name} is missing"))
+    /// A property that there must be.
+    pub(super) fn required<T>(&self, name: &str, value: Option<T>) -> Result<T, Fault> {
+        value.ok_or_else(|| match self.map.keys().find(|key| alike(key, name)) {
+            Some(key) => self.misspelt(key, name),
+            None => self.wrong(format!("the property {name} is missing")),
+        })
     }
 
-    /// A number, text or truth value as text, which is how CloudFormation sees them all.
-    pub(super) fn text(&self, name: &str) -> Result<Option<String>, Fault> {
-        let Some(value) = self.get(name) else {
-            return Ok(None);
-        };
-        let text = to_text(value)
-            .ok_or_else(|| self.fault(name, format!("must be text, not {}", show(value))))?;
-        Ok(Some(text))
+    fn misspelt(&self, key: &str, meant: &str) -> Fault {
+        self.fault(key, format!("unknown property; is {meant} meant?"))
     }
 
     pub(super) fn required_text(&self, name: &str) -> Result<String, Fault> {
-        self.text(name)?.ok_or_else(|| self.missing(name))
+        self.required(name, self.text(name)?)
+    }
+
+    pub(super) fn text(&self, name: &str) -> Result<Option<String>, Fault> {
+        let Some(value) = self.get(name)? else {
+            return Ok(None);
+        };
+        match value.text() {
+            Some(text) => Ok(Some(text.to_owned())),
+            None => Err(self.fault(name, format!("must be text, not {}", value.show()))),
+        }
     }
 
     /// One of a few texts.
     pub(super) fn one_of(&self, name: &str, allowed: &[&str]) -> Result<Option<String>, Fault> {
-        let Some(text) = self.text(name)? else {
-            return Ok(None);
-        };
-        if !allowed.contains(&text.as_str()) {
-            let allowed = allowed.join(", ");
-            return Err(self.fault(name, format!("must be one of {allowed}, not {text:?}")));
-        }
-        Ok(Some(text))
-    }
-
-    pub(super) fn number(&self, name: &str) -> Result<Option<f64>, Fault> {
-        let Some(text) = self.text(name)? else {
-            return Ok(None);
-        };
-        match text.trim().parse::<f64>() {
-            Ok(number) if number.is_finite() => Ok(Some(number)),
-            _ => Err(self.fault(name, format!("must be a number, not {text:?}"))),
+        let text = self.text(name)?;
+        match &text {
+            Some(text) if !allowed.contains(&text.as_str()) => {
+                let (allowed, text) = (allowed.join(" or "), short(text));
+                Err(self.fault(name, format!("must be {allowed}, not {text:?}")))
+            }
+            _ => Ok(text),
         }
     }
 
@@ -93,75 +169,81 @@ impl<'a> Object<'a> {
         &self,
         name: &str,
         limits: RangeInclusive<u32>,
-        unit: impl Display,
+        unit: &str,
     ) -> Result<Option<u32>, Fault> {
-        let Some(value) = self.get(name) else {
+        let Some(value) = self.get(name)? else {
             return Ok(None);
         };
-        let number = to_text(value).and_then(|text| text.trim().parse::<u32>().ok());
-        match number {
-            Some(number) if limits.contains(&number) => Ok(Some(number)),
-            _ => {
-                let (least, most) = (limits.start(), limits.end());
-                let message = format!("must be {least} to {most} {unit}, not {}", show(value));
-                Err(self.fault(name, message))
-            }
+        let number = value.text().and_then(|text| text.trim().parse().ok());
+        if let Some(number) = number.filter(|number| limits.contains(number)) {
+            return Ok(Some(number));
+        }
+        let (least, most, shown) = (limits.start(), limits.end(), value.show());
+        let message = format!("must be {least} to {most} {unit}, not {shown}");
+        Err(self.fault(name, message))
+    }
+
+    /// False unless set.
+    pub(super) fn is_true(&self, name: &str) -> Result<bool, Fault> {
+        Ok(self.one_of(name, &["true", "false"])?.as_deref() == Some("true"))
+    }
+
+    pub(super) fn list(&self, name: &str) -> Result<Vec<Node>, Fault> {
+        match self.get(name)?.map(|node| node.content) {
+            None => Ok(Vec::new()),
+            Some(Content::List(items)) => Ok(items),
+            Some(_) => Err(self.fault(name, "must be a list")),
         }
     }
 
-    pub(super) fn boolean(&self, name: &str) -> Result<Option<bool>, Fault> {
-        let Some(value) = self.get(name) else {
+    /// What is read from a map within this one.
+    pub(super) fn object<T>(
+        &self,
+        name: &str,
+        read: impl FnOnce(&Object<'a>) -> Result<T, Fault>,
+    ) -> Result<Option<T>, Fault> {
+        let Some(node) = self.get(name)? else {
             return Ok(None);
         };
-        match to_text(value).as_deref() {
-            Some("true") => Ok(Some(true)),
-            Some("false") => Ok(Some(false)),
-            _ => Err(self.fault(name, format!("must be true or false, not {}", show(value)))),
-        }
+        let object = Object::of(self.resolver, "", format!("{}.{name}", self.path), &node)?;
+        let value = read(&object)?;
+        object.finish()?;
+        Ok(Some(value))
     }
 
-    pub(super) fn object(&'a self, name: &'a str) -> Result<Option<Object<'a>>, Fault> {
-        self.get(name)
-            .map(|value| Object::of(value, self.place.child(name)))
-            .transpose()
+    /// The keys of a map in which the template chooses them.
+    pub(super) fn names(&self) -> impl Iterator<Item = &String> {
+        self.map.keys()
     }
 
-    pub(super) fn list(&'a self, name: &'a str) -> Result<Option<(&'a [Value], Place<'a>)>, Fault> {
-        let place = self.place.child(name);
-        match self.get(name) {
-            None => Ok(None),
-            Some(Value::Array(items)) => Ok(Some((items, place))),
-            Some(other) => Err(place.fault(format!("must be a list, not {}", show(other)))),
-        }
+    /// The logical id of the queue whose ARN a property holds.
+    pub(super) fn queue(&self, name: &str) -> Result<String, Fault> {
+        let arn = self.required_text(name)?;
+        let queue = self.resolver.queue_of_arn(&arn)?.map(str::to_owned);
+        let message = "must be !GetAtt Queue.Arn of a queue in this template";
+        queue.ok_or_else(|| self.fault(name, message))
     }
 
-    /// Refuses properties that AWS does not know: a misspelt one would otherwise have no effect.
-    pub(super) fn only(&self, known: &[&str]) -> Result<(), Fault> {
-        for name in self.map.keys() {
-            if known.contains(&name.as_str()) {
+    /// The resource's name on AWS, which `property` may set.
+    pub(super) fn physical_name(&self, property: &str) -> Result<String, Fault> {
+        self.text(property)?;
+        self.resolver.name(&self.path)
+    }
+
+    /// Refuses what is misspelt, which would otherwise have no effect, and notes what is left out.
+    pub(super) fn finish(&self) -> Result<(), Fault> {
+        let asked = self.asked.borrow();
+        for (name, node) in &self.map {
+            if asked.contains(name) || SILENT.contains(&name.as_str()) {
                 continue;
             }
-            // Above this likeness two names differ by a slip of the hand; below it by intent.
-            const ALIKE: f64 = 0.85;
-            let near = known
-                .iter()
-                .map(|candidate| (strsim::jaro_winkler(candidate, name), candidate))
-                .filter(|(likeness, _)| *likeness > ALIKE)
-                .max_by(|one, other| one.0.total_cmp(&other.0));
-            let hint = near.map_or(String::new(), |(_, name)| format!("; is {name} meant?"));
-            let shown = show(&Value::String(name.clone()));
-            return Err(self.place.fault(format!("unknown property {shown}{hint}")));
+            if let Some(meant) = asked.iter().find(|asked| alike(asked, name)) {
+                return Err(self.misspelt(name, meant));
+            }
+            if !self.is_absent(node) {
+                self.resolver.notice(&self.path, name);
+            }
         }
         Ok(())
-    }
-}
-
-/// Numbers and truth values as CloudFormation writes them where text is wanted.
-pub(super) fn to_text(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        Value::Bool(truth) => Some(truth.to_string()),
-        Value::Null | Value::Array(_) | Value::Object(_) => None,
     }
 }
