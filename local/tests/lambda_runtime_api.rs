@@ -289,6 +289,51 @@ async fn connections_without_number_and_half_requests_do_no_harm() {
     played.function.shutdown().await;
 }
 
+/// The most memory that this process, and the host in it, ever had; in megabytes.
+#[cfg(target_os = "linux")]
+fn peak_memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux has it");
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let peak = peak.and_then(|line| line.split_whitespace().next());
+    peak.and_then(|kilobytes| kilobytes.parse::<u64>().ok())
+        .expect("kilobytes")
+        / 1024
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[cfg(target_os = "linux")] // where a process can tell its peak memory without more libraries
+async fn a_response_without_end_is_not_kept() {
+    const MEGABYTES: usize = 512;
+    let played = Played::start(|_| {}).await;
+    let invocation = played.invoke("{}");
+    let id = id(&played.next().await);
+    let before = peak_memory();
+
+    let mut stream = TcpStream::connect(played.address().await)
+        .await
+        .expect("it connects");
+    let head = format!(
+        "POST /2018-06-01/runtime/invocation/{id}/response HTTP/1.1\r\nhost: x\r\n\
+         transfer-encoding: chunked\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.expect("it writes");
+    let chunk = [b"100000\r\n".as_slice(), &[b'x'; 1024 * 1024], b"\r\n"].concat();
+    for _ in 0..MEGABYTES {
+        stream.write_all(&chunk).await.expect("it writes");
+    }
+    stream.write_all(b"0\r\n\r\n").await.expect("it writes");
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).await.expect("it answers");
+
+    assert_eq!(&answer, b"HTTP/1.1 413");
+    let error = invocation.await.expect("joined").expect_err("it failed");
+    assert!(error.to_string().contains("ResponseSizeTooLarge"));
+    // The other tests of this file run beside it, and may hold a payload of 6 MB each.
+    let grown = peak_memory() - before;
+    assert!(grown < 128, "{grown} MB more for {MEGABYTES} MB");
+    played.function.shutdown().await;
+}
+
 /// Bytes that look more or less like a request.
 fn requests() -> impl Strategy<Value = Vec<u8>> {
     let path = prop_oneof![

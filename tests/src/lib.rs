@@ -2,18 +2,24 @@
 
 #![allow(clippy::expect_used)] // a test that cannot go on says why and stops
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, mpsc};
 use std::time::Duration;
 use std::{env, fs, thread};
 
+use aws_credential_types::Credentials;
+use aws_sdk_dynamodb::config::{BehaviorVersion, Region};
+use aws_sdk_dynamodb::types::AttributeValue;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use local::aws::SqsClient;
 use local::aws::sqs::SqsError;
 use local::stack::{Options, Stack};
 use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 
 /// How long a test waits for something that takes milliseconds when all is well.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -25,7 +31,12 @@ pub struct Shop {
     stack: Arc<Stack>,
     /// The runtime that the stack runs on, and its clients with it.
     runtime: Handle,
+    host: thread::JoinHandle<()>,
+    stop: oneshot::Sender<()>,
 }
+
+/// An item of a table.
+pub type Item = HashMap<String, AttributeValue>;
 
 /// The shop that all tests of one executable share.
 pub fn shop() -> &'static Shop {
@@ -36,7 +47,7 @@ pub fn shop() -> &'static Shop {
 impl Shop {
     /// Starts a shop from the project's template after `change` has been at its text.
     ///
-    /// It runs until the test executable ends; the host's children end with it.
+    /// It runs until it is stopped, or the test executable ends; the host's children end with it.
     pub fn start(name: &str, change: fn(String) -> String) -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let work = target()
@@ -61,7 +72,8 @@ impl Shop {
             idle_timeout: Duration::from_secs(60),
         };
         let (started, wait) = mpsc::channel();
-        thread::spawn(move || {
+        let (stop, stopped) = oneshot::channel();
+        let host = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .enable_all()
                 .build();
@@ -69,10 +81,16 @@ impl Shop {
                 let stack = Stack::start(options).await;
                 let stack =
                     stack.unwrap_or_else(|error| panic!("the shop does not start: {error}"));
+                let stack = Arc::new(stack);
                 started
-                    .send((Arc::new(stack), Handle::current()))
+                    .send((stack.clone(), Handle::current()))
                     .expect("the test waits");
-                std::future::pending::<()>().await;
+                // A test that ends without a word leaves the stack to the end of the executable.
+                if stopped.await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+                let stack = Arc::into_inner(stack).expect("nobody uses the shop any more");
+                stack.shutdown().await;
             });
         });
         let (stack, runtime) = wait.recv().expect("the shop starts");
@@ -80,7 +98,22 @@ impl Shop {
             api_url: stack.api_url().to_owned(),
             stack,
             runtime,
+            host,
+            stop,
         }
+    }
+
+    /// Ends the stack and waits until it is gone.
+    pub async fn stop(self) {
+        drop(self.stack);
+        self.stop.send(()).expect("the host still runs");
+        let gone = tokio::task::spawn_blocking(|| self.host.join());
+        gone.await.expect("the wait ends").expect("the host ends");
+    }
+
+    /// What runs.
+    pub fn stack(&self) -> &Stack {
+        &self.stack
     }
 
     /// Sends one request; `body` is sent as `application/json`.
@@ -161,6 +194,70 @@ impl Shop {
             .json()
             .await
             .expect("the meter is JSON")
+    }
+
+    /// Has these faults injected from now on, and no others; `docs/faults.md` has the form.
+    pub async fn inject(&self, plan: &Value) {
+        let url = format!("{}/faults", self.stack.control_url());
+        let request = reqwest::Client::new().put(url).body(plan.to_string());
+        let reply = request.send().await.expect("the control listener answers");
+        let status = reply.status();
+        let reason = reply.text().await.unwrap_or_default();
+        assert!(status.is_success(), "{reason}");
+    }
+
+    /// Sets what the host has metered to zero.
+    pub async fn reset_meter(&self) {
+        let url = format!("{}/meter/reset", self.stack.control_url());
+        let reply = reqwest::Client::new().post(url).send().await;
+        let status = reply.expect("the control listener answers").status();
+        assert!(status.is_success(), "{status}");
+    }
+
+    /// Base address of the control server.
+    pub fn control_url(&self) -> &str {
+        self.stack.control_url()
+    }
+
+    /// Has no faults injected from now on.
+    pub async fn inject_nothing(&self) {
+        self.inject(&json!({})).await;
+    }
+
+    /// All items of a table, past the functions.
+    pub async fn items(&self, table: &str) -> Vec<Item> {
+        let tables = &self.stack.template().tables;
+        let table = tables.iter().find(|it| it.logical_id == table);
+        let name = &table.expect("the template has the table").name;
+        let client = self.dynamodb();
+        let (mut items, mut start) = (Vec::new(), None);
+        loop {
+            let page = client.scan().table_name(name).consistent_read(true);
+            let page = page.set_exclusive_start_key(start).send().await;
+            let page = page.expect("the table can be read");
+            items.extend(page.items.unwrap_or_default());
+            start = page.last_evaluated_key;
+            if start.is_none() {
+                return items;
+            }
+        }
+    }
+
+    fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
+        let pem = fs::read(self.stack.ca_file()).expect("the certificate is there");
+        let trust = TrustStore::empty().with_pem_certificate(pem);
+        let tls = TlsContext::builder().with_trust_store(trust).build();
+        let http_client = aws_smithy_http_client::Builder::new()
+            .tls_provider(Provider::Rustls(CryptoMode::Ring))
+            .tls_context(tls.expect("the certificate is one"))
+            .build_https();
+        let config = aws_sdk_dynamodb::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::from_static("us-east-1"))
+            .credentials_provider(Credentials::from_keys("tests", "secret", None))
+            .http_client(http_client)
+            .endpoint_url(self.stack.aws_endpoint_url());
+        aws_sdk_dynamodb::Client::from_conf(config.build())
     }
 
     /// Puts a message into a queue, past the functions.
@@ -347,7 +444,8 @@ fn stage_functions(root: &Path, work: &Path) -> PathBuf {
         fs::create_dir_all(&folder).expect("the work folder is writable");
         let bootstrap = folder.join("bootstrap");
         let _ = fs::remove_file(&bootstrap);
-        std::os::unix::fs::symlink(binary, bootstrap).expect("a link to the function");
+        // A hard link stays as it is when cargo builds the function anew in the middle of a test.
+        fs::hard_link(binary, bootstrap).expect("a link to the function");
     }
     code_dir
 }

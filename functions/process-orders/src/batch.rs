@@ -86,6 +86,7 @@ mod tests {
     use std::future::pending;
     use std::time::Duration;
 
+    use proptest::prelude::*;
     use serde_json::{Value, json};
     use shop::order::OrderMessage;
 
@@ -277,6 +278,120 @@ mod tests {
 
         assert_eq!(failed(&response.await.unwrap()).len(), 8);
         assert_eq!(begun.get(), 12);
+    }
+
+    /// Any JSON, rather small.
+    fn any_json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            ".{0,20}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 24, 4, |inner| {
+            let key = prop_oneof!["order_id", "lines", "product_id", "quantity", ".{0,8}"];
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::hash_map(key, inner, 0..4)
+                    .prop_map(|members| Value::Object(members.into_iter().collect())),
+            ]
+        })
+    }
+
+    /// An order, nearly one, or anything else that a message may hold.
+    fn any_body() -> impl Strategy<Value = String> {
+        let order = r#"{"order_id": "0123456789abcdef0123456789abcdef",
+            "lines": [{"product_id": "mug", "quantity": 12}]}"#;
+        let changed = (0..order.len(), 0..4_usize, ".{0,4}").prop_map(|(at, cut, put)| {
+            let end = (at + cut).min(order.len());
+            format!("{}{put}{}", &order[..at], &order[end..])
+        });
+        prop_oneof![
+            Just(order.to_owned()),
+            changed,
+            any_json().prop_map(|json| json.to_string()),
+            ".{0,100}",
+        ]
+    }
+
+    /// The sample with some of its values changed to any others, or gone.
+    fn any_event() -> impl Strategy<Value = Value> {
+        let pointer = prop::sample::select(vec![
+            "",
+            "/Records",
+            "/Records/0",
+            "/Records/0/messageId",
+            "/Records/1/messageId",
+            "/Records/0/body",
+            "/Records/1/body",
+            "/Records/0/attributes",
+            "/Records/0/attributes/SentTimestamp",
+            "/Records/1/messageAttributes",
+            "/Records/1/eventSourceARN",
+        ]);
+        prop::collection::vec((pointer, any_json()), 1..4).prop_map(|changes| {
+            let mut event: Value = serde_json::from_str(SAMPLE).unwrap();
+            for (pointer, value) in changes {
+                if let Some(place) = event.pointer_mut(pointer) {
+                    *place = value;
+                }
+            }
+            event
+        })
+    }
+
+    /// What `process_orders` does with a body before it asks DynamoDB.
+    async fn parse(body: String) -> Result<(), Error> {
+        serde_json::from_str::<OrderMessage>(&body)?;
+        Ok(())
+    }
+
+    fn run_now<T>(work: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build();
+        runtime.unwrap().block_on(work)
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_bodies_just_those_that_are_no_orders_fail(
+            bodies in prop::collection::vec(any_body(), 0..12),
+        ) {
+            let bodies: Vec<&str> = bodies.iter().map(String::as_str).collect();
+            let is_order = |body: &str| serde_json::from_str::<OrderMessage>(body).is_ok();
+            let mut expected: Vec<String> = (0..bodies.len())
+                .filter(|index| !is_order(bodies[*index]))
+                .map(|index| format!("m-{index}"))
+                .collect();
+            expected.sort();
+
+            let response = run_now(async { process(event(&bodies), soon(), parse).await }).unwrap();
+
+            prop_assert_eq!(failed(&response), expected);
+        }
+
+        #[test]
+        fn whatever_the_event_it_is_refused_whole_or_each_failure_is_one_of_its_messages(
+            event in any_event(),
+        ) {
+            let Ok(event) = serde_json::from_value::<SqsEvent>(event) else {
+                return Ok(());
+            };
+            let ids: Vec<_> = event.records.iter().map(|it| it.message_id.clone()).collect();
+            let nameless = ids.iter().any(|id| id.as_deref().is_none_or(str::is_empty));
+
+            match run_now(async { process(event, soon(), parse).await }) {
+                Ok(response) => {
+                    prop_assert!(!nameless);
+                    for id in failed(&response) {
+                        prop_assert!(ids.iter().any(|it| it.as_deref() == Some(id)), "{}", id);
+                    }
+                }
+                Err(_) => prop_assert!(nameless),
+            }
+        }
     }
 
     #[test]

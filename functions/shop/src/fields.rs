@@ -45,6 +45,21 @@ impl Field {
             Self::Version => "version",
         }
     }
+
+    fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|field| field.name() == name)
+    }
+
+    fn names() -> String {
+        Self::ALL.map(Self::name).join(", ")
+    }
+}
+
+impl FromJson for Field {
+    fn from_json(value: &serde_json::Value) -> Result<Self, Invalid> {
+        let field = value.as_str().and_then(Self::from_name);
+        field.ok_or_else(|| Invalid(format!("must be one of {}", Self::names())))
+    }
 }
 
 /// The attributes that a reader wants; at least one.
@@ -72,7 +87,11 @@ impl Fields {
     /// # Errors
     /// [`Invalid`] when there is no name, or one that no attribute has.
     pub fn parse(names: &str) -> Result<Self, Invalid> {
-        Self::from_names(names.split(','))
+        let fields = names
+            .split(',')
+            .map(Field::from_name)
+            .collect::<Option<_>>();
+        fields.ok_or_else(|| Invalid(format!("must name one or more of {}", Field::names())))
     }
 
     /// Whether `field` is one of them.
@@ -98,24 +117,11 @@ impl Fields {
             .into_iter()
             .filter(move |field| self.contains(*field))
     }
-
-    fn from_names<'a>(names: impl Iterator<Item = &'a str>) -> Result<Self, Invalid> {
-        let set = names
-            .map(|name| Field::ALL.into_iter().find(|field| field.name() == name))
-            .try_fold(Self(0), |set, field| Some(set.with(field?)));
-        set.filter(|set| set.0 != 0).ok_or_else(|| {
-            let known = Field::ALL.map(Field::name).join(", ");
-            Invalid(format!("must name one or more of {known}"))
-        })
-    }
 }
 
-impl FromJson for Fields {
-    /// Reads an array of names.
-    fn from_json(value: &serde_json::Value) -> Result<Self, Invalid> {
-        let names = value.as_array().map(Vec::as_slice).unwrap_or_default();
-        // What is not a string becomes a name that no attribute has.
-        Self::from_names(names.iter().map(|name| name.as_str().unwrap_or_default()))
+impl FromIterator<Field> for Fields {
+    fn from_iter<T: IntoIterator<Item = Field>>(fields: T) -> Self {
+        fields.into_iter().fold(Self(0), Self::with)
     }
 }
 

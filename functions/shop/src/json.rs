@@ -98,6 +98,18 @@ impl Object {
         }
     }
 
+    /// Takes the array `name`, which may be left out or null, but not empty.
+    pub fn optional_array(&mut self, name: &str) -> Option<Vec<Value>> {
+        match self.members.remove(name) {
+            None | Some(Value::Null) => None,
+            Some(Value::Array(elements)) if !elements.is_empty() => Some(elements),
+            Some(_) => {
+                self.refuse(name, "must be an array of 1 element or more");
+                None
+            }
+        }
+    }
+
     /// Reports that the field at `path`, relative to this object, is wrong.
     pub fn refuse(&mut self, path: &str, reason: impl std::fmt::Display) {
         self.errors

@@ -20,6 +20,17 @@ pub trait FromJson: Sized {
     fn from_json(value: &serde_json::Value) -> Result<Self, Invalid>;
 }
 
+/// A whole number, however it is written: `2`, `2.0` and `2e0` are one number to
+/// [JSON Schema](https://json-schema.org/draft/2020-12/json-schema-core#section-4.2.3) and to most
+/// clients.
+pub(crate) fn whole(value: &serde_json::Value) -> Option<u64> {
+    value.as_u64().or_else(|| {
+        let number = value.as_f64()?;
+        let is_whole = number.fract() == 0.0 && (0.0..=MAX_SAFE_INTEGER as f64).contains(&number);
+        is_whole.then_some(number as u64)
+    })
+}
+
 /// Whether `text` has 1 to `max` characters, none of them a control character, and no white space
 /// at either end: what a person would call a line of text.
 pub(crate) fn is_line(text: &str, max: usize) -> bool {
@@ -167,7 +178,9 @@ macro_rules! number {
 
         impl $crate::newtype::FromJson for $name {
             fn from_json(value: &serde_json::Value) -> Result<Self, $crate::product::Invalid> {
-                value.as_u64().ok_or_else(Self::refusal).and_then(Self::parse)
+                $crate::newtype::whole(value)
+                    .ok_or_else(Self::refusal)
+                    .and_then(Self::parse)
             }
         }
     };

@@ -139,7 +139,6 @@ impl BatchRequest {
     pub fn from_body(body: &[u8]) -> Result<Self, Problem> {
         let mut body = Object::parse(body)?;
         let elements = body.array("ids", 1, Self::MAX_IDS);
-        let fields = body.optional("fields").unwrap_or(Fields::ALL);
         let mut ids = Vec::with_capacity(elements.len());
         for (index, element) in elements.iter().enumerate() {
             match ProductId::from_json(element) {
@@ -150,6 +149,17 @@ impl BatchRequest {
                 Err(reason) => body.refuse(&format!("ids/{index}"), reason),
             }
         }
+        let fields = match body.optional_array("fields") {
+            None => Fields::ALL,
+            Some(names) => {
+                let read = names.iter().enumerate().filter_map(|(index, name)| {
+                    Field::from_json(name)
+                        .map_err(|reason| body.refuse(&format!("fields/{index}"), reason))
+                        .ok()
+                });
+                read.collect()
+            }
+        };
         body.finish()?;
         Ok(Self { ids, fields })
     }
@@ -275,7 +285,8 @@ mod tests {
         for value in [
             json!(-1),
             json!(0.5),
-            json!(1e3),
+            json!(-1.0),
+            json!(1e300),
             json!("5"),
             json!(null),
             json!(1_u64 << 53),
@@ -289,6 +300,15 @@ mod tests {
         assert!(
             NewProduct::from_body(with("price_cents", json!(0)).to_string().as_bytes()).is_ok()
         );
+    }
+
+    #[test]
+    fn a_whole_number_may_be_written_as_a_fraction_or_with_an_exponent() {
+        for text in ["1000.0", "1e3", "1E+3", "10000e-1"] {
+            let body = valid().to_string().replace("1450", text);
+            let new = NewProduct::from_body(body.as_bytes()).unwrap();
+            assert_eq!(new.price_cents.get(), 1000, "{text}");
+        }
     }
 
     #[test]
@@ -354,7 +374,11 @@ mod tests {
             (json!({"ids": ["a", "b", "a"]}), "/ids/2"),
             (json!({"ids": ["a", 7]}), "/ids/1"),
             (json!({"ids": ["a/b"]}), "/ids/0"),
-            (json!({"ids": ["a"], "fields": ["colour"]}), "/fields"),
+            (
+                json!({"ids": ["a"], "fields": ["name", "colour"]}),
+                "/fields/1",
+            ),
+            (json!({"ids": ["a"], "fields": [7]}), "/fields/0"),
             (json!({"ids": ["a"], "fields": []}), "/fields"),
             (json!({"ids": ["a"], "fields": "name"}), "/fields"),
             (json!({"ids": ["a"], "limit": 1}), "/limit"),

@@ -23,6 +23,8 @@ const REQUEST_ID: &str = "requestId";
 ///
 /// The level is `INFO`, or what `AWS_LAMBDA_LOG_LEVEL` says: Lambda sets it from the function's
 /// [logging configuration](https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-log-level.html).
+/// `TRACE` is taken for `DEBUG`: at `TRACE`, `lambda_runtime` writes whole events, and with them the
+/// credentials that clients send.
 pub fn init() {
     let level = std::env::var("AWS_LAMBDA_LOG_LEVEL")
         .ok()
@@ -30,7 +32,7 @@ pub fn init() {
     let function = std::env::var("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_default();
     let log = JsonLog::new(
         function,
-        level.unwrap_or(LevelFilter::INFO),
+        level.unwrap_or(LevelFilter::INFO).min(LevelFilter::DEBUG),
         std::io::stdout(),
     );
     // It fails only where a subscriber is set already, whose logs then go where it sends them.

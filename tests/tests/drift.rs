@@ -1,0 +1,189 @@
+//! Nothing drifts: the template, the description of the API and the README name the same routes, the
+//! latter two the same statuses, and the description has the code's bounds. The scenarios of the load
+//! test are held against the template by `load-tests/test/scenarios.test.mjs`.
+
+#![allow(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use local::template::{self, Context};
+use saphyr::{LoadableYamlNode, Yaml};
+use shop::order::{Lines, Quantity, TotalCents};
+use shop::product::{BatchRequest, Field, Limit, PriceCents, Stock, Version};
+
+/// Statuses by route, such as `GET /products/{id}`.
+type Statuses = BTreeMap<String, BTreeSet<u16>>;
+
+fn file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name)
+}
+
+fn openapi() -> Yaml<'static> {
+    let text = fs::read_to_string(file("openapi.yaml")).unwrap().leak();
+    Yaml::load_from_str(text).unwrap().remove(0)
+}
+
+/// What is at a JSON pointer.
+fn at<'a>(yaml: &'a Yaml<'static>, pointer: &str) -> &'a Yaml<'static> {
+    let names = pointer.split('/').skip(1);
+    names.fold(yaml, |yaml, name| {
+        let name = name.replace("~1", "/");
+        let value = yaml.as_mapping_get(&name);
+        value.unwrap_or_else(|| panic!("{pointer}: there is no {name}"))
+    })
+}
+
+fn entries<'a>(
+    yaml: &'a Yaml<'static>,
+) -> impl Iterator<Item = (&'a str, &'a Yaml<'static>)> + use<'a> {
+    let map = yaml.as_mapping().unwrap();
+    map.iter()
+        .map(|(key, value)| (key.as_str().unwrap(), value))
+}
+
+/// Every operation of openapi.yaml, by its route.
+fn operations(openapi: &Yaml<'static>) -> BTreeMap<String, Yaml<'static>> {
+    let paths = entries(at(openapi, "/paths"));
+    let operations = paths.flat_map(|(path, item)| {
+        let methods = entries(item).filter(|(name, _)| *name != "parameters");
+        methods.map(move |(method, it)| (format!("{} {path}", method.to_uppercase()), it.clone()))
+    });
+    operations.collect()
+}
+
+/// The statuses that a function gives. Those that API Gateway alone gives have no problem+json.
+fn statuses_of_functions(openapi: &Yaml<'static>) -> Statuses {
+    let is_of_function = |status: u16, response: &Yaml<'static>| {
+        let response = match response.as_mapping_get("$ref") {
+            Some(reference) => at(openapi, reference.as_str().unwrap().trim_start_matches('#')),
+            None => response,
+        };
+        let content = response.as_mapping_get("content");
+        status < 400
+            || content.is_some_and(|it| it.contains_mapping_key("application/problem+json"))
+    };
+    let operations = operations(openapi).into_iter().map(|(route, operation)| {
+        let responses = entries(at(&operation, "/responses"));
+        let statuses = responses
+            .map(|(status, response)| (status.parse().unwrap(), response))
+            .filter(|(status, response)| is_of_function(*status, response))
+            .map(|(status, _)| status);
+        (route, statuses.collect())
+    });
+    operations.collect()
+}
+
+/// The statuses of the README's table, with those that it says any route may answer.
+fn statuses_of_readme() -> Statuses {
+    let readme = fs::read_to_string(file("README.md")).unwrap();
+    let statuses = |text: &str| -> BTreeSet<u16> {
+        let words = text.split(|c: char| !c.is_alphanumeric());
+        words.filter_map(|word| word.parse().ok()).collect()
+    };
+    let (_, of_any) = readme.split_once("Any of them answers").unwrap();
+    let of_any = statuses(of_any.split_once("\n\n").unwrap().0);
+    assert!(!of_any.is_empty());
+    let rows = readme.lines().filter_map(|line| {
+        let (route, statuses_of_route) = line.strip_prefix("| `")?.split_once("` |")?;
+        let route = route.split('?').next()?.to_owned();
+        let known = ["GET ", "PUT ", "POST ", "PATCH ", "DELETE "];
+        let is_route = known.iter().any(|method| route.starts_with(method));
+        is_route.then(|| (route, &statuses(statuses_of_route) | &of_any))
+    });
+    rows.collect()
+}
+
+/// The functions of template.yaml by the route that they answer.
+fn functions_of_template() -> BTreeMap<String, String> {
+    let nowhere = Context {
+        aws_endpoint_url: String::new(),
+        api_url: String::new(),
+        stack_name: "local".to_owned(),
+        region: "us-east-1".to_owned(),
+        account: "000000000000".to_owned(),
+    };
+    let template = template::load(&file("template.yaml"), &BTreeMap::new(), &nowhere).unwrap();
+    let functions = template.functions.iter();
+    let routes = functions.flat_map(|function| {
+        let routes = function.routes.iter();
+        routes.map(|route| {
+            let method = route.method.as_deref().unwrap();
+            (
+                format!("{method} {}", route.path),
+                function.logical_id.clone(),
+            )
+        })
+    });
+    routes.collect()
+}
+
+#[test]
+fn each_operation_of_the_description_is_the_function_of_its_route() {
+    let operations = operations(&openapi())
+        .into_iter()
+        .map(|(route, operation)| {
+            let id = at(&operation, "/operationId").as_str().unwrap().to_owned();
+            (route, id)
+        });
+
+    assert_eq!(
+        operations.collect::<BTreeMap<_, _>>(),
+        functions_of_template()
+    );
+}
+
+#[test]
+fn the_readme_and_the_description_name_the_same_routes_and_statuses() {
+    let described = statuses_of_functions(&openapi());
+
+    assert_eq!(described.len(), functions_of_template().len());
+    assert_eq!(statuses_of_readme(), described);
+}
+
+#[test]
+fn the_description_has_the_bounds_of_the_code() {
+    let openapi = openapi();
+    let number = |pointer: &str| at(&openapi, pointer).as_integer().unwrap() as u64;
+    let bounds = |pointer: &str| {
+        (
+            number(&format!("{pointer}/minimum")),
+            number(&format!("{pointer}/maximum")),
+        )
+    };
+    let schemas = "/components/schemas";
+
+    for (schema, min, max) in [
+        ("Cents", PriceCents::MIN, PriceCents::MAX),
+        ("Cents", TotalCents::MIN, TotalCents::MAX),
+        ("Stock", Stock::MIN, Stock::MAX),
+        ("Quantity", Quantity::MIN, Quantity::MAX),
+        ("ProductPart/properties/version", Version::MIN, Version::MAX),
+    ] {
+        assert_eq!(
+            bounds(&format!("{schemas}/{schema}")),
+            (min, max),
+            "{schema}"
+        );
+    }
+    let parameters = at(&openapi, "/paths/~1products/get/parameters")
+        .as_vec()
+        .unwrap();
+    let limit = parameters
+        .iter()
+        .find(|it| it.contains_mapping_key("name") && it["name"].as_str() == Some("limit"));
+    let limit = at(limit.unwrap(), "/schema");
+    let limit =
+        ["minimum", "maximum", "default"].map(|name| limit[name].as_integer().unwrap() as u64);
+    assert_eq!(limit, [Limit::MIN, Limit::MAX, Limit::default().get()]);
+    let lines = format!("{schemas}/NewOrder/properties/lines/maxItems");
+    assert_eq!(number(&lines), Lines::MAX as u64);
+    let ids = "/paths/~1products~1batch-get/post/requestBody/content/application~1json/schema/properties/ids/maxItems";
+    assert_eq!(number(ids), BatchRequest::MAX_IDS as u64);
+    let names = at(&openapi, &format!("{schemas}/FieldNames/items/enum"))
+        .as_vec()
+        .unwrap();
+    let names: Vec<_> = names.iter().map(|name| name.as_str().unwrap()).collect();
+    assert_eq!(names, Field::ALL.map(Field::name));
+}

@@ -1,0 +1,214 @@
+//! Least privilege: what `template.yaml` allows a function is what the function does.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::time::Duration;
+
+use reqwest::{Method, StatusCode};
+use saphyr::{LoadableYamlNode, Yaml};
+use serde_json::{Value, json};
+use shop_tests::{PATIENCE, Reply, Shop};
+
+/// What a policy allows one function, and what the function is told of.
+#[derive(Debug, Default)]
+struct Allowed {
+    /// Such as `dynamodb:GetItem`.
+    actions: BTreeSet<String>,
+    /// Logical ids of tables and queues.
+    resources: BTreeSet<String>,
+    /// Logical ids that its environment variables hold.
+    known: BTreeSet<String>,
+}
+
+/// A scalar, with or without a tag such as `!GetAtt`.
+fn text<'a>(yaml: &'a Yaml<'static>) -> &'a str {
+    yaml.get_tagged_node().unwrap_or(yaml).as_str().unwrap()
+}
+
+/// One value, or a list of them.
+fn texts<'a>(yaml: &'a Yaml<'static>) -> Vec<&'a str> {
+    match yaml.as_vec() {
+        Some(list) => list.iter().map(text).collect(),
+        None => vec![text(yaml)],
+    }
+}
+
+fn list<'a>(yaml: &'a Yaml<'static>, name: &str) -> &'a [Yaml<'static>] {
+    let list = yaml.as_mapping_get(name).and_then(Yaml::as_vec);
+    list.map(Vec::as_slice).unwrap_or_default()
+}
+
+/// `ProductsTable.Arn` and `${ProductsTable.Arn}/index/by-category` are both of `ProductsTable`.
+fn logical_id(arn: &str) -> &str {
+    let (id, _) = arn.trim_start_matches("${").split_once(".Arn").unwrap();
+    id
+}
+
+/// The policies of template.yaml, by function.
+fn policies() -> BTreeMap<String, Allowed> {
+    let template = concat!(env!("CARGO_MANIFEST_DIR"), "/../template.yaml");
+    let template = fs::read_to_string(template).unwrap().leak();
+    let template = Yaml::load_from_str(template).unwrap().remove(0);
+    let mut policies = BTreeMap::new();
+    for (id, resource) in template["Resources"].as_mapping().unwrap() {
+        if resource["Type"].as_str() != Some("AWS::Serverless::Function") {
+            continue;
+        }
+        let properties = &resource["Properties"];
+        let mut allowed = Allowed::default();
+        for statement in list(properties, "Policies")
+            .iter()
+            .flat_map(|it| list(it, "Statement"))
+        {
+            assert_eq!(statement["Effect"].as_str(), Some("Allow"));
+            let actions = texts(&statement["Action"]).into_iter().map(str::to_owned);
+            allowed.actions.extend(actions);
+            let resources = texts(&statement["Resource"]).into_iter().map(logical_id);
+            allowed.resources.extend(resources.map(str::to_owned));
+        }
+        for (_, value) in properties["Environment"]["Variables"].as_mapping().unwrap() {
+            allowed.known.insert(text(value).to_owned());
+        }
+        policies.insert(id.as_str().unwrap().to_owned(), allowed);
+    }
+    policies
+}
+
+/// The permission that a metered operation needs.
+fn action(operation: &str) -> String {
+    let (service, name) = operation.split_once('.').unwrap();
+    // A transaction has no permission of its own; it needs those of what it does, here updates.
+    // https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis-iam.html
+    let name = name.replace("TransactWriteItems", "UpdateItem");
+    format!("{}:{name}", service.to_lowercase())
+}
+
+/// What the functions have called so far, by function. Others have lower-case access keys.
+async fn called(shop: &Shop) -> BTreeMap<String, BTreeSet<String>> {
+    let meter = shop.meter().await;
+    let callers = meter["functions"].as_object().unwrap().iter();
+    let called = callers.map(|(caller, counts)| {
+        let operations = counts["operations"].as_object().unwrap();
+        (
+            caller.clone(),
+            operations
+                .keys()
+                .map(|operation| action(operation))
+                .collect(),
+        )
+    });
+    called.collect()
+}
+
+async fn place(shop: &Shop, key: &str, order: &Value) -> Reply {
+    let headers = [
+        ("content-type", "application/json"),
+        ("idempotency-key", key),
+    ];
+    let body = Some(order.to_string().into_bytes());
+    shop.send_with(Method::POST, "/orders", &headers, body)
+        .await
+}
+
+/// Takes every way through every function that differs in what it asks of AWS.
+async fn use_everything(shop: &Shop) {
+    let order = |product: &str, quantity: u64| json!({"lines": [{"product_id": product, "quantity": quantity}]});
+    for id in ["kept", "gone"] {
+        shop.has_product(id, "permissions", 100, 5).await;
+        shop.has_product(id, "permissions", 100, 5).await;
+    }
+    let headers = [("content-type", "application/json"), ("if-none-match", "*")];
+    let product = json!({"name": "n", "category": "c", "price_cents": 1, "stock": 1});
+    let product = Some(product.to_string().into_bytes());
+    let refused = shop
+        .send_with(Method::PUT, "/products/kept", &headers, product)
+        .await;
+    refused.expect_problem(412);
+    for path in ["/products/kept?fields=name", "/products/kept"] {
+        shop.get(path).await.expect(StatusCode::OK);
+    }
+    shop.get("/products/nobody").await.expect_problem(404);
+    for listing in [
+        "/products?limit=1",
+        "/products?category=permissions&limit=1",
+    ] {
+        let page = shop.get(listing).await.expect(StatusCode::OK);
+        let cursor = page.body["next_cursor"].as_str().unwrap();
+        let next = shop.get(&format!("{listing}&cursor={cursor}")).await;
+        next.expect(StatusCode::OK);
+    }
+    let batch = json!({"ids": ["kept", "nobody"]});
+    shop.post("/products/batch-get", &batch)
+        .await
+        .expect(StatusCode::OK);
+
+    let fulfilled = place(shop, "permissions-fulfilled", &order("gone", 1)).await;
+    let fulfilled = fulfilled.expect(StatusCode::ACCEPTED);
+    let rejected = shop
+        .post("/orders", &order("kept", 6))
+        .await
+        .expect(StatusCode::ACCEPTED);
+    for (placed, status) in [(&fulfilled, "FULFILLED"), (&rejected, "REJECTED")] {
+        let id = placed.body["id"].as_str().unwrap();
+        assert_eq!(shop.final_order(id).await["status"], status);
+    }
+    shop.get("/orders/nobody").await.expect_problem(404);
+    shop.post("/orders", &order("nobody", 1))
+        .await
+        .expect_problem(422);
+    let again = place(shop, "permissions-fulfilled", &order("gone", 1)).await;
+    again.expect(StatusCode::ACCEPTED);
+    let other = place(shop, "permissions-fulfilled", &order("gone", 2)).await;
+    other.expect_problem(422);
+    // A message that comes twice.
+    let message = json!({"order_id": fulfilled.body["id"], "lines": order("gone", 1)["lines"]});
+    shop.send_message("OrdersQueue", &message.to_string()).await;
+    shop.drained("OrdersQueue").await;
+
+    for _ in 0..2 {
+        let deleted = shop.send(Method::DELETE, "/products/gone", None).await;
+        deleted.expect(StatusCode::NO_CONTENT);
+    }
+    // The product has gone: now the order can only be found by its key.
+    let again = place(shop, "permissions-fulfilled", &order("gone", 1)).await;
+    again.expect(StatusCode::ACCEPTED);
+}
+
+#[tokio::test]
+async fn each_function_makes_the_calls_that_its_policy_allows_and_no_others() {
+    let shop = Shop::start("permissions", |template| template);
+    use_everything(&shop).await;
+
+    let allowed = policies()
+        .into_iter()
+        .map(|(function, allowed)| (function, allowed.actions));
+    let allowed: BTreeMap<_, _> = allowed.collect();
+    // A call is counted once its answer is through, which may be after the client has its own.
+    let patience = tokio::time::Instant::now() + PATIENCE;
+    while called(&shop).await != allowed && tokio::time::Instant::now() < patience {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(called(&shop).await, allowed);
+}
+
+#[test]
+fn a_policy_names_the_resources_that_its_function_is_told_of_and_no_others() {
+    let policies = policies();
+
+    assert_eq!(policies.len(), 8);
+    for (
+        function,
+        Allowed {
+            actions,
+            resources,
+            known,
+        },
+    ) in policies
+    {
+        assert_eq!(resources, known, "{function}");
+        assert!(
+            !actions.iter().any(|action| action.contains('*')),
+            "{function}: {actions:?}"
+        );
+    }
+}
