@@ -24,7 +24,7 @@ NODE := $(shell node -e 'const [a, b] = process.versions.node.split(".").map(Num
 export LOCAL_NODE := $(NODE)
 
 # Stops with one line if something is missing that this project cannot install into its own folder.
-REQUIRE = $(foreach tool,$(1),$(if $(shell command -v $(tool)),,$(error $(tool) is missing; you need Rust 1.94.1 or later (https://rustup.rs), a C compiler and npm)))
+REQUIRE = $(foreach tool,$(1),$(if $(shell command -v $(tool)),,$(error $(tool) is missing; the README says what you need)))
 
 .PHONY: help
 help: ## List the verbs
@@ -93,9 +93,43 @@ test-rust: local/fauxqs/node_modules/.installed
 	cargo build --workspace --all-targets --locked
 	cargo test --workspace --locked
 
+.PHONY: chaos
+chaos: local/fauxqs/node_modules/.installed ## Place 2,000 orders while everything breaks, twenty times (SEED=7, SEEDS=3, ORDERS=300)
+	cargo build --workspace --bins --locked
+	cargo test -p shop-tests --test chaos --locked -- --ignored --nocapture
+
+VENV := $(TARGET)/tools/venv
+
+$(VENV)/.installed: tests/openapi/requirements.txt
+	$(call REQUIRE,python3)
+	@echo "Installing schemathesis into the project"
+	@python3 -m venv $(VENV)
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+.PHONY: openapi-test
+openapi-test: local/fauxqs/node_modules/.installed $(VENV)/.installed ## Hold the running shop against openapi.yaml (needs Python 3.10 or later)
+	cargo build --workspace --bins --locked
+	$(VENV)/bin/python tests/openapi/run.py
+
 .PHONY: test-load-tests
 test-load-tests: load-tests/node_modules/.installed
 	cd load-tests && $(NODE) --test "test/*.test.mjs"
+
+# Latency in hundredths of a millisecond, which Artillery has not.
+OHA := $(TARGET)/tools/bin/oha
+
+$(OHA):
+	cargo install oha@1.16.0 --locked --quiet --root $(TARGET)/tools --target-dir $(TARGET)/tools/oha
+	@rm -rf $(TARGET)/tools/oha
+
+.PHONY: bench
+bench: build host load-tests/node_modules/.installed $(OHA) ## Measure cold starts and warm requests beside other languages
+	@PATH="$(dir $(NODE)):$$PATH" $(NODE) benchmarks/bench.mjs --local $(LOCAL) --oha $(OHA)
+
+.PHONY: bench-ladder
+bench-ladder: host load-tests/node_modules/.installed ## Measure each choice for a quick cold start by itself
+	@PATH="$(dir $(NODE)):$$PATH" $(NODE) benchmarks/bench.mjs --ladder --local $(LOCAL)
 
 # Advisories come from GitHub; `make deny CHECKS="bans licenses sources"` needs no network.
 CHECKS ?= all

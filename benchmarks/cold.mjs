@@ -62,7 +62,8 @@ function summarise({ name, note }, reports, rounds) {
   const warm = reports.filter(({ init_ms }) => init_ms === null);
   const bad = reports.find(({ status, cpu_ms }) => status !== null || cpu_ms === null);
   if (bad) throw new Failure(`${name}: an invocation failed, or its CPU time is not known: ${JSON.stringify(bad)}`);
-  if (cold.length !== rounds) throw new Failure(`${name}: ${cold.length} cold starts in ${rounds} rounds`);
+  // A busy host may start one more: the environment took longer than it should to ask for its next event.
+  if (cold.length < rounds) throw new Failure(`${name}: ${cold.length} cold starts in ${rounds} rounds`);
   return {
     name,
     note,

@@ -1,10 +1,9 @@
 // What is measured beside the shop's own functions: the same route in other ways, each made ready below target/bench.
 
-import { execFile } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { execFile, execFileSync } from 'node:child_process';
+import { cpSync, existsSync, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { promisify } from 'node:util';
-import { deflateRawSync } from 'node:zlib';
 
 const HERE = import.meta.dirname;
 const ROOT = path.dirname(HERE);
@@ -25,33 +24,37 @@ export const PEERS = [
   { name: 'node', note: 'Node.js, SDK v3 in one bundle, aws-lambda-ric', prepare: prepareNode },
 ];
 
-/** One candidate each; see benchmarks/ladder/Cargo.toml for the features. `base` is what `shop` does, without priming. */
+/** What `shop` does. */
+const CHOSEN = ['own-client', 'plain-answer', 'lean-config', 'prime-call'];
+const without = (feature) => CHOSEN.filter((chosen) => chosen !== feature);
+
+/** One candidate each, as a change to `base`; the features are told of in benchmarks/ladder/Cargo.toml. */
 export const LADDER = [
-  rust('base', { crate: 'ladder', note: 'ring, environment credentials, one thread' }),
-  rust('aws-lc', { crate: 'ladder', features: ['aws-lc'], noDefaults: true, note: 'TLS by aws-lc' }),
-  systemRoots('system-roots', { note: "the system's trust store" }),
-  rust('prime-call', { crate: 'ladder', features: ['prime-call'], note: 'one GetItem in init' }),
-  rust('chain', { crate: 'ladder', features: ['chain'], note: 'aws-config and its provider chain' }),
-  rust('fixed-endpoint', { crate: 'ladder', features: ['fixed-endpoint'], note: 'no endpoint rules' }),
-  rust('multi-thread', { crate: 'ladder', features: ['multi-thread'], note: "tokio's threads" }),
-  rust('subscriber', { crate: 'ladder', features: ['subscriber'], note: 'tracing-subscriber, EnvFilter, JSON' }),
-  rust('log', { crate: 'ladder', features: ['log'], note: 'the same, one line a request' }),
-  rust('mimalloc', { crate: 'ladder', features: ['mimalloc'], note: 'mimalloc' }),
-  rust('no-pie', {
-    crate: 'ladder',
-    flags: ['-Crelocation-model=static', '-Clink-arg=-no-pie'],
-    note: 'fixed load address',
-  }),
-  rust('lazy-binding', { crate: 'ladder', flags: ['-Crelro-level=partial'], note: 'symbols bound on first use' }),
-  rust('relr', {
-    crate: 'ladder',
-    flags: ['-Clink-arg=-Wl,-z,pack-relative-relocs'],
-    note: 'packed relocations (glibc 2.36)',
-  }),
-  rust('opt-s', { crate: 'ladder', profile: 'opt-s', note: 'opt-level s' }),
-  rust('opt-3', { crate: 'ladder', profile: 'opt-3', note: 'opt-level 3' }),
-  rust('abort', { crate: 'ladder', profile: 'abort', note: 'panic = "abort"' }),
+  step('base', CHOSEN, 'what shop does'),
+  step('aws-lc', ['aws-lc', ...without('own-client')], "TLS by aws-lc, the SDK's HTTP client"),
+  step('sdk-client', ['ring', ...without('own-client')], "the SDK's HTTP client, with ring"),
+  systemRoots('system-roots', "the system's trust store"),
+  step('no-priming', without('prime-call'), 'nothing done in init'),
+  step('prime-connection', ['prime-connection', ...without('prime-call')], 'a connection opened in init, no call'),
+  step('chain', ['chain', ...CHOSEN], 'aws-config and its provider chain'),
+  step('fixed-endpoint', ['fixed-endpoint', ...CHOSEN], 'no endpoint rules'),
+  step('charsets', without('plain-answer'), "lambda_http's own answers"),
+  step('no-lean-config', without('lean-config'), 'cache of credentials, watch over slow streams'),
+  step('multi-thread', ['multi-thread', ...CHOSEN], "tokio's threads"),
+  step('subscriber', ['subscriber', ...CHOSEN], 'tracing-subscriber, EnvFilter, JSON'),
+  step('log', ['log', ...CHOSEN], 'the same, one line a request'),
+  step('mimalloc', ['mimalloc', ...CHOSEN], 'mimalloc'),
+  step('no-pie', CHOSEN, 'fixed load address', { flags: ['-Crelocation-model=static', '-Clink-arg=-no-pie'] }),
+  step('lazy-binding', CHOSEN, 'symbols bound on first use', { flags: ['-Crelro-level=partial'] }),
+  step('relr', CHOSEN, 'packed relocations', { flags: ['-Clink-arg=-Wl,-z,pack-relative-relocs'] }),
+  step('opt-s', CHOSEN, 'opt-level s', { profile: 'opt-s' }),
+  step('opt-3', CHOSEN, 'opt-level 3', { profile: 'opt-3' }),
+  step('abort', CHOSEN, 'panic = "abort"', { profile: 'abort' }),
 ];
+
+function step(name, features, note, more = {}) {
+  return rust(name, { crate: 'ladder', features, noDefaults: true, note, ...more });
+}
 
 /** A row of measurements for one of the shop's functions, from where template.yaml has it. */
 export function ours(name, codeDir) {
@@ -87,7 +90,7 @@ function rust(name, { crate = name, features = [], noDefaults = false, profile =
 }
 
 /** The first of the ladder, with the roots that a Lambda without `SSL_CERT_FILE` reads, and the host's. */
-function systemRoots(name, { note }) {
+function systemRoots(name, note) {
   const codeDir = path.join(CODE, name);
   const base = path.join(CODE, 'base/bootstrap');
   return {
@@ -138,7 +141,8 @@ async function prepareNode() {
   }
   await run('npm', ['run', 'build'], { cwd: codeDir, env });
   const client = path.join(codeDir, 'node_modules/aws-lambda-ric/index.mjs');
-  writeBootstrap(codeDir, `exec ${process.execPath} ${client} dist/index.handler`);
+  // The client takes the handler from the environment first, where the host has the name of the program.
+  writeBootstrap(codeDir, `export _HANDLER=dist/index.handler; exec ${process.execPath} ${client} "$_HANDLER"`);
   this.upload = [path.join(codeDir, 'dist/index.mjs')];
   this.note = `Node.js ${process.version}, SDK v3 in one bundle, aws-lambda-ric`;
 }
@@ -158,12 +162,13 @@ async function countCrates(manifest, name, selection = []) {
 }
 
 /**
- * Bytes of a zip of `files`, at deflate level 9, as `zip -9X` makes it: each file's data with its 30 bytes of local header
- * and 46 of central directory, its name in both, and 22 bytes at the end. No times, so it depends on the content alone.
+ * Bytes of a zip of `files` as `zip -9X` makes it, to within some bytes: each file deflated, with 30 bytes of local header
+ * and 46 of central directory, its name in both, and 22 bytes at the end. It has no times in it, so it depends on content
+ * alone. gzip deflates as zip does, less its own 18 bytes; the zlib in Node.js is another, whose output is 3 % larger.
  */
 export function zipBytes(files) {
-  const entry = (file) => deflateRawSync(readFileSync(file), { level: 9 }).length + 76 + 2 * path.basename(file).length;
-  return files.reduce((sum, file) => sum + entry(file), 22);
+  const deflated = (file) => execFileSync('gzip', ['-9', '-n', '-c', file], { maxBuffer: 1e9 }).length - 18;
+  return files.reduce((sum, file) => sum + deflated(file) + 76 + 2 * path.basename(file).length, 22);
 }
 
 /** Removes what earlier runs left of peers that are no more. */

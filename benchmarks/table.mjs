@@ -6,7 +6,8 @@ const WIDTH = 100;
 export function table(title, origin, headers, rows) {
   const columns = headers.map((header, index) => {
     const values = rows.map((row) => row[index]);
-    const cells = values.map((value) => (value === null || value === undefined ? '-' : typeof value === 'number' ? number(value) : value));
+    const whole = values.every((value) => typeof value !== 'number' || Number.isInteger(value));
+    const cells = values.map((value) => (typeof value === 'number' ? number(value, whole) : (value ?? '-')));
     const numeric = values.every((value) => typeof value !== 'string');
     const width = Math.max(header.length, ...cells.map(({ length }) => length));
     return [header, ...cells].map((cell) => (numeric ? cell.padStart(width) : cell.padEnd(width)));
@@ -15,8 +16,8 @@ export function table(title, origin, headers, rows) {
   return [`${title} [${origin}]`, ...lines.map((line) => (line.length > WIDTH ? `${line.slice(0, WIDTH - 1)}…` : line))].join('\n');
 }
 
-/** Three digits are what these measurements are worth. */
-export function number(value) {
-  if (Number.isInteger(value) || Math.abs(value) >= 100) return value.toFixed(0);
+/** Three digits are what these measurements are worth; counts have all of theirs. */
+function number(value, whole) {
+  if (whole || Math.abs(value) >= 100) return value.toFixed(0);
   return value.toFixed(Math.abs(value) >= 10 ? 1 : 2);
 }

@@ -4,7 +4,7 @@ import { execFile } from 'node:child_process';
 import { readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { promisify } from 'node:util';
-import { parseLog, percentile } from '../load-tests/report-lines.mjs';
+import { parseLog } from '../load-tests/report-lines.mjs';
 import { control, drain, Failure, request } from './stack.mjs';
 
 const run = promisify(execFile);
@@ -15,7 +15,7 @@ const CONNECTIONS = [1, 32];
 const MEASURED_S = 5;
 const WARM_UP_S = 1;
 
-/** DynamoDB and SQS check no signature here, so one header serves every call. */
+/** The local DynamoDB and SQS check no signature, so one header serves every call. */
 const AUTHORIZATION =
   'AWS4-HMAC-SHA256 Credential=WarmPath/20260101/us-east-1/dynamodb/aws4_request, SignedHeaders=host, Signature=0';
 
@@ -25,40 +25,29 @@ export async function measure(stack, oha, targets, say) {
   for (const connections of CONNECTIONS) {
     for (const target of targets) {
       say(`warm path: ${target.name}, ${connections} connection${connections > 1 ? 's' : ''}`);
-      const load = () => attack(stack, oha, target, connections);
-      await load().for(WARM_UP_S);
-      const log = target.functionId && path.join(stack.log_dir, `${target.functionId}.log`);
-      const begin = log && statSync(log).size;
-      const row = { name: target.name, of: target.of, connections, ...(await load().for(MEASURED_S)) };
-      if (log) Object.assign(row, durations(readFileSync(log).subarray(begin).toString()));
-      rows.push(row);
+      await attack(stack, oha, target, connections, WARM_UP_S);
+      rows.push({ name: target.name, of: target.of, connections, ...(await attack(stack, oha, target, connections, MEASURED_S)) });
       await drain(stack);
     }
   }
   return rows;
 }
 
-function attack({ api_url, aws_endpoint_url, ca_file }, oha, target, connections) {
+async function attack({ api_url, aws_endpoint_url, ca_file }, oha, target, connections, seconds) {
   const headers = target.awsTarget
-    ? ['-H', `authorization: ${AUTHORIZATION}`, '-H', `x-amz-target: ${target.awsTarget}`, '-T', 'application/x-amz-json-1.0']
-    : ['-T', 'application/json'];
-  const body = target.body ? ['-d', JSON.stringify(target.body())] : [];
+    ? [`authorization: ${AUTHORIZATION}`, 'x-amz-date: 20260101T000000Z', `x-amz-target: ${target.awsTarget}`]
+    : [];
+  const options = ['--no-tui', '--output-format', 'json', '-z', `${seconds}s`, '-c', connections, '-w', '--cacert', ca_file]
+    .concat('-m', target.method, '-T', target.awsTarget ? 'application/x-amz-json-1.0' : 'application/json')
+    .concat(headers.flatMap((header) => ['-H', header]))
+    .concat(target.body ? ['-d', JSON.stringify(target.body())] : []);
   const url = target.awsTarget ? `${aws_endpoint_url}/` : api_url + target.route;
-  return {
-    async for(seconds) {
-      const options = ['--no-tui', '--output-format', 'json', '-z', `${seconds}s`, '-c', connections, '-w', '--cacert', ca_file];
-      const { stdout } = await run(oha, [...options, '-m', target.method, ...headers, ...body, url].map(String), { maxBuffer: 1e9 });
-      const { summary, latencyPercentiles: latency, statusCodeDistribution: statuses } = JSON.parse(stdout);
-      const good = Object.keys(statuses).every((status) => status.startsWith('2'));
-      if (!good || summary.successRate < 1) throw new Failure(`${target.name}: not every answer was a success: ${JSON.stringify(statuses)}`);
-      return { p50_ms: latency.p50 * 1000, p99_ms: latency.p99 * 1000, requests_per_second: summary.requestsPerSec };
-    },
-  };
-}
-
-function durations(log) {
-  const values = parseLog(log).filter(({ init_ms }) => init_ms === null).map(({ duration_ms }) => duration_ms);
-  return { duration_p50_ms: percentile(values, 50), duration_p99_ms: percentile(values, 99) };
+  const { stdout } = await run(oha, [...options, url].map(String), { maxBuffer: 1e9 });
+  const { summary, latencyPercentiles: latency, statusCodeDistribution: statuses } = JSON.parse(stdout);
+  if (!Object.keys(statuses).every((status) => status.startsWith('2')) || summary.successRate < 1) {
+    throw new Failure(`${target.name}: not every answer was a success: ${JSON.stringify(statuses)}`);
+  }
+  return { p50_ms: latency.p50 * 1000, p99_ms: latency.p99 * 1000, requests_per_second: summary.requestsPerSec };
 }
 
 /** `count` requests at once to a function without environments: the longest wait, and the slowest cold start of them. */

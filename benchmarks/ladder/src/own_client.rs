@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::config::http::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::http::{
-    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector,
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
+    SharedHttpConnector,
 };
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
@@ -17,13 +18,17 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 #[derive(Clone, Debug)]
 struct Hyper(Client<HttpsConnector<connect::HttpConnector>, SdkBody>);
 
-pub fn client() -> Result<SharedHttpClient, lambda_http::Error> {
+pub async fn client() -> Result<SharedHttpClient, lambda_http::Error> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    let tls = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    let mut tls = rustls::ClientConfig::builder_with_provider(Arc::new(
+        rustls::crypto::ring::default_provider(),
+    ))
+    .with_safe_default_protocol_versions()?
+    .with_root_certificates(roots)
+    .with_no_client_auth();
+    // Room for the tickets of the two hosts that a function talks to. The default is 256 hosts.
+    tls.resumption = rustls::client::Resumption::in_memory_sessions(2);
     let mut tcp = connect::HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
@@ -36,11 +41,23 @@ pub fn client() -> Result<SharedHttpClient, lambda_http::Error> {
     let client = Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         .build(connector);
+    // What is asked does not matter: the first call finds the connection in the pool.
+    #[cfg(feature = "prime-connection")]
+    let _ = client
+        .request(
+            lambda_http::http::Request::get(format!("{}/ping", std::env::var("AWS_ENDPOINT_URL")?))
+                .body(SdkBody::empty())?,
+        )
+        .await;
     Ok(SharedHttpClient::new(Hyper(client)))
 }
 
 impl HttpClient for Hyper {
-    fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
+    fn http_connector(
+        &self,
+        _: &HttpConnectorSettings,
+        _: &RuntimeComponents,
+    ) -> SharedHttpConnector {
         SharedHttpConnector::new(self.clone())
     }
 }
@@ -49,7 +66,9 @@ impl HttpConnector for Hyper {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let client = self.0.clone();
         HttpConnectorFuture::new(async move {
-            let request = request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
+            let request = request
+                .try_into_http1x()
+                .map_err(|error| ConnectorError::user(error.into()))?;
             let response = client.request(request).await.map_err(failed)?;
             HttpResponse::try_from(response.map(SdkBody::from_body_1_x))
                 .map_err(|error| ConnectorError::other(error.into(), None))

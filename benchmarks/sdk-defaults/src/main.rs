@@ -20,7 +20,11 @@ async fn main() -> Result<(), Error> {
     .await
 }
 
-async fn get_product(client: &Client, table: &str, request: Request) -> Result<Response<Body>, Error> {
+async fn get_product(
+    client: &Client,
+    table: &str,
+    request: Request,
+) -> Result<Response<Body>, Error> {
     let parameters = request.path_parameters();
     let id = parameters.first("id").ok_or("the route has no id")?;
     let answer = client

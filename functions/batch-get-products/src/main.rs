@@ -9,9 +9,10 @@ use lambda_http::http::{Response, StatusCode};
 use lambda_http::{Body, Error, Request, run, service_fn};
 use shop::aws::{self, Aws};
 use shop::catalog::Catalog;
+use shop::deadline::Deadline;
 use shop::http;
 use shop::problem::Problem;
-use shop::product::BatchRequest;
+use shop::product::{BatchRequest, Fields, ProductId};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -20,6 +21,9 @@ async fn main() -> Result<(), Error> {
         Aws::from_env()?.dynamodb(),
         aws::required("PRODUCTS_TABLE")?,
     );
+    let nothing = [ProductId::parse("-")?];
+    aws::prime(catalog.batch_get(&nothing, Fields::ALL, Deadline::after(aws::PRIMING_TIMEOUT)))
+        .await;
     run(service_fn(|request: Request| async move {
         http::respond(&request, batch_get_products(catalog, &request)).await
     }))

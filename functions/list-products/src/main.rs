@@ -22,6 +22,8 @@ async fn main() -> Result<(), Error> {
         Aws::from_env()?.dynamodb(),
         aws::required("PRODUCTS_TABLE")?,
     );
+    let nothing = Listing::Category(Category::parse("-")?);
+    aws::prime(catalog.list(&nothing, Limit::default(), None, Fields::ALL)).await;
     run(service_fn(|request: Request| async move {
         http::respond(&request, list_products(catalog, &request)).await
     }))

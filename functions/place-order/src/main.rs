@@ -17,11 +17,13 @@ use lambda_http::{Body, Error, Request, run, service_fn};
 use shop::aws::{self, Aws};
 use shop::catalog::Catalog;
 use shop::checkout::Checkout;
+use shop::deadline::Deadline;
 use shop::http;
 use shop::order::{IdempotencyKey, Lines};
 use shop::order_queue::OrderQueue;
 use shop::orders::Orders;
 use shop::problem::Problem;
+use shop::product::ProductId;
 
 const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
@@ -29,8 +31,11 @@ const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-repl
 async fn main() -> Result<(), Error> {
     shop::telemetry::init();
     let aws = Aws::from_env()?;
+    let catalog = Catalog::new(aws.dynamodb(), aws::required("PRODUCTS_TABLE")?);
+    let nothing = [ProductId::parse("-")?];
+    aws::prime(catalog.prices(&nothing, Deadline::after(aws::PRIMING_TIMEOUT))).await;
     let checkout = &Checkout::new(
-        Catalog::new(aws.dynamodb(), aws::required("PRODUCTS_TABLE")?),
+        catalog,
         Orders::new(aws.dynamodb(), aws::required("ORDERS_TABLE")?),
         OrderQueue::new(aws.sqs(), aws::required("ORDERS_QUEUE_URL")?),
     );

@@ -24,6 +24,7 @@ mod fields;
 pub mod fulfilment;
 #[cfg(feature = "http")]
 pub mod http;
+mod http_client;
 mod item;
 pub mod json;
 mod lines;
