@@ -9,7 +9,8 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use http::header::{ALLOW, CONTENT_TYPE, HOST, ORIGIN};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -18,13 +19,20 @@ use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::aws::Aws;
+use crate::aws::faults::Plan;
 use crate::lambda::{Function, State};
+
+/// A fault plan is a page of text at most; this is a thousand.
+const BODY_LIMIT: usize = 1024 * 1024;
 
 const HELP: &str = "\
 GET  /meter               calls to DynamoDB and SQS, by function and operation, and the queues, as JSON
 POST /meter/reset         set the counts to zero
 GET  /functions           execution environments of each function now, as JSON
 POST /environments/reap   end the idle ones, so that the next invocations are cold starts
+GET  /faults              the faults that are injected, as JSON (docs/faults.md)
+PUT  /faults              inject these from now on
+DELETE /faults            inject none
 ";
 
 /// What the control server tells about.
@@ -69,9 +77,9 @@ async fn serve(listener: TcpListener, subject: Arc<Subject>) {
         };
         let subject = subject.clone();
         connections.spawn(async move {
-            let service = service_fn(move |request: Request<_>| {
+            let service = service_fn(move |request| {
                 let subject = subject.clone();
-                async move { Ok::<_, Infallible>(answer(&request, &subject).await) }
+                async move { Ok::<_, Infallible>(answer(request, &subject).await) }
             });
             // A connection that breaks concerns its client alone.
             let _ = http1::Builder::new()
@@ -81,7 +89,7 @@ async fn serve(listener: TcpListener, subject: Arc<Subject>) {
     }
 }
 
-async fn answer<B>(request: &Request<B>, subject: &Subject) -> Response<Full<Bytes>> {
+async fn answer(request: Request<Incoming>, subject: &Subject) -> Response<Full<Bytes>> {
     if !is_local(request.headers()) {
         return text(
             StatusCode::FORBIDDEN,
@@ -106,9 +114,29 @@ async fn answer<B>(request: &Request<B>, subject: &Subject) -> Response<Full<Byt
                 .collect();
             json(&states)
         }
+        (&Method::GET, "/faults") => json(&subject.aws.faults().plan()),
+        (&Method::PUT, "/faults") => set_faults(request.into_body(), subject).await,
+        (&Method::DELETE, "/faults") => {
+            subject.aws.faults().set(Plan::default());
+            status(StatusCode::NO_CONTENT)
+        }
         (_, "/" | "/meter" | "/functions") => not_allowed("GET"),
+        (_, "/faults") => not_allowed("GET, PUT, DELETE"),
         (_, "/meter/reset" | "/environments/reap") => not_allowed("POST"),
         _ => text(StatusCode::NOT_FOUND, HELP),
+    }
+}
+
+async fn set_faults(body: Incoming, subject: &Subject) -> Response<Full<Bytes>> {
+    let Ok(body) = Limited::new(body, BODY_LIMIT).collect().await else {
+        return text(StatusCode::PAYLOAD_TOO_LARGE, "a plan has at most 1 MB\n");
+    };
+    match Plan::parse(&body.to_bytes()) {
+        Ok(plan) => {
+            subject.aws.faults().set(plan);
+            status(StatusCode::NO_CONTENT)
+        }
+        Err(error) => text(StatusCode::BAD_REQUEST, format!("{error}\n")),
     }
 }
 
@@ -145,11 +173,11 @@ fn status(status: StatusCode) -> Response<Full<Bytes>> {
     response
 }
 
-fn text(code: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
+fn text(code: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
     let mut response = status(code);
     let plain = HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, plain);
-    *response.body_mut() = Full::from(body);
+    *response.body_mut() = Full::new(body.into());
     response
 }
 

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use local::aws::faults::{Plan, PlanError};
 use local::stack::{Options, Stack, StartError};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -43,6 +44,9 @@ struct Arguments {
     /// Keep tables and queues in this folder; without it they are in memory
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    /// Inject these faults from the start (docs/faults.md); `PUT /faults` on the control port changes them
+    #[arg(long, value_name = "FILE")]
+    faults: Option<PathBuf>,
     /// Take each function's code from this folder, under the last part of its `CodeUri`
     #[arg(long, value_name = "DIR")]
     code_dir: Option<PathBuf>,
@@ -82,6 +86,13 @@ enum RunError {
     Start(#[from] StartError),
     #[error("cannot listen for Ctrl-C: {0}")]
     Signals(std::io::Error),
+    #[error("cannot read the faults of {} (--faults): {source}", path.display())]
+    FaultsFile {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("{} (--faults): {source}", path.display())]
+    Faults { path: PathBuf, source: PlanError },
     #[error("cannot write the ready file {}: {source}", path.display())]
     ReadyFile {
         path: PathBuf,
@@ -92,6 +103,7 @@ enum RunError {
 async fn run(arguments: Arguments) -> Result<(), RunError> {
     let mut stop = StopSignal::listen().map_err(RunError::Signals)?;
     let ready_file = arguments.ready_file.clone();
+    let faults = arguments.faults.as_deref().map(read_faults).transpose()?;
     if let Some(path) = &ready_file {
         // One that was killed could not remove its own.
         let _ = std::fs::remove_file(path);
@@ -101,6 +113,9 @@ async fn run(arguments: Arguments) -> Result<(), RunError> {
         // Nothing is under way yet: what has started so far ends with its guard.
         () = stop.received() => return Ok(()),
     };
+    if let Some(plan) = faults {
+        stack.aws().faults().set(plan);
+    }
     let ready_file = ready_file
         .map(|path| ReadyFile::write(path, &stack))
         .transpose()?;
@@ -115,6 +130,14 @@ async fn run(arguments: Arguments) -> Result<(), RunError> {
         () = stop.received() => {}
     }
     Ok(())
+}
+
+fn read_faults(path: &Path) -> Result<Plan, RunError> {
+    let path = path.to_owned();
+    match std::fs::read(&path) {
+        Ok(json) => Plan::parse(&json).map_err(|source| RunError::Faults { path, source }),
+        Err(source) => Err(RunError::FaultsFile { path, source }),
+    }
 }
 
 fn options(arguments: Arguments) -> Options {
@@ -229,6 +252,11 @@ fn banner(stack: &Stack) -> String {
     lines.push(format!("  AWS endpoint  {}", stack.aws_endpoint_url()));
     lines.push(format!("    its CA      {}", stack.ca_file().display()));
     lines.push(format!("  Control       {}", stack.control_url()));
+    let faults = stack.aws().faults().plan();
+    if !faults.faults.is_empty() {
+        let (count, seed) = (faults.faults.len(), faults.seed);
+        lines.push(format!("  Faults        {count} rules, seed {seed}"));
+    }
     lines.push(format!("  Logs          {}", stack.log_dir().display()));
     let read = template
         .functions

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
 
+use crate::aws::faults::{Duplicate, FunctionFaults};
 use crate::aws::sqs::{Message, queue_arn};
 use crate::aws::{Meter, REGION, SqsClient};
 use crate::lambda::{InvokeError, MAX_PAYLOAD};
@@ -49,6 +50,7 @@ impl SqsTrigger {
         queue_url: String,
         sqs: SqsClient,
         meter: Meter,
+        faults: FunctionFaults,
         invoke: F,
     ) -> SqsTrigger
     where
@@ -63,6 +65,7 @@ impl SqsTrigger {
             queue_url,
             sqs,
             meter,
+            faults,
             invoke,
         });
         let (stop, stopped) = oneshot::channel();
@@ -100,10 +103,12 @@ struct Mapping<F> {
     queue_arn: String,
     sqs: SqsClient,
     meter: Meter,
+    faults: FunctionFaults,
     invoke: F,
 }
 
 /// A message that was received, with its part of the event.
+#[derive(Clone)]
 struct Received {
     id: String,
     receipt_handle: String,
@@ -113,6 +118,8 @@ struct Received {
     record: String,
     /// From then on its visibility timeout runs.
     at: Instant,
+    /// A fault: it is not deleted even where the function succeeded with it.
+    not_deleted: bool,
 }
 
 /// Gathers batches one after another and invokes the function with each, several at a time.
@@ -189,12 +196,22 @@ where
         {
             Ok(messages) => {
                 let at = Instant::now();
-                self.meter.received(&self.trigger.queue, messages.len());
-                waiting.extend(
-                    messages
-                        .into_iter()
-                        .map(|message| self.received(message, at)),
-                );
+                let mut again = Vec::new();
+                for message in messages {
+                    self.meter.received(&self.trigger.queue, 1);
+                    let mut received = self.received(message, at);
+                    match self.faults.duplicates_delivery() {
+                        None => {}
+                        Some(Duplicate::NotDeleted) => received.not_deleted = true,
+                        Some(Duplicate::AtOnce) => {
+                            self.meter.received(&self.trigger.queue, 1);
+                            again.push(received.clone());
+                        }
+                    }
+                    waiting.push_back(received);
+                }
+                // In this batch, or where that is full, in one beside it.
+                waiting.extend(again);
             }
             // The client has said that SQS is down; it may come back.
             Err(_) => tokio::time::sleep(BACK_OFF.1).await,
@@ -210,6 +227,7 @@ where
             id: message.message_id,
             receipt_handle: message.receipt_handle,
             at,
+            not_deleted: false,
         }
     }
 
@@ -228,7 +246,7 @@ where
         };
         let (left, done): (Vec<_>, Vec<_>) = batch
             .iter()
-            .partition(|received| failed.contains(received.id.as_str()));
+            .partition(|received| failed.contains(received.id.as_str()) || received.not_deleted);
         self.meter.failed(queue, left.len());
         for chunk in done.chunks(MOST_PER_CALL) {
             let handles = chunk

@@ -181,6 +181,7 @@ impl Stack {
             log_dir: log_dir.clone(),
             idle_timeout: options.idle_timeout,
             concurrency: AccountConcurrency::default(),
+            faults: aws.faults().clone(),
         };
         let mut functions = Vec::with_capacity(template.functions.len());
         for spec in &template.functions {
@@ -270,6 +271,7 @@ fn start_triggers(aws: &Aws, template: &Template, functions: &[Function]) -> Vec
             else {
                 continue;
             };
+            let faulty = function.spec().logical_id.clone();
             let function = function.clone();
             let invoke = move |event| {
                 let function = function.clone();
@@ -280,6 +282,7 @@ fn start_triggers(aws: &Aws, template: &Template, functions: &[Function]) -> Vec
                 aws.queue_url(&queue.name),
                 aws.sqs().clone(),
                 aws.meter().clone(),
+                aws.faults().of(&faulty),
                 invoke,
             ));
         }

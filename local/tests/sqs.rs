@@ -64,6 +64,7 @@ fn start_trigger(
         orders_url(host),
         aws.sqs().clone(),
         aws.meter().clone(),
+        aws.faults().of("Function"),
         move |event| {
             let response = answer(serde_json::from_slice(&event).unwrap());
             async move { response.map(|response| Bytes::from(response.to_string())) }
@@ -519,6 +520,7 @@ async fn no_event_is_larger_than_an_invocation_takes() {
         orders_url(&host),
         aws.sqs().clone(),
         aws.meter().clone(),
+        aws.faults().of("Function"),
         move |event: Bytes| {
             sizes.send(event.len()).unwrap();
             async { Ok(Bytes::from_static(b"null")) }
@@ -558,6 +560,7 @@ async fn no_more_invocations_run_at_one_time_than_maximum_concurrency() {
         orders_url(&host),
         aws.sqs().clone(),
         aws.meter().clone(),
+        aws.faults().of("Function"),
         function,
     );
     measured(aws, "two at one time", |_| {
@@ -585,6 +588,7 @@ async fn a_backlog_is_worked_on_by_more_and_more_invocations() {
         orders_url(&host),
         aws.sqs().clone(),
         aws.meter().clone(),
+        aws.faults().of("Function"),
         function,
     );
     // Five at once; the rest by scaling out, for none of the five ever ends.
@@ -615,6 +619,7 @@ async fn shutdown_stops_a_long_poll_and_lets_an_invocation_finish() {
         orders_url(&host),
         aws.sqs().clone(),
         aws.meter().clone(),
+        aws.faults().of("Function"),
         function,
     );
     started.recv().await.unwrap();

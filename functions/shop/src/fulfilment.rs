@@ -91,7 +91,9 @@ impl Fulfilment {
                 Attempt::Done => return Ok(Settled::Fulfilled),
                 Attempt::OrderRefused(item) => return settled_before(item.as_ref(), &fingerprint),
                 Attempt::Short(reason) => {
-                    return self.reject(message, &fingerprint, &now, reason).await;
+                    return self
+                        .reject(message, &fingerprint, &now, reason, &mut backoff)
+                        .await;
                 }
                 Attempt::Failed(cause) => return Err(NotSettled::Failed(cause)),
                 Attempt::Again(cause) => {
@@ -187,8 +189,9 @@ impl Fulfilment {
         fingerprint: &Fingerprint,
         now: &Timestamp,
         reason: String,
+        backoff: &mut Backoff,
     ) -> Result<Settled, NotSettled> {
-        let outcome = self
+        let request = self
             .client
             .update_item()
             .table_name(&self.orders_table)
@@ -201,17 +204,21 @@ impl Fulfilment {
             .expression_attribute_values(":fingerprint", s(fingerprint.as_str()))
             .expression_attribute_values(":reason", s(&reason))
             .expression_attribute_values(":now", s(now))
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .send()
-            .await;
-        let Err(error) = outcome else {
-            return Ok(Settled::Rejected(reason));
-        };
-        match error.as_service_error() {
-            Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
-                settled_before(failed.item(), fingerprint)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        loop {
+            let Err(error) = request.clone().send().await else {
+                return Ok(Settled::Rejected(reason));
+            };
+            if let Some(UpdateItemError::ConditionalCheckFailedException(failed)) =
+                error.as_service_error()
+            {
+                return settled_before(failed.item(), fingerprint);
             }
-            _ => Err(NotSettled::Failed(DisplayErrorContext(&error).to_string())),
+            // Above all a conflict with the transaction of another delivery, which the SDK does not
+            // repeat. The queue would, after a minute.
+            if !is_transient(&error) || !backoff.pause().await {
+                return Err(NotSettled::Failed(DisplayErrorContext(&error).to_string()));
+            }
         }
     }
 }

@@ -257,6 +257,31 @@ async fn a_transaction_that_meets_another_is_tried_again() {
 }
 
 #[tokio::test]
+async fn a_rejection_that_meets_a_transaction_is_tried_again() {
+    let shop = Shop::open().await;
+    shop.stock("mug", 250, 1).await;
+    let message = place(&shop, &[("mug", 1)]).await;
+    shop.stock("mug", 250, 0).await;
+    let conflict = "com.amazonaws.dynamodb.v20120810#TransactionConflictException";
+    for _ in 0..2 {
+        shop.wire
+            .break_next("UpdateItem", Fault::refusal(400, conflict));
+    }
+    shop.wire.calls();
+
+    let settled = shop.fulfilment.settle(&message, soon()).await;
+
+    assert!(matches!(settled, Ok(Settled::Rejected(_))), "{settled:?}");
+    let expected = [
+        "TransactWriteItems",
+        "UpdateItem",
+        "UpdateItem",
+        "UpdateItem",
+    ];
+    assert_eq!(shop.wire.calls(), expected);
+}
+
+#[tokio::test]
 async fn an_order_whose_time_runs_out_stays_pending_for_the_next_delivery() {
     let shop = Shop::open().await;
     shop.stock("mug", 250, 9).await;

@@ -1,6 +1,5 @@
 //! The TLS front of DynamoDB and SQS: a reverse proxy that meters every call.
 
-use std::convert::Infallible;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -23,6 +22,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::capacity::{Metered, Units};
+use super::faults::{self, Faults, HungUp};
 use super::meter::{Call, Meter, Outcome};
 use super::upstream::Upstream;
 
@@ -32,7 +32,7 @@ const BODY_LIMIT: usize = 16 * 1024 * 1024;
 /// A client that opened a connection and does not speak TLS is let go after this.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 /// A CRC-32 of the body, which some SDKs check.
-const BODY_CHECKSUM: HeaderName = HeaderName::from_static("x-amz-crc32");
+pub(super) const BODY_CHECKSUM: HeaderName = HeaderName::from_static("x-amz-crc32");
 const TARGET: HeaderName = HeaderName::from_static("x-amz-target");
 /// They speak of one connection, or hyper writes them itself.
 const CONNECTION_HEADERS: [HeaderName; 7] = [
@@ -50,6 +50,7 @@ pub(super) struct Backends {
     pub(super) dynamodb: Upstream,
     pub(super) sqs: Upstream,
     pub(super) meter: Meter,
+    pub(super) faults: Faults,
 }
 
 /// Serves until it is dropped, and with it every connection.
@@ -84,19 +85,25 @@ async fn connection(stream: TcpStream, tls: TlsAcceptor, backends: Arc<Backends>
     let service = service_fn(|request: Request<Incoming>| {
         let caller = caller(request.headers());
         first_request.get_or_init(|| backends.meter.connection(&caller, full_handshake));
-        let backends = &backends;
-        async move { Ok::<_, Infallible>(backends.answer(&caller, request).await) }
+        let backends = backends.clone();
+        async move { backends.answer(&caller, request).await }
     });
-    // Ends with an error where the client leaves without a goodbye, which is no news.
+    // Ends with an error where the client leaves without a goodbye, which is no news, and where a fault
+    // drops the connection.
     let _ = http1::Builder::new()
         .serve_connection(TokioIo::new(stream), service)
         .await;
 }
 
 impl Backends {
-    async fn answer(&self, caller: &str, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    async fn answer(
+        self: Arc<Self>,
+        caller: &str,
+        request: Request<Incoming>,
+    ) -> Result<Response<Full<Bytes>>, HungUp> {
         let (parts, body) = request.into_parts();
         let operation = Operation::of(&parts.headers);
+        let name = operation.to_string();
         let mut request_bytes = 0;
         let (response, units) = match collect(body, &mut request_bytes).await {
             Err(Unread::Broken) => (failure(StatusCode::BAD_REQUEST, "the body broke off"), None),
@@ -107,11 +114,16 @@ impl Backends {
                 ),
                 None,
             ),
-            Ok(body) => self.forward(&operation, parts, body).await,
+            Ok(body) => {
+                let call = faults::Call::new(&self.faults, caller, &name, &parts.headers);
+                let backends = self.clone();
+                let forward = |body| async move { backends.forward(&operation, parts, body).await };
+                call.answer(body, forward).await?
+            }
         };
         self.meter.call(
             caller,
-            &operation.to_string(),
+            &name,
             &Call {
                 outcome: outcome(response.status(), response.body()),
                 units: units.unwrap_or_default(),
@@ -119,7 +131,7 @@ impl Backends {
                 response_bytes: response.body().len(),
             },
         );
-        response.map(Full::new)
+        Ok(response.map(Full::new))
     }
 
     async fn forward(

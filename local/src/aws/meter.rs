@@ -8,6 +8,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use super::capacity::Units;
+use super::faults::Kind;
 use super::lock;
 
 /// A shared set of counters. Cheap to clone.
@@ -20,6 +21,7 @@ pub struct Meter {
 struct Counts {
     callers: BTreeMap<String, Caller>,
     queues: BTreeMap<String, QueueCounts>,
+    faults: BTreeMap<Kind, u64>,
 }
 
 /// Everything measured since the start or the last reset. Its JSON is the body of `GET /meter`.
@@ -29,6 +31,8 @@ pub struct Snapshot {
     pub functions: BTreeMap<String, Caller>,
     /// By logical id.
     pub queues: BTreeMap<String, Queue>,
+    /// Faults that struck, by kind; see [`super::Faults`].
+    pub faults: BTreeMap<Kind, u64>,
 }
 
 /// What one function, or another client, asked of AWS.
@@ -187,6 +191,10 @@ impl Meter {
         counted.response_bytes += call.response_bytes as u64;
     }
 
+    pub(super) fn fault(&self, kind: Kind) {
+        *lock(&self.counts).faults.entry(kind).or_default() += 1;
+    }
+
     pub(super) fn know_queue(&self, queue: &str) {
         lock(&self.counts)
             .queues
@@ -244,6 +252,7 @@ impl Meter {
         Snapshot {
             functions: counts.callers.clone(),
             queues: queues.collect(),
+            faults: counts.faults.clone(),
         }
     }
 
@@ -251,6 +260,7 @@ impl Meter {
     pub fn reset(&self) {
         let mut counts = lock(&self.counts);
         counts.callers.clear();
+        counts.faults.clear();
         for queue in counts.queues.values_mut() {
             queue.trigger = queue.trigger.take().map(|_| TriggerCounts::default());
         }

@@ -4,6 +4,7 @@ mod capacity;
 mod certificate;
 mod dynamodb;
 mod endpoint;
+pub mod faults;
 mod fauxqs;
 pub mod meter;
 pub mod sqs;
@@ -20,6 +21,7 @@ use tokio::task::JoinHandle;
 use crate::template;
 use certificate::Authority;
 use dynamodb::DynamoDb;
+pub use faults::Faults;
 use fauxqs::Fauxqs;
 pub use meter::{Meter, Snapshot};
 pub use sqs::SqsClient;
@@ -90,6 +92,7 @@ pub struct Aws {
     endpoint_url: String,
     ca_file: PathBuf,
     meter: Meter,
+    faults: Faults,
     sqs_upstream: Upstream,
     sqs: SqsClient,
     dynamodb: DynamoDb,
@@ -132,6 +135,7 @@ impl Aws {
 
         let dynamodb = DynamoDb::start(options.data_dir.as_deref()).map_err(AwsError::DynamoDb)?;
         let meter = Meter::default();
+        let faults = Faults::new(meter.clone());
         let sqs_upstream = Upstream::new("SQS");
         let endpoint = tokio::spawn(endpoint::serve(
             listener,
@@ -140,12 +144,14 @@ impl Aws {
                 dynamodb: dynamodb.upstream().clone(),
                 sqs: sqs_upstream.clone(),
                 meter: meter.clone(),
+                faults: faults.clone(),
             }),
         ));
         Ok(Aws {
             endpoint_url: format!("https://{address}"),
             ca_file,
             meter,
+            faults,
             sqs: SqsClient::new(sqs_upstream.clone()),
             sqs_upstream,
             dynamodb,
@@ -215,6 +221,11 @@ impl Aws {
     /// Counts every call through the endpoint, and what the SQS triggers do.
     pub fn meter(&self) -> &Meter {
         &self.meter
+    }
+
+    /// What goes wrong on purpose; nothing, until a plan is set.
+    pub fn faults(&self) -> &Faults {
+        &self.faults
     }
 
     /// A client for SQS that the meter does not see.

@@ -17,6 +17,7 @@ use super::invocation::{Caller, Job, trace_header};
 use super::log::Log;
 use super::pool::{Pool, Slot};
 use super::{Host, MAX_PAYLOAD};
+use crate::aws::faults::FunctionFaults;
 use crate::template;
 
 /// How long an invocation waits for an environment that has given its result and will be free in a
@@ -47,6 +48,7 @@ struct Inner {
     host: Host,
     log: Arc<Log>,
     concurrency: Arc<Semaphore>,
+    faults: FunctionFaults,
     pool: Mutex<Pool>,
     /// Becomes true once; each environment holds a receiver until it is gone.
     stop: watch::Sender<bool>,
@@ -81,6 +83,7 @@ impl Function {
                 path,
             })?;
         let function = Function(Arc::new(Inner {
+            faults: host.faults.of(&spec.logical_id),
             spec: Arc::new(spec),
             host,
             log: Arc::new(log),
@@ -122,6 +125,9 @@ impl Function {
     pub async fn invoke(&self, event: Bytes, trace_id: Option<&str>) -> Result<Bytes, InvokeError> {
         if event.len() > MAX_PAYLOAD {
             return Err(InvokeError::EventTooLarge);
+        }
+        if self.0.faults.throttles_invocation() {
+            return Err(InvokeError::Throttled);
         }
         let concurrency = Arc::clone(&self.0.concurrency)
             .try_acquire_owned()

@@ -22,6 +22,8 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
+use crate::aws::Faults;
+
 pub use error::{InvokeError, StartError};
 pub use function::{Function, State};
 pub(crate) use invocation::new_trace_root;
@@ -49,6 +51,8 @@ pub struct Host {
     pub idle_timeout: Duration,
     /// Invocations that may run at one time.
     pub concurrency: AccountConcurrency,
+    /// What goes wrong on purpose.
+    pub faults: Faults,
 }
 
 /// The concurrency that functions without a reservation share; clones are the same account.

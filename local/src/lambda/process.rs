@@ -15,6 +15,7 @@ use super::log::{Log, Output};
 use super::runtime_api::{Call, RuntimeApi};
 use super::usage::{self, Usage};
 use super::{Host, error::FunctionError};
+use crate::aws::faults::KnownEnvironment;
 use crate::template;
 
 /// What starts the processes of one environment.
@@ -39,6 +40,8 @@ pub(super) struct Process {
     tree: Vec<Pid>,
     frozen: bool,
     usage: Usage,
+    /// Where faults find it.
+    _known: KnownEnvironment,
 }
 
 /// What a process does next.
@@ -70,12 +73,13 @@ impl Launcher {
 
     async fn spawn(&self) -> io::Result<Process> {
         let api = RuntimeApi::start().await?;
+        let known = self.host.faults.of(&self.spec.logical_id).environment();
         let (output, stdout) = Output::start(Arc::clone(&self.log))?;
         let mut command = Command::new(self.spec.code_dir.join("bootstrap"));
         command
             .current_dir(&self.spec.code_dir)
             .env_clear()
-            .envs(self.environment(&api))
+            .envs(self.environment(&api, &known))
             .stdin(Stdio::null())
             .stdout(stdout.try_clone()?)
             .stderr(stdout)
@@ -86,21 +90,31 @@ impl Launcher {
         let id = child
             .id()
             .ok_or_else(|| io::Error::other("the process has ended"))?;
+        let (root, group) = (
+            Pid::from_raw(id.cast_signed()),
+            Pid::from_raw(self.host.children_group),
+        );
+        known.runs(root, group);
         Ok(Process {
             api,
             child,
             output,
-            group: Pid::from_raw(self.host.children_group),
-            tree: vec![Pid::from_raw(id.cast_signed())],
+            group,
+            tree: vec![root],
             frozen: false,
             usage: Usage::default(),
+            _known: known,
         })
     }
 
     /// The function's own variables and those of [Lambda](https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html),
     /// which win: on AWS they are reserved. `AWS_EXECUTION_ENV` is not set for `provided.*`, nor is
     /// `_X_AMZN_TRACE_ID`, which the runtime sets.
-    fn environment(&self, api: &RuntimeApi) -> BTreeMap<OsString, OsString> {
+    fn environment(
+        &self,
+        api: &RuntimeApi,
+        known: &KnownEnvironment,
+    ) -> BTreeMap<OsString, OsString> {
         let Launcher { spec, host, .. } = self;
         let own = spec
             .environment
@@ -136,10 +150,11 @@ impl Launcher {
         set("PATH", &std::env::var_os("PATH").unwrap_or_default());
         set("AWS_REGION", &host.region);
         set("AWS_DEFAULT_REGION", &host.region);
-        // The AWS endpoint takes any credentials; the key says which function is calling.
+        // The AWS endpoint takes any credentials; the key says which function is calling, and the token
+        // which of its environments.
         set("AWS_ACCESS_KEY_ID", &spec.logical_id);
         set("AWS_SECRET_ACCESS_KEY", &"local");
-        set("AWS_SESSION_TOKEN", &"local");
+        set("AWS_SESSION_TOKEN", &known.session_token());
         for name in [
             "AWS_ENDPOINT_URL",
             "AWS_ENDPOINT_URL_DYNAMODB",

@@ -11,6 +11,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use local::aws::Faults;
 use local::children::Children;
 use local::lambda::{AccountConcurrency, Function, Host, StartError};
 use local::template;
@@ -37,6 +38,7 @@ impl TestHost {
             log_dir: folder.path().join("logs"),
             idle_timeout: Duration::from_secs(600),
             concurrency: AccountConcurrency::default(),
+            faults: Faults::default(),
         };
         TestHost {
             folder,

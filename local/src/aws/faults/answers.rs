@@ -1,0 +1,309 @@
+//! Answers as DynamoDB and SQS give them when something is wrong with them: status, type, message and
+//! headers, because SDKs decide by these whether to try again.
+//!
+//! [Errors of DynamoDB](https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html),
+//! [errors of SQS](https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/CommonErrors.html).
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderName, HeaderValue, Response, StatusCode};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::plan::{Kind, Strike};
+use crate::aws::endpoint::BODY_CHECKSUM;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
+/// The error's name in SQS's older protocol, which SDKs prefer to that in the body.
+const QUERY_ERROR: HeaderName = HeaderName::from_static("x-amzn-query-error");
+
+const DYNAMODB: &str = "com.amazonaws.dynamodb.v20120810";
+const CONFLICT: &str = "Transaction is ongoing for the item";
+
+/// What AWS answers when this fault strikes; `None` for a fault that is no answer.
+pub(super) fn answer(
+    strike: &mut Strike,
+    operation: &str,
+    request: &[u8],
+) -> Option<Response<Bytes>> {
+    let sqs = operation.starts_with("SQS.");
+    let (status, kind, message) = match strike.kind {
+        Kind::ProvisionedThroughputExceeded => (
+            400,
+            format!("{DYNAMODB}#ProvisionedThroughputExceededException"),
+            "The level of configured provisioned throughput for the table was exceeded. \
+             Consider increasing your provisioning level with the UpdateTable API.",
+        ),
+        Kind::Throttling if sqs => (
+            400,
+            "com.amazonaws.sqs#RequestThrottled".to_owned(),
+            "Request is throttled.",
+        ),
+        Kind::Throttling => (
+            400,
+            "com.amazon.coral.availability#ThrottlingException".to_owned(),
+            "Throughput exceeds the current capacity of your table or index. DynamoDB is \
+             automatically scaling your table or index so please try again shortly.",
+        ),
+        Kind::InternalError if sqs => (
+            500,
+            "com.amazon.coral.service#InternalFailure".to_owned(),
+            "The request processing has failed because of an unknown error, exception or failure.",
+        ),
+        Kind::InternalError => (
+            500,
+            format!("{DYNAMODB}#InternalServerError"),
+            "Internal server error",
+        ),
+        Kind::ServiceUnavailable => (
+            503,
+            "com.amazon.coral.service#ServiceUnavailableException".to_owned(),
+            "The request has failed due to a temporary failure of the server.",
+        ),
+        Kind::TransactionConflict if operation.contains("Transact") => {
+            return Some(cancelled(strike, request));
+        }
+        Kind::TransactionConflict => (
+            400,
+            format!("{DYNAMODB}#TransactionConflictException"),
+            CONFLICT,
+        ),
+        Kind::TransactionInProgress => (
+            400,
+            format!("{DYNAMODB}#TransactionInProgressException"),
+            "The transaction with the given request token is already in progress.",
+        ),
+        _ => return None,
+    };
+    Some(error(operation, status, &kind, message))
+}
+
+/// What AWS says to a signature that is too old, or from the future.
+pub(super) fn bad_signature(operation: &str, message: &str) -> Response<Bytes> {
+    let kind = "com.amazon.coral.service#InvalidSignatureException";
+    error(operation, 400, kind, message)
+}
+
+/// A transaction of which one item met another transaction.
+fn cancelled(strike: &mut Strike, request: &[u8]) -> Response<Bytes> {
+    let request: Value = serde_json::from_slice(request).unwrap_or_default();
+    let items = request["TransactItems"]
+        .as_array()
+        .map_or(1, Vec::len)
+        .max(1);
+    let struck = strike.random.usize(..items);
+    let codes: Vec<_> = (0..items)
+        .map(|item| {
+            if item == struck {
+                "TransactionConflict"
+            } else {
+                "None"
+            }
+        })
+        .collect();
+    let reason = |code: &&str| match *code {
+        "None" => json!({"Code": code}),
+        _ => json!({"Code": code, "Message": CONFLICT}),
+    };
+    let message = format!(
+        "Transaction cancelled, please refer cancellation reasons for specific reasons [{}]",
+        codes.join(", ")
+    );
+    let body = json!({
+        "__type": format!("{DYNAMODB}#TransactionCanceledException"),
+        "CancellationReasons": codes.iter().map(reason).collect::<Vec<_>>(),
+        "Message": message,
+    });
+    respond(400, &body)
+}
+
+fn error(operation: &str, status: u16, kind: &str, message: &str) -> Response<Bytes> {
+    let mut response = respond(status, &json!({"__type": kind, "message": message}));
+    if operation.starts_with("SQS.") {
+        let name = kind.rsplit('#').next().unwrap_or_default();
+        let fault = if status < 500 { "Sender" } else { "Receiver" };
+        if let Ok(value) = HeaderValue::try_from(format!("{name};{fault}")) {
+            response.headers_mut().insert(QUERY_ERROR, value);
+        }
+    } else {
+        let checksum = crc32fast::hash(response.body());
+        response
+            .headers_mut()
+            .insert(BODY_CHECKSUM, checksum.into());
+    }
+    response
+}
+
+fn respond(status: u16, body: &Value) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from(body.to_string()));
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or_default();
+    let headers = response.headers_mut();
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("application/x-amz-json-1.0"),
+    );
+    if let Ok(id) = HeaderValue::try_from(Uuid::new_v4().to_string()) {
+        headers.insert(REQUEST_ID, id);
+    }
+    response
+}
+
+/// A batch read of which only a part is carried out.
+pub(super) struct PartialRead {
+    /// The request for the part that is.
+    pub(super) request: Bytes,
+    /// The rest, as `UnprocessedKeys` has it.
+    left_out: serde_json::Map<String, Value>,
+}
+
+impl PartialRead {
+    /// Leaves out some keys, and never all: DynamoDB answers a batch of which it can read nothing with
+    /// an error. `None` where there is but one key.
+    pub(super) fn of(strike: &mut Strike, request: &[u8]) -> Option<PartialRead> {
+        let mut request: Value = serde_json::from_slice(request).ok()?;
+        let tables = request.get_mut("RequestItems")?.as_object_mut()?;
+        let keys = |table: &Value| table["Keys"].as_array().map_or(0, Vec::len);
+        let all: usize = tables.values().map(keys).sum();
+        if all < 2 {
+            return None;
+        }
+        // One is left out for certain, another is kept for certain, chance decides on the others.
+        let out = strike.random.usize(..all);
+        let kept = (out + 1 + strike.random.usize(..all - 1)) % all;
+        let mut position = 0;
+        let mut left_out = serde_json::Map::new();
+        for (name, table) in tables.iter_mut() {
+            let Some(keys) = table.get_mut("Keys").and_then(Value::as_array_mut) else {
+                continue;
+            };
+            let (mut stay, mut leave) = (Vec::new(), Vec::new());
+            for key in keys.drain(..) {
+                let leaves = position == out || (position != kept && strike.random.bool());
+                if leaves { &mut leave } else { &mut stay }.push(key);
+                position += 1;
+            }
+            *keys = stay;
+            if !leave.is_empty() {
+                let mut rest = table.clone();
+                rest["Keys"] = leave.into();
+                left_out.insert(name.clone(), rest);
+            }
+        }
+        tables.retain(|_, table| keys(table) > 0);
+        Some(PartialRead {
+            request: request.to_string().into(),
+            left_out,
+        })
+    }
+
+    /// Adds the rest to the answer for the part.
+    pub(super) fn complete(self, response: &mut Response<Bytes>) {
+        if !response.status().is_success() {
+            return;
+        }
+        let Ok(mut body) = serde_json::from_slice::<Value>(response.body()) else {
+            return;
+        };
+        for (name, rest) in self.left_out {
+            let unprocessed = &mut body["UnprocessedKeys"][name.as_str()];
+            let mut keys = rest["Keys"].as_array().cloned().unwrap_or_default();
+            keys.extend(
+                unprocessed["Keys"]
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .cloned(),
+            );
+            *unprocessed = rest;
+            unprocessed["Keys"] = keys.into();
+        }
+        *response.body_mut() = body.to_string().into();
+        if response.headers().contains_key(BODY_CHECKSUM) {
+            let checksum = crc32fast::hash(response.body());
+            response
+                .headers_mut()
+                .insert(BODY_CHECKSUM, checksum.into());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn strike(kind: Kind, seed: u64) -> Strike {
+        Strike {
+            kind,
+            ms: 0,
+            seconds: 0,
+            random: fastrand::Rng::with_seed(seed),
+        }
+    }
+
+    fn key(number: usize) -> Value {
+        json!({"id": {"S": number.to_string()}})
+    }
+
+    #[test]
+    fn a_conflict_strikes_one_item_of_a_transaction() {
+        let request = json!({"TransactItems": [{}, {}, {}]}).to_string();
+        for seed in 0..20 {
+            let mut strike = strike(Kind::TransactionConflict, seed);
+            let response = answer(
+                &mut strike,
+                "DynamoDB.TransactWriteItems",
+                request.as_bytes(),
+            )
+            .unwrap();
+            assert_eq!(response.status(), 400);
+            let body: Value = serde_json::from_slice(response.body()).unwrap();
+            let reasons = body["CancellationReasons"].as_array().unwrap();
+            let conflicts = reasons
+                .iter()
+                .filter(|reason| reason["Code"] == "TransactionConflict");
+            assert_eq!((reasons.len(), conflicts.count()), (3, 1), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_partial_read_leaves_out_some_keys_and_reads_the_others() {
+        for seed in 0..200 {
+            let count = 2 + usize::try_from(seed).unwrap() % 5;
+            let keys: Vec<_> = (0..count).map(key).collect();
+            let request = json!({"RequestItems": {
+                "one": {"Keys": keys[..1], "ConsistentRead": true},
+                "two": {"Keys": keys[1..], "ProjectionExpression": "#id"},
+            }});
+            let mut strike = strike(Kind::UnprocessedKeys, seed);
+            let partial = PartialRead::of(&mut strike, request.to_string().as_bytes()).unwrap();
+            let sent: Value = serde_json::from_slice(&partial.request).unwrap();
+            let mut response = Response::new(Bytes::from_static(b"{\"UnprocessedKeys\":{}}"));
+            partial.complete(&mut response);
+            let answered: Value = serde_json::from_slice(response.body()).unwrap();
+
+            let of = |tables: &Value| -> Vec<Value> {
+                let tables = tables.as_object().unwrap().values();
+                tables
+                    .flat_map(|table| table["Keys"].as_array().unwrap().clone())
+                    .collect()
+            };
+            let (read, left) = (of(&sent["RequestItems"]), of(&answered["UnprocessedKeys"]));
+            assert!(!read.is_empty() && !left.is_empty(), "{sent} {answered}");
+            let mut together = [read, left].concat();
+            together.sort_by_key(|key| key["id"]["S"].as_str().unwrap().to_owned());
+            assert_eq!(together, keys);
+            for (name, table) in answered["UnprocessedKeys"].as_object().unwrap() {
+                let mut whole = request["RequestItems"][name].clone();
+                whole["Keys"] = table["Keys"].clone();
+                assert_eq!(*table, whole, "what else was asked of the table stays");
+            }
+        }
+    }
+
+    #[test]
+    fn a_read_of_one_key_is_never_partial() {
+        let request = json!({"RequestItems": {"one": {"Keys": [key(1)]}}}).to_string();
+        let mut strike = strike(Kind::UnprocessedKeys, 1);
+        assert!(PartialRead::of(&mut strike, request.as_bytes()).is_none());
+    }
+}

@@ -1,0 +1,273 @@
+//! What becomes of one call to AWS.
+
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::header::DATE;
+use http::{HeaderMap, HeaderName, HeaderValue, Response};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use time::{Date, Month, OffsetDateTime, PrimitiveDateTime, Time};
+
+use super::Faults;
+use super::answers::{self, PartialRead};
+use super::plan::{Kind, Strike};
+use crate::aws::capacity::Units;
+
+const SESSION_TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
+const SIGNED_AT: HeaderName = HeaderName::from_static("x-amz-date");
+
+/// How far a signature's time may be from AWS's.
+/// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-signing-elements.html>
+const SIGNATURE_LIMIT: time::Duration = time::Duration::minutes(5);
+
+/// Between an answer and the death of the environment that gets it, at most: about as long as a
+/// function works on after its last call.
+const LAST_WORDS: Duration = Duration::from_millis(5);
+
+/// The connection ends without an answer.
+#[derive(Debug, thiserror::Error)]
+#[error("the connection is dropped")]
+pub(in crate::aws) struct HungUp;
+
+/// An answer, and the capacity that was consumed for it.
+type Answered = (Response<Bytes>, Option<Units>);
+
+/// A call that has arrived.
+pub(in crate::aws) struct Call<'a> {
+    faults: &'a Faults,
+    operation: &'a str,
+    /// The session token of the environment that makes it, where it is one of this stack's.
+    environment: Option<String>,
+    signed_at: Option<OffsetDateTime>,
+    strikes: Vec<Strike>,
+}
+
+impl<'a> Call<'a> {
+    /// Decides what strikes it. `caller` is its access key id.
+    pub(in crate::aws) fn new(
+        faults: &'a Faults,
+        caller: &str,
+        operation: &'a str,
+        headers: &HeaderMap,
+    ) -> Call<'a> {
+        let on = faults.are_on();
+        let text = |name: &HeaderName| headers.get(name).filter(|_| on)?.to_str().ok();
+        Call {
+            faults,
+            operation,
+            environment: text(&SESSION_TOKEN)
+                .filter(|token| faults.is_environment(token))
+                .map(str::to_owned),
+            signed_at: text(&SIGNED_AT).and_then(parse_time),
+            strikes: faults.strikes(caller, operation),
+        }
+    }
+
+    /// Has the call made by `make`, which gets its body, or not, or otherwise than it was meant.
+    pub(in crate::aws) async fn answer<F>(
+        mut self,
+        mut body: Bytes,
+        make: impl FnOnce(Bytes) -> F,
+    ) -> Result<Answered, HungUp>
+    where
+        F: Future<Output = Answered> + Send + 'static,
+    {
+        let clock_ahead = self
+            .environment
+            .as_deref()
+            .and_then(|token| self.faults.clock_ahead(token));
+        let aws_now =
+            OffsetDateTime::now_utc() - time::Duration::seconds(clock_ahead.unwrap_or_default());
+        self.delay(&mut body).await;
+        let refused = clock_ahead.and_then(|_| self.refuse_signature(aws_now));
+        let mut answered = match refused {
+            Some(refusal) => (refusal, None),
+            None => self.strike(body, make).await?,
+        };
+        if clock_ahead.is_some()
+            && let Ok(date) =
+                HeaderValue::try_from(httpdate::fmt_http_date(SystemTime::from(aws_now)))
+        {
+            // By this an SDK learns how far its clock is off.
+            answered.0.headers_mut().insert(DATE, date);
+        }
+        Ok(answered)
+    }
+
+    /// What only takes time: in the network, or in the queue.
+    async fn delay(&mut self, body: &mut Bytes) {
+        for strike in &self.strikes {
+            match strike.kind {
+                Kind::Latency => {
+                    self.faults.count(Kind::Latency);
+                    tokio::time::sleep(Duration::from_millis(strike.ms.into())).await;
+                }
+                Kind::DelayedDelivery => {
+                    if let Ok(Value::Object(mut members)) = serde_json::from_slice(body) {
+                        members.insert("DelaySeconds".to_owned(), strike.seconds.into());
+                        *body = Value::from(members).to_string().into();
+                        self.faults.count(Kind::DelayedDelivery);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// AWS looks at the signature before anything else.
+    fn refuse_signature(&self, aws_now: OffsetDateTime) -> Option<Response<Bytes>> {
+        let signed_at = self.signed_at?;
+        let message = if signed_at < aws_now - SIGNATURE_LIMIT {
+            format!(
+                "Signature expired: {} is now earlier than {} ({} - 5 min.)",
+                compact(signed_at),
+                compact(aws_now - SIGNATURE_LIMIT),
+                compact(aws_now)
+            )
+        } else if signed_at > aws_now + SIGNATURE_LIMIT {
+            format!(
+                "Signature not yet current: {} is still later than {} ({} + 5 min.)",
+                compact(signed_at),
+                compact(aws_now + SIGNATURE_LIMIT),
+                compact(aws_now)
+            )
+        } else {
+            return None;
+        };
+        self.faults.count(Kind::ClockSkew);
+        Some(answers::bad_signature(self.operation, &message))
+    }
+
+    async fn strike<F>(self, body: Bytes, make: impl FnOnce(Bytes) -> F) -> Result<Answered, HungUp>
+    where
+        F: Future<Output = Answered> + Send + 'static,
+    {
+        let Call {
+            faults,
+            operation,
+            environment,
+            strikes,
+            ..
+        } = self;
+        for mut strike in strikes {
+            let kind = strike.kind;
+            match (kind, &environment) {
+                (Kind::ConnectionDropped, _) => {
+                    faults.count(kind);
+                    return Err(HungUp);
+                }
+                (Kind::AnswerLost, _) => {
+                    faults.count(kind);
+                    make(body).await;
+                    return Err(HungUp);
+                }
+                (Kind::HalfOpen, _) => {
+                    faults.count(kind);
+                    return std::future::pending().await;
+                }
+                (Kind::UnprocessedKeys, _) => {
+                    if let Some(partial) = PartialRead::of(&mut strike, &body) {
+                        faults.count(kind);
+                        let mut answered = make(partial.request.clone()).await;
+                        partial.complete(&mut answered.0);
+                        return Ok(answered);
+                    }
+                }
+                (Kind::Kill, Some(token)) => {
+                    faults.count(kind);
+                    return kill(faults, token.clone(), strike, make(body)).await;
+                }
+                (Kind::Freeze, Some(token)) => {
+                    faults.count(kind);
+                    faults.signal(token, Signal::SIGSTOP);
+                    if strike.random.bool() {
+                        return Ok(make(body).await);
+                    }
+                    return std::future::pending().await;
+                }
+                _ => {
+                    if let Some(response) = answers::answer(&mut strike, operation, &body) {
+                        faults.count(kind);
+                        let made = kind == Kind::InternalError && strike.random.bool();
+                        let units = if made { make(body).await.1 } else { None };
+                        return Ok((response, units));
+                    }
+                }
+            }
+        }
+        Ok(make(body).await)
+    }
+}
+
+/// Kills the environment that makes a call, at one of three moments.
+async fn kill<F>(
+    faults: &Faults,
+    token: String,
+    mut strike: Strike,
+    call: F,
+) -> Result<Answered, HungUp>
+where
+    F: Future<Output = Answered> + Send + 'static,
+{
+    match strike.random.u8(..3) {
+        0 => {
+            faults.signal(&token, Signal::SIGKILL);
+            Err(HungUp)
+        }
+        1 => {
+            // On a task of its own, because this one ends with the killed process's connection, and AWS
+            // completes what it has begun.
+            let call = tokio::spawn(call);
+            faults.signal(&token, Signal::SIGKILL);
+            let _ = call.await;
+            Err(HungUp)
+        }
+        _ => {
+            let answered = call.await;
+            let (faults, after) = (faults.clone(), LAST_WORDS.mul_f64(strike.random.f64()));
+            tokio::spawn(async move {
+                tokio::time::sleep(after).await;
+                faults.signal(&token, Signal::SIGKILL);
+            });
+            Ok(answered)
+        }
+    }
+}
+
+/// `20260131T093000Z`.
+fn parse_time(text: &str) -> Option<OffsetDateTime> {
+    let number = |range: std::ops::Range<usize>| text.get(range)?.parse::<u8>().ok();
+    let year = text.get(..4)?.parse().ok()?;
+    let date = Date::from_calendar_date(year, Month::try_from(number(4..6)?).ok()?, number(6..8)?);
+    let time = Time::from_hms(number(9..11)?, number(11..13)?, number(13..15)?);
+    Some(PrimitiveDateTime::new(date.ok()?, time.ok()?).assume_utc())
+}
+
+fn compact(at: OffsetDateTime) -> String {
+    let (date, time) = (at.date(), at.time());
+    format!(
+        "{:04}{:02}{:02}T{:02}{:02}{:02}Z",
+        date.year(),
+        u8::from(date.month()),
+        date.day(),
+        time.hour(),
+        time.minute(),
+        time.second()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_of_a_signature_is_read_as_it_is_written() {
+        for text in ["20260131T093000Z", "20000101T000000Z", "20240229T235959Z"] {
+            assert_eq!(parse_time(text).map(compact).as_deref(), Some(text));
+        }
+        for text in ["", "now", "20260231T093000Z", "2026013", "20260131T250000Z"] {
+            assert_eq!(parse_time(text), None, "{text}");
+        }
+    }
+}
