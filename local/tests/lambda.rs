@@ -24,6 +24,7 @@ async fn one_environment_serves_one_invocation_after_another() {
     let function = host.start(host.spec("Warm")).await.expect("it starts");
     let first = invoke(&function, json!({"n": 1})).await;
     for n in 2..=50 {
+        eventually(|| function.state().idle == 1).await;
         let next = invoke(&function, json!({"n": n})).await;
         assert_eq!(next["pid"], first["pid"]);
         assert_eq!(next["invocation"], n);

@@ -15,7 +15,7 @@ fn shop() -> &'static Shop {
             for (patient, impatient) in [
                 ("VisibilityTimeout: 60", "VisibilityTimeout: 3"),
                 ("Timeout: 10", "Timeout: 3"),
-                ("maxReceiveCount: 5", "maxReceiveCount: 2"),
+                ("maxReceiveCount: 10", "maxReceiveCount: 2"),
             ] {
                 assert_eq!(template.matches(patient).count(), 1, "{patient}");
                 template = template.replace(patient, impatient);
