@@ -22,6 +22,7 @@ async fn main() -> Result<(), Error> {
         aws::required("PRODUCTS_TABLE")?,
     );
     let nothing = [ProductId::parse("-")?];
+    // Opens the connection before the first request does. What it reads does not matter.
     aws::prime(catalog.batch_get(&nothing, Fields::ALL, Deadline::after(aws::PRIMING_TIMEOUT)))
         .await;
     run(service_fn(|request: Request| async move {

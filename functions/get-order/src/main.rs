@@ -17,6 +17,7 @@ use shop::problem::Problem;
 async fn main() -> Result<(), Error> {
     shop::telemetry::init();
     let orders = &Orders::new(Aws::from_env()?.dynamodb(), aws::required("ORDERS_TABLE")?);
+    // Opens the connection before the first request does. What it reads does not matter.
     aws::prime(orders.get(&OrderId::random())).await;
     run(service_fn(|request: Request| async move {
         http::respond(&request, get_order(orders, &request)).await

@@ -21,6 +21,7 @@ async fn main() -> Result<(), Error> {
         Aws::from_env()?.dynamodb(),
         aws::required("PRODUCTS_TABLE")?,
     );
+    // Opens the connection before the first request does. What it reads does not matter.
     aws::prime(catalog.get(&ProductId::parse("-")?, Fields::ALL)).await;
     run(service_fn(|request: Request| async move {
         http::respond(&request, get_product(catalog, &request)).await

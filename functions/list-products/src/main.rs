@@ -23,6 +23,7 @@ async fn main() -> Result<(), Error> {
         aws::required("PRODUCTS_TABLE")?,
     );
     let nothing = Listing::Category(Category::parse("-")?);
+    // Opens the connection before the first request does. What it reads does not matter.
     aws::prime(catalog.list(&nothing, Limit::default(), None, Fields::ALL)).await;
     run(service_fn(|request: Request| async move {
         http::respond(&request, list_products(catalog, &request)).await

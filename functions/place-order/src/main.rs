@@ -33,6 +33,7 @@ async fn main() -> Result<(), Error> {
     let aws = Aws::from_env()?;
     let catalog = Catalog::new(aws.dynamodb(), aws::required("PRODUCTS_TABLE")?);
     let nothing = [ProductId::parse("-")?];
+    // Opens the connection before the first request does. What it reads does not matter.
     aws::prime(catalog.prices(&nothing, Deadline::after(aws::PRIMING_TIMEOUT))).await;
     let checkout = &Checkout::new(
         catalog,
