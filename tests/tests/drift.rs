@@ -75,17 +75,19 @@ fn statuses_of_functions(openapi: &Yaml<'static>) -> Statuses {
     operations.collect()
 }
 
-/// The statuses of the README's table, with those that it says any route may answer.
+/// The statuses of the table in the README's section on the API, with those that it says any route may answer.
 fn statuses_of_readme() -> Statuses {
     let readme = fs::read_to_string(file("README.md")).unwrap();
+    let (_, api) = readme.split_once("\n## The API\n").unwrap();
+    let api = api.split("\n## ").next().unwrap();
     let statuses = |text: &str| -> BTreeSet<u16> {
         let words = text.split(|c: char| !c.is_alphanumeric());
         words.filter_map(|word| word.parse().ok()).collect()
     };
-    let (_, of_any) = readme.split_once("Any of them answers").unwrap();
-    let of_any = statuses(of_any.split_once("\n\n").unwrap().0);
+    let (_, of_any) = api.split_once("Any of them answers").unwrap();
+    let of_any = statuses(of_any.split("\n\n").next().unwrap());
     assert!(!of_any.is_empty());
-    let rows = readme.lines().filter_map(|line| {
+    let rows = api.lines().filter_map(|line| {
         let (route, statuses_of_route) = line.strip_prefix("| `")?.split_once("` |")?;
         let route = route.split('?').next()?.to_owned();
         let known = ["GET ", "PUT ", "POST ", "PATCH ", "DELETE "];
