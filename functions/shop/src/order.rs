@@ -58,15 +58,17 @@ impl OrderId {
 impl Timestamp {
     /// The present.
     pub fn now() -> Self {
-        let since_epoch = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        let millis = i64::try_from(since_epoch.as_millis()).unwrap_or_default();
-        Self(
-            DateTime::from_millis(millis)
-                .fmt(Format::DateTime)
-                .unwrap_or_default(),
-        )
+        Self::at(SystemTime::now())
+    }
+
+    /// Always with three digits of milliseconds, so that texts sort as the times do.
+    fn at(time: SystemTime) -> Self {
+        let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let seconds = i64::try_from(since_epoch.as_secs()).unwrap_or_default();
+        let text = DateTime::from_secs(seconds).fmt(Format::DateTime);
+        let text = text.unwrap_or_default();
+        let millis = since_epoch.subsec_millis();
+        Self(format!("{}.{millis:03}Z", text.trim_end_matches('Z')))
     }
 }
 
@@ -217,6 +219,8 @@ pub struct OrderMessage {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -295,5 +299,16 @@ mod tests {
         let now = Timestamp::now();
 
         assert_eq!(Timestamp::parse(now.as_str()), Ok(now));
+    }
+
+    #[test]
+    fn times_sort_as_their_texts_do() {
+        let texts: Vec<_> = [0, 999, 1_000, 1_001, 1_010, 1_100, 2_000]
+            .map(|millis| Timestamp::at(UNIX_EPOCH + Duration::from_millis(millis)))
+            .to_vec();
+
+        assert_eq!(texts[0].as_str(), "1970-01-01T00:00:00.000Z");
+        assert_eq!(texts[4].as_str(), "1970-01-01T00:00:01.010Z");
+        assert!(texts.is_sorted_by_key(|time| time.as_str().to_owned()));
     }
 }

@@ -7,14 +7,14 @@
 
 use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
-use std::time::SystemTime;
 
-use aws_smithy_types::date_time::{DateTime, Format};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber, level_filters::LevelFilter};
+
+use crate::order::Timestamp;
 
 /// The field by which `lambda_runtime` names the invocation in the span around it.
 const REQUEST_ID: &str = "requestId";
@@ -116,9 +116,7 @@ fn line(
     fields: Map<String, Value>,
 ) -> String {
     let line = Line {
-        timestamp: DateTime::from(SystemTime::now())
-            .fmt(Format::DateTime)
-            .unwrap_or_default(),
+        timestamp: Timestamp::now(),
         level: metadata.level().as_str(),
         function,
         request_id,
@@ -135,7 +133,7 @@ fn line(
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Line<'a> {
-    timestamp: String,
+    timestamp: Timestamp,
     level: &'static str,
     function: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
