@@ -22,7 +22,9 @@ use hyper_util::client::legacy::connect::{self, CaptureConnection, capture_conne
 use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::client::Resumption;
-use rustls::crypto::ring;
+use rustls::crypto::{CryptoProvider, KeyProvider, ring};
+use rustls::pki_types::PrivateKeyDer;
+use rustls::sign::SigningKey;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::time::timeout;
 
@@ -53,7 +55,11 @@ pub(crate) fn new(
     roots: RootCertStore,
     connect_timeout: Duration,
 ) -> Result<SharedHttpClient, rustls::Error> {
-    let mut tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    let crypto = CryptoProvider {
+        key_provider: &NoKeys,
+        ..ring::default_provider()
+    };
+    let mut tls = ClientConfig::builder_with_provider(Arc::new(crypto))
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)
         .with_no_client_auth();
@@ -72,6 +78,20 @@ pub(crate) fn new(
         .pool_timer(TokioTimer::new())
         .build(connector);
     Ok(SharedHttpClient::new(Hyper(client)))
+}
+
+/// A client proves who it is by signed requests and not by a certificate, so nothing that could sign
+/// with the key of one is linked.
+#[derive(Debug)]
+struct NoKeys;
+
+impl KeyProvider for NoKeys {
+    fn load_private_key(
+        &self,
+        _: PrivateKeyDer<'static>,
+    ) -> Result<Arc<dyn SigningKey>, rustls::Error> {
+        Err(rustls::Error::General("no client certificates".to_owned()))
+    }
 }
 
 #[derive(Clone, Debug)]
