@@ -122,6 +122,6 @@ export function targets({ functions, peers, host, scaling }) {
     gate('host: added at p50, 1 connection, ms', '<=', 0.3, host?.p50_ms ?? null),
     gate('host: added at p99, 1 connection, ms', '<=', 2, host?.p99_ms ?? null),
     // No request waits more than one cold start; a tenth is left for HTTP on both sides.
-    gate('host: longest wait / slowest cold start', '<=', 1.1, scaling ? scaling.longest_wait_ms / scaling.slowest_cold_start_ms : null),
+    gate('host: longest wait / slowest cold start', '<=', 1.1, scaling?.wait_in_cold_starts.p50 ?? null),
   ];
 }

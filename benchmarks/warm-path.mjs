@@ -3,8 +3,9 @@
 import { execFile } from 'node:child_process';
 import { readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { parseLog } from '../load-tests/report-lines.mjs';
+import { parseLog, percentile } from '../load-tests/report-lines.mjs';
 import { control, drain, Failure, request } from './stack.mjs';
 
 const run = promisify(execFile);
@@ -14,6 +15,9 @@ const CONNECTIONS = [1, 32];
 /** Seconds of each measurement, and of the one before it that is thrown away: environments start in it. */
 const MEASURED_S = 5;
 const WARM_UP_S = 1;
+
+/** Ms for a REPORT line to follow its response. */
+const REPORT_TIMEOUT_MS = 10_000;
 
 /** The local DynamoDB and SQS check no signature, so one header serves every call. */
 const AUTHORIZATION =
@@ -50,19 +54,40 @@ async function attack({ api_url, aws_endpoint_url, ca_file }, oha, target, conne
   return { p50_ms: latency.p50 * 1000, p99_ms: latency.p99 * 1000, requests_per_second: summary.requestsPerSec };
 }
 
-/** `count` requests at once to a function without environments: the longest wait, and the slowest cold start of them. */
-export async function scaleOut(stack, { method, route, functionId }, count) {
-  await control(stack, 'POST', '/environments/reap');
+/**
+ * `bursts` times `count` requests at once to a function without environments: the longest wait of a burst over its slowest
+ * cold start, and both in ms; medians, and what eight of ten bursts lie between.
+ */
+export async function scaleOut(stack, { method, route, functionId }, count, bursts) {
   const log = path.join(stack.log_dir, `${functionId}.log`);
-  const begin = statSync(log).size;
-  const waits = await Promise.all(Array.from({ length: count }, () => request(method, stack.api_url + route)));
-  await new Promise((resolve) => setTimeout(resolve, 200)); // REPORT lines follow their responses
-  const reports = parseLog(readFileSync(log).subarray(begin).toString());
-  const cold = reports.filter(({ init_ms }) => init_ms !== null);
+  const seen = [];
+  for (let burst = 0; burst < bursts; burst += 1) {
+    await control(stack, 'POST', '/environments/reap');
+    const begin = statSync(log).size;
+    const waits = await Promise.all(Array.from({ length: count }, () => request(method, stack.api_url + route)));
+    const cold = (await reports(log, begin, count)).filter(({ init_ms }) => init_ms !== null);
+    const wait = Math.max(...waits.map(({ ms }) => ms));
+    const coldStart = Math.max(...cold.map(({ init_ms, duration_ms }) => init_ms + duration_ms));
+    seen.push({ environments: cold.length, wait, coldStart, ratio: wait / coldStart });
+  }
+  const spread = (key) => Object.fromEntries([10, 50, 90].map((percent) => [`p${percent}`, percentile(seen.map((it) => it[key]), percent)]));
   return {
     requests: count,
-    environments: cold.length,
-    longest_wait_ms: Math.max(...waits.map(({ ms }) => ms)),
-    slowest_cold_start_ms: Math.max(...cold.map(({ init_ms, duration_ms }) => init_ms + duration_ms)),
+    bursts,
+    most_environments: Math.max(...seen.map(({ environments }) => environments)),
+    longest_wait_ms: spread('wait'),
+    slowest_cold_start_ms: spread('coldStart'),
+    wait_in_cold_starts: spread('ratio'),
   };
+}
+
+/** The REPORT lines after `begin`, once there are `expected`: a line is written after its response. */
+async function reports(log, begin, expected) {
+  const deadline = Date.now() + REPORT_TIMEOUT_MS;
+  for (;;) {
+    const found = parseLog(readFileSync(log).subarray(begin).toString());
+    if (found.length >= expected) return found;
+    if (Date.now() > deadline) throw new Failure(`${log}: ${found.length} REPORT lines of ${expected}`);
+    await sleep(5);
+  }
 }
