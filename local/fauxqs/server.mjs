@@ -15,6 +15,18 @@ const snsStore = new SnsStore();
 // Clients reach this server through the host's TLS endpoint, so queue URLs name that.
 sqsStore.buildQueueUrl = (name) => `${endpointUrl}/000000000000/${name}`;
 
+// Senders may set one system attribute, AWSTraceHeader, and fauxqs drops it. Here it is kept among the
+// message's own attributes, which fauxqs stores too, under a name that SQS lets nobody use.
+const TRACE = "AWS.TraceHeader";
+const traceHeaders = new WeakMap(); // by the object of attributes that a message is made of
+const { createMessage } = SqsStore;
+SqsStore.createMessage = (body, attributes, ...rest) => {
+  const message = createMessage(body, attributes, ...rest);
+  const header = traceHeaders.get(attributes);
+  if (header) message.messageAttributes = { ...attributes, [TRACE]: header };
+  return message;
+};
+
 let persistence;
 if (dataDir) {
   persistence = new PersistenceManager(dataDir);
@@ -61,6 +73,27 @@ app.addHook("onRequest", async (_request, reply) => {
   reply.raw.once("close", () => {
     if (!reply.raw.writableFinished) sqsStore.shutdown();
   });
+});
+
+// The trace header of each message that comes in, and of each that goes out.
+app.addHook("preHandler", async ({ body }) => {
+  for (const entry of [body?.Entries ?? body].flat()) {
+    const header = entry?.MessageSystemAttributes?.AWSTraceHeader?.StringValue;
+    if (header) traceHeaders.set((entry.MessageAttributes ??= {}), header);
+  }
+});
+app.addHook("preSerialization", async ({ body }, _reply, answer) => {
+  const names = [body?.AttributeNames ?? [], body?.MessageSystemAttributeNames ?? []].flat();
+  const asked = names.includes("All") || names.includes("AWSTraceHeader");
+  for (const message of answer?.Messages ?? []) {
+    const inFlight = sqsStore.getQueue(body.QueueUrl)?.inflightMessages.get(message.ReceiptHandle);
+    const header = inFlight?.message.messageAttributes[TRACE];
+    if (!header) continue;
+    const { [TRACE]: _, ...own } = message.MessageAttributes ?? {};
+    message.MessageAttributes = Object.keys(own).length > 0 ? own : undefined;
+    if (asked) message.Attributes = { ...message.Attributes, AWSTraceHeader: header };
+  }
+  return answer;
 });
 
 async function stop() {

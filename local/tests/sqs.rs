@@ -7,13 +7,16 @@
 
 mod aws_support;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use aws_sdk_sqs::primitives::Blob;
-use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, MessageAttributeValue};
+use aws_sdk_sqs::types::{
+    DeleteMessageBatchRequestEntry, MessageAttributeValue, MessageSystemAttributeName,
+    MessageSystemAttributeNameForSends, MessageSystemAttributeValue, SendMessageBatchRequestEntry,
+};
 use aws_support::{Host, measured, options, queue, queues, sqs, start};
 use bytes::Bytes;
 use local::aws::Snapshot;
@@ -46,6 +49,13 @@ async fn send(host: &Host, bodies: impl IntoIterator<Item = String>) {
     for body in bodies {
         host.aws.sqs().send(&orders_url(host), &body).await.unwrap();
     }
+}
+
+const TRACE: &str = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=0";
+
+fn trace() -> MessageSystemAttributeValue {
+    let value = MessageSystemAttributeValue::builder().data_type("String");
+    value.string_value(TRACE).build().unwrap()
 }
 
 fn numbered(count: usize) -> impl Iterator<Item = String> {
@@ -280,6 +290,7 @@ async fn the_event_is_what_aws_sends() {
         .message_body("{\"order\":\"ä\"}")
         .message_attributes("channel", text.build().unwrap())
         .message_attributes("seal", bytes.build().unwrap())
+        .message_system_attributes(MessageSystemAttributeNameForSends::AwsTraceHeader, trace())
         .send()
         .await
         .unwrap();
@@ -299,7 +310,7 @@ async fn the_event_is_what_aws_sends() {
     assert_eq!(
         attributes,
         json!({
-            "ApproximateReceiveCount": "1", "SenderId": "000000000000",
+            "ApproximateReceiveCount": "1", "SenderId": "000000000000", "AWSTraceHeader": TRACE,
             "SentTimestamp": null, "ApproximateFirstReceiveTimestamp": null,
         })
     );
@@ -321,6 +332,72 @@ async fn the_event_is_what_aws_sends() {
             "awsRegion": "us-east-1",
         }]})
     );
+}
+
+#[tokio::test]
+async fn a_trace_header_is_given_to_who_asks_for_it_and_is_no_attribute_of_the_sender() {
+    let host = Host::start(&[], &queues("30")).await;
+    let client = sqs(&host.aws, "Client");
+    // From this one messages may be received as often as one likes.
+    let url = host.aws.queue_url("local-OrdersDeadLetterQueue");
+    let text = MessageAttributeValue::builder().data_type("String");
+    let text = text.string_value("web").build().unwrap();
+    let entry = |id: &str| {
+        let entry = SendMessageBatchRequestEntry::builder()
+            .id(id)
+            .message_body(id);
+        match id {
+            "traced" => entry.message_system_attributes(
+                MessageSystemAttributeNameForSends::AwsTraceHeader,
+                trace(),
+            ),
+            _ => entry.message_attributes("channel", text.clone()),
+        }
+    };
+    let entries = ["traced", "attributed"].map(|id| entry(id).build().unwrap());
+    let sent = client
+        .send_message_batch()
+        .queue_url(&url)
+        .set_entries(Some(entries.into()));
+    let sent = sent.send().await.unwrap();
+    // What is not the sender's own is not in the digest of it.
+    let digests = sent.successful().iter();
+    let digests: Vec<_> = digests
+        .map(|it| it.md5_of_message_attributes().is_some())
+        .collect();
+    assert_eq!(digests, [false, true]);
+
+    let receive = async |asked: Option<MessageSystemAttributeName>| {
+        let request = client.receive_message().queue_url(&url);
+        let request = request
+            .max_number_of_messages(10)
+            .visibility_timeout(0)
+            .message_attribute_names("All")
+            .set_message_system_attribute_names(asked.map(|name| vec![name]));
+        let messages = request.send().await.unwrap().messages.unwrap();
+        let received = messages.into_iter().map(|message| {
+            let name = MessageSystemAttributeName::AwsTraceHeader;
+            let header = message.attributes.and_then(|mut it| it.remove(&name));
+            let own = message.message_attributes.unwrap_or_default();
+            let own: Vec<String> = own.into_keys().collect();
+            (message.body.unwrap(), (header, own))
+        });
+        received.collect::<BTreeMap<_, _>>()
+    };
+    for (asked, header) in [
+        (Some(MessageSystemAttributeName::All), Some(TRACE)),
+        (
+            Some(MessageSystemAttributeName::AwsTraceHeader),
+            Some(TRACE),
+        ),
+        (Some(MessageSystemAttributeName::SentTimestamp), None),
+        (None, None),
+    ] {
+        let received = receive(asked).await;
+        let traced = (header.map(str::to_owned), vec![]);
+        assert_eq!(received["traced"], traced);
+        assert_eq!(received["attributed"], (None, vec!["channel".to_owned()]));
+    }
 }
 
 #[tokio::test]
@@ -747,7 +824,10 @@ async fn messages_in_a_data_folder_survive_kill_9() {
     let url = first.queue_url("local-OrdersQueue");
     let client = sqs(&first, "Client");
     // Poison: after two receives the third moves it to the dead-letter queue.
-    first.sqs().send(&url, "poison").await.unwrap();
+    let poison = client.send_message().queue_url(&url).message_body("poison");
+    let poison = poison
+        .message_system_attributes(MessageSystemAttributeNameForSends::AwsTraceHeader, trace());
+    poison.send().await.unwrap();
     for expected in [1, 1, 0] {
         let receive = client
             .receive_message()
@@ -785,6 +865,9 @@ async fn messages_in_a_data_folder_survive_kill_9() {
     };
     assert_eq!(queues[ORDERS].depth, depth(3, 3));
     assert_eq!(queues[DEAD].depth, depth(1, 0));
+    let dead = second.queue_url("local-OrdersDeadLetterQueue");
+    let dead = second.sqs().receive(&dead, 1, Duration::ZERO).await;
+    assert_eq!(dead.unwrap()[0].attributes["AWSTraceHeader"], TRACE);
 }
 
 #[tokio::test]

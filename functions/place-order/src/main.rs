@@ -10,6 +10,8 @@
 //!
 //! A client that got no 202 repeats the request with the same `Idempotency-Key` and gets the same
 //! order. Without a key it has no promise: an order may or may not have been placed.
+//!
+//! Each order placed is one line of the log, which its metric is read from too.
 
 use lambda_http::http::header::{HeaderName, HeaderValue, LOCATION};
 use lambda_http::http::{Response, StatusCode};
@@ -19,6 +21,7 @@ use shop::catalog::Catalog;
 use shop::checkout::Checkout;
 use shop::deadline::Deadline;
 use shop::http;
+use shop::metrics::{Metric, Metrics};
 use shop::order::{IdempotencyKey, Lines};
 use shop::order_queue::OrderQueue;
 use shop::orders::Orders;
@@ -30,6 +33,7 @@ const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-repl
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     shop::telemetry::init();
+    let metrics = &Metrics::new(aws::required("METRICS_NAMESPACE")?);
     let aws = Aws::from_env()?;
     let catalog = Catalog::new(aws.dynamodb(), aws::required("PRODUCTS_TABLE")?);
     let nothing = [ProductId::parse("-")?];
@@ -41,12 +45,16 @@ async fn main() -> Result<(), Error> {
         OrderQueue::new(aws.sqs(), aws::required("ORDERS_QUEUE_URL")?),
     );
     run(service_fn(|request: Request| async move {
-        http::respond(&request, place_order(checkout, &request)).await
+        http::respond(&request, place_order(checkout, metrics, &request)).await
     }))
     .await
 }
 
-async fn place_order(checkout: &Checkout, request: &Request) -> Result<Response<Body>, Problem> {
+async fn place_order(
+    checkout: &Checkout,
+    metrics: &Metrics,
+    request: &Request,
+) -> Result<Response<Body>, Problem> {
     let key = http::header(request, "idempotency-key")?
         .map(IdempotencyKey::parse)
         .transpose()
@@ -56,6 +64,14 @@ async fn place_order(checkout: &Checkout, request: &Request) -> Result<Response<
     let placed = checkout
         .place(&lines, key.as_ref(), http::deadline(request))
         .await?;
+
+    let (message, metric) = if placed.replayed {
+        ("order replayed", Metric::OrdersReplayed)
+    } else {
+        ("order placed", Metric::OrdersPlaced)
+    };
+    let order_id = ("order_id", placed.order.id.as_str());
+    metrics.log(message, &[order_id], &[(metric, &[1])]);
 
     let mut response = http::json(StatusCode::ACCEPTED, &placed.order)?;
     let location = HeaderValue::from_str(&format!("/orders/{}", placed.order.id))

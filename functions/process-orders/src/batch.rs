@@ -7,6 +7,7 @@ use futures_util::{FutureExt, StreamExt, stream};
 use lambda_runtime::Error;
 use shop::deadline::Deadline;
 use shop::fulfilment::TIME_TO_SETTLE;
+use shop::telemetry;
 use tokio::time::timeout_at;
 
 /// Messages of a batch that are worked on at a time.
@@ -16,7 +17,19 @@ use tokio::time::timeout_at;
 /// orders of the same product seldom meet.
 const CONCURRENCY: usize = 4;
 
-/// Runs `process` on the body of every message and reports those that failed.
+/// A message, as far as the shop reads it.
+pub(crate) struct Message {
+    id: String,
+    /// Its text.
+    pub(crate) body: String,
+    /// When SQS took it, in milliseconds since 1970.
+    pub(crate) sent_ms: Option<u64>,
+    /// The trace of whoever sent it. The invocation has one of its own: a batch is of many senders.
+    pub(crate) trace_id: Option<String>,
+}
+
+/// Runs `process` on every message. Gives what came of those that succeeded, and the report of those
+/// that failed.
 ///
 /// A message fails if `process` returns an error, panics, or cannot end before `deadline`. What
 /// fails goes back to the queue, and after enough deliveries to the dead-letter queue.
@@ -24,52 +37,66 @@ const CONCURRENCY: usize = 4;
 /// # Errors
 /// When a message has no id. It could not be reported as failed, and leaving it out would delete
 /// it; so the whole batch goes back.
-pub(crate) async fn process(
+pub(crate) async fn process<T>(
     event: SqsEvent,
     deadline: Deadline,
-    process: impl AsyncFn(String) -> Result<(), Error>,
-) -> Result<SqsBatchResponse, Error> {
+    process: impl AsyncFn(&Message) -> Result<T, Error>,
+) -> Result<(Vec<T>, SqsBatchResponse), Error> {
     let messages = event
         .records
         .into_iter()
-        .map(identify)
+        .map(read)
         .collect::<Result<Vec<_>, _>>()?;
-    let failures: Vec<String> = stream::iter(messages)
-        .map(|(id, body)| {
-            let outcome = run(body, deadline, &process);
-            async { outcome.await.err().map(|error| (id, error)) }
+    let outcomes: Vec<_> = stream::iter(&messages)
+        .map(async |message| {
+            let outcome = run(message, deadline, &process).await;
+            outcome.map_err(|error| {
+                tracing::error!(
+                    message_id = message.id,
+                    message_trace_id = message.trace_id,
+                    %error,
+                    "message failed"
+                );
+                &message.id
+            })
         })
         .buffer_unordered(CONCURRENCY)
-        .filter_map(async |failure| {
-            let (message_id, error) = failure?;
-            tracing::error!(message_id, %error, "message failed");
-            Some(message_id)
-        })
         .collect()
         .await;
+    let mut done = Vec::with_capacity(outcomes.len());
     let mut response = SqsBatchResponse::default();
-    for id in failures {
-        response.add_failure(id);
+    for outcome in outcomes {
+        match outcome {
+            Ok(result) => done.push(result),
+            Err(id) => response.add_failure(id),
+        }
     }
-    Ok(response)
+    Ok((done, response))
 }
 
-fn identify(message: SqsMessage) -> Result<(String, String), Error> {
+fn read(message: SqsMessage) -> Result<Message, Error> {
     let id = message.message_id.filter(|id| !id.is_empty());
     let id = id.ok_or("a message without an id cannot be reported as failed")?;
-    Ok((id, message.body.unwrap_or_default()))
+    let attribute = |name: &str| message.attributes.get(name).map(String::as_str);
+    let trace_id = attribute("AWSTraceHeader").and_then(telemetry::trace_id);
+    Ok(Message {
+        id,
+        sent_ms: attribute("SentTimestamp").and_then(|sent| sent.parse().ok()),
+        trace_id: trace_id.map(str::to_owned),
+        body: message.body.unwrap_or_default(),
+    })
 }
 
-async fn run(
-    body: String,
+async fn run<T>(
+    message: &Message,
     deadline: Deadline,
-    process: &impl AsyncFn(String) -> Result<(), Error>,
-) -> Result<(), Error> {
+    process: &impl AsyncFn(&Message) -> Result<T, Error>,
+) -> Result<T, Error> {
     if !deadline.allows(TIME_TO_SETTLE) {
         return Err("too little time is left to begin".into());
     }
     // Built in here, so that a panic before the first await is caught as well.
-    let contained = AssertUnwindSafe(async { process(body).await }).catch_unwind();
+    let contained = AssertUnwindSafe(async { process(message).await }).catch_unwind();
     match timeout_at(deadline.instant(), contained).await {
         Ok(Ok(outcome)) => outcome,
         // The panic hook has logged what panicked, and where.
@@ -90,7 +117,7 @@ mod tests {
     use serde_json::{Value, json};
     use shop::order::OrderMessage;
 
-    use super::*;
+    use super::{process as process_all, *};
 
     const SAMPLE: &str = include_str!("../../../events/process-orders.json");
 
@@ -121,8 +148,18 @@ mod tests {
         ids
     }
 
-    async fn fail_on_bad(body: String) -> Result<(), Error> {
-        if body == "bad" {
+    /// The report that comes of a batch.
+    async fn process<T>(
+        event: SqsEvent,
+        deadline: Deadline,
+        process: impl AsyncFn(&Message) -> Result<T, Error>,
+    ) -> Result<SqsBatchResponse, Error> {
+        let (_, response) = process_all(event, deadline, process).await?;
+        Ok(response)
+    }
+
+    async fn fail_on_bad(message: &Message) -> Result<(), Error> {
+        if message.body == "bad" {
             Err("a bad message".into())
         } else {
             Ok(())
@@ -136,8 +173,8 @@ mod tests {
         let response = process(
             event(&["a", "b", "c", "d", "e", "f"]),
             soon(),
-            async |body| {
-                seen.borrow_mut().push(body);
+            async |message| {
+                seen.borrow_mut().push(message.body.clone());
                 Ok(())
             },
         );
@@ -163,8 +200,8 @@ mod tests {
         });
         let event = event(&[&good.to_string(), "not JSON", &good.to_string(), "{}", ""]);
 
-        let response = process(event, soon(), async |body| {
-            serde_json::from_str::<OrderMessage>(&body)?;
+        let response = process(event, soon(), async |message| {
+            serde_json::from_str::<OrderMessage>(&message.body)?;
             Ok(())
         });
 
@@ -218,10 +255,57 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_comes_of_the_good_messages_is_given_back() {
+        let event = event(&["1", "bad", "3"]);
+
+        let (done, response) = process_all(event, soon(), async |message| {
+            Ok(message.body.parse::<u8>()?)
+        })
+        .await
+        .unwrap();
+
+        assert_eq!(done, [1, 3]);
+        assert_eq!(failed(&response), ["m-1"]);
+    }
+
+    #[tokio::test]
+    async fn a_message_says_when_it_was_sent_and_in_which_trace() {
+        let root = "1-5759e988-bd862e3fe1be46a994272793";
+        let header = |root: &str| json!(format!("Root={root};Parent=53995c3f42cd8ad8;Sampled=0"));
+        let mut event = event(&["sent"; 4]);
+        let mut set = |index: usize, name: &str, value: Value| {
+            let value = value.as_str().unwrap().to_owned();
+            let attributes = &mut event.records[index].attributes;
+            attributes.insert(name.to_owned(), value);
+        };
+        set(0, "AWSTraceHeader", header(root));
+        set(1, "AWSTraceHeader", header("forged"));
+        set(2, "SentTimestamp", json!("yesterday"));
+        event.records[3].attributes.clear();
+
+        let (done, _) = process_all(event, soon(), async |message| {
+            Ok((message.sent_ms, message.trace_id.clone()))
+        })
+        .await
+        .unwrap();
+
+        let sent = Some(1_769_851_800_123);
+        assert_eq!(
+            done,
+            [
+                (sent, Some(root.to_owned())),
+                (sent, None),
+                (None, None),
+                (None, None)
+            ]
+        );
+    }
+
+    #[tokio::test]
     async fn a_panic_is_the_failure_of_its_message_alone() {
         let event = event(&["good", "panic", "good", "later", "good"]);
 
-        let response = process(event, soon(), async |body| match body.as_str() {
+        let response = process(event, soon(), async |message| match message.body.as_str() {
             "panic" => panic!("at once"),
             "later" => {
                 tokio::task::yield_now().await;
@@ -253,8 +337,8 @@ mod tests {
     async fn a_message_that_does_not_end_in_time_is_reported_and_the_others_are_not() {
         let event = event(&["good", "hangs", "good"]);
 
-        let response = process(event, soon(), async |body| {
-            if body == "hangs" {
+        let response = process(event, soon(), async |message| {
+            if message.body == "hangs" {
                 pending().await
             } else {
                 Ok(())
@@ -327,6 +411,7 @@ mod tests {
             "/Records/1/body",
             "/Records/0/attributes",
             "/Records/0/attributes/SentTimestamp",
+            "/Records/1/attributes/AWSTraceHeader",
             "/Records/1/messageAttributes",
             "/Records/1/eventSourceARN",
         ]);
@@ -342,8 +427,8 @@ mod tests {
     }
 
     /// What `process_orders` does with a body before it asks DynamoDB.
-    async fn parse(body: String) -> Result<(), Error> {
-        serde_json::from_str::<OrderMessage>(&body)?;
+    async fn parse(message: &Message) -> Result<(), Error> {
+        serde_json::from_str::<OrderMessage>(&message.body)?;
         Ok(())
     }
 

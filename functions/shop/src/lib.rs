@@ -9,7 +9,7 @@
 //! | [`checkout`], [`fulfilment`] | the two halves of an order's life: placing it, and settling it |
 //! | [`problem`] | the one error type, and how each failure of AWS becomes an answer |
 //! | [`http`] | reading a request of the HTTP API and answering it; the only module that knows Lambda |
-//! | [`aws`], [`deadline`], [`telemetry`] | clients, time and logs |
+//! | [`aws`], [`deadline`], [`telemetry`], [`metrics`] | clients, time, logs and what is counted |
 //!
 //! Nothing but [`http`] depends on a Lambda crate, so the rest runs in any test.
 
@@ -28,6 +28,7 @@ mod http_client;
 mod item;
 pub mod json;
 mod lines;
+pub mod metrics;
 mod newtype;
 pub mod order;
 #[cfg(feature = "orders-queue")]

@@ -1,10 +1,14 @@
 //! The queue of placed orders.
 
+use std::env;
+
 use aws_sdk_sqs::Client;
+use aws_sdk_sqs::types::{MessageSystemAttributeNameForSends, MessageSystemAttributeValue};
 use aws_smithy_types::error::display::DisplayErrorContext;
 
 use crate::order::OrderMessage;
 use crate::problem::Problem;
+use crate::telemetry;
 
 /// The queue that `process-orders` is triggered by.
 #[derive(Clone, Debug)]
@@ -19,7 +23,8 @@ impl OrderQueue {
         Self { client, url }
     }
 
-    /// Sends a message. When this returns, SQS has stored it.
+    /// Sends a message, with the trace that the invocation belongs to. When this returns, SQS has
+    /// stored it.
     ///
     /// # Errors
     /// 503 whatever went wrong: the order is in the table already, and the client can have it
@@ -27,16 +32,53 @@ impl OrderQueue {
     pub async fn send(&self, message: &OrderMessage) -> Result<(), Problem> {
         let body =
             serde_json::to_string(message).map_err(|error| Problem::internal(error.to_string()))?;
-        let request = self
+        let mut request = self
             .client
             .send_message()
             .queue_url(&self.url)
             .message_body(body);
+        // The runtime sets it for each invocation, and the SDK reads it too.
+        if let Some(trace) = env::var("_X_AMZN_TRACE_ID").ok().and_then(trace_attribute) {
+            let name = MessageSystemAttributeNameForSends::AwsTraceHeader;
+            request = request.message_system_attributes(name, trace);
+        }
         match request.send().await {
             Ok(_) => Ok(()),
             Err(error) => Err(Problem::unavailable(
                 DisplayErrorContext(&error).to_string(),
             )),
+        }
+    }
+}
+
+/// What SQS takes for a trace header. It refuses a message with any other, and an order must not fail
+/// for its trace.
+fn trace_attribute(header: String) -> Option<MessageSystemAttributeValue> {
+    telemetry::trace_id(&header)?;
+    let attribute = MessageSystemAttributeValue::builder()
+        .data_type("String")
+        .string_value(header);
+    attribute.build().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_bears_the_trace_header_as_it_is() {
+        let header = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=0";
+
+        let attribute = trace_attribute(header.to_owned()).unwrap();
+
+        assert_eq!(attribute.data_type(), "String");
+        assert_eq!(attribute.string_value(), Some(header));
+    }
+
+    #[test]
+    fn what_is_no_trace_header_is_not_sent() {
+        for header in ["", "Root=", "Sampled=0", "Root=forged;Parent=x"] {
+            assert_eq!(trace_attribute(header.to_owned()), None, "{header}");
         }
     }
 }

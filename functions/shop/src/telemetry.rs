@@ -2,11 +2,19 @@
 //!
 //! This is a subscriber of its own and not `tracing-subscriber`: an execution environment serves
 //! one invocation at a time and writes a handful of lines in its life, so all it needs is a level,
-//! a name and the current request id. The registry, layers and filters of the crate would be
+//! a name and which invocation it is. The registry, layers and filters of the crate would be
 //! built at every cold start to produce the same line.
+//!
+//! | member of a line | is |
+//! |---|---|
+//! | `timestamp`, `level`, `function`, `target` | when, how bad, who, which module |
+//! | `requestId` | the invocation; none in the init phase |
+//! | `coldStart` | whether somebody waited for the environment to start: true in its first invocation |
+//! | `traceId` | the root of the invocation's trace, the same in every service that a request reaches |
 
 use std::fmt::Write as _;
-use std::sync::{Mutex, PoisonError};
+use std::io::Write;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -16,8 +24,9 @@ use tracing::{Event, Metadata, Subscriber, level_filters::LevelFilter};
 
 use crate::order::Timestamp;
 
-/// The field by which `lambda_runtime` names the invocation in the span around it.
+/// The fields by which `lambda_runtime` names the invocation in the span around it.
 const REQUEST_ID: &str = "requestId";
+const TRACE_HEADER: &str = "xrayTraceId";
 
 /// Sends the program's logs, panics included, to stdout. Call it first in `main`.
 ///
@@ -30,10 +39,14 @@ pub fn init() {
         .ok()
         .and_then(|level| level.parse().ok());
     let function = std::env::var("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_default();
+    // Provisioned concurrency starts environments ahead of their first invocation.
+    let ahead = std::env::var("AWS_LAMBDA_INITIALIZATION_TYPE")
+        .is_ok_and(|kind| kind == "provisioned-concurrency");
     let log = JsonLog::new(
         function,
         level.unwrap_or(LevelFilter::INFO).min(LevelFilter::DEBUG),
-        std::io::stdout(),
+        !ahead,
+        Box::new(std::io::stdout()),
     );
     // It fails only where a subscriber is set already, whose logs then go where it sends them.
     let _ = tracing::subscriber::set_global_default(log);
@@ -41,48 +54,109 @@ pub fn init() {
     std::panic::set_hook(Box::new(|panic| tracing::error!(%panic, "panicked")));
 }
 
-/// A [`Subscriber`] that writes events and keeps of spans only the request id.
-struct JsonLog<W> {
+/// The root of a
+/// [trace header](https://docs.aws.amazon.com/xray/latest/devguide/xray-concepts.html#xray-concepts-tracingheader),
+/// such as `1-5759e988-bd862e3fe1be46a994272793`: the trace's id. None if there is no such thing in it.
+pub fn trace_id(header: &str) -> Option<&str> {
+    let root = header
+        .split(';')
+        .find_map(|part| part.trim().strip_prefix("Root="))?;
+    let mut parts = root.split('-');
+    let mut hex = |length| {
+        let part = parts.next().unwrap_or_default();
+        part.len() == length && part.bytes().all(|byte| byte.is_ascii_hexdigit())
+    };
+    // A version, the time in seconds and 96 random bits.
+    let is_root = root.starts_with("1-") && hex(1) && hex(8) && hex(24) && parts.next().is_none();
+    is_root.then_some(root)
+}
+
+/// Writes a line that is no event of `tracing`, whatever the level: its members may be any JSON.
+pub(crate) fn write(target: &str, members: &Map<String, Value>) {
+    tracing::dispatcher::get_default(|log| {
+        if let Some(log) = log.downcast_ref::<JsonLog>() {
+            log.write("INFO", target, members);
+        }
+    });
+}
+
+/// A [`Subscriber`] that writes events and keeps of spans only which invocation it is.
+struct JsonLog {
     function: String,
     level: LevelFilter,
-    state: Mutex<State<W>>,
+    state: Mutex<State>,
 }
 
-struct State<W> {
+struct State {
     request_id: Option<Value>,
-    out: W,
+    trace_id: Option<String>,
+    cold_start: bool,
+    out: Box<dyn Write + Send>,
 }
 
-impl<W: std::io::Write + Send + 'static> JsonLog<W> {
-    fn new(function: String, level: LevelFilter, out: W) -> Self {
+impl JsonLog {
+    fn new(
+        function: String,
+        level: LevelFilter,
+        cold_start: bool,
+        out: Box<dyn Write + Send>,
+    ) -> Self {
         Self {
             function,
             level,
             state: Mutex::new(State {
                 request_id: None,
+                trace_id: None,
+                cold_start,
                 out,
             }),
         }
     }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self, level: &'static str, target: &str, fields: &Map<String, Value>) {
+        let mut state = self.state();
+        let line = Line {
+            timestamp: Timestamp::now(),
+            level,
+            function: &self.function,
+            request_id: state.request_id.as_ref(),
+            cold_start: state.cold_start,
+            trace_id: state.trace_id.as_deref(),
+            target,
+            fields,
+        };
+        let mut text = serde_json::to_string(&line).unwrap_or_default();
+        text.push('\n');
+        // A log that cannot be written is no reason to fail the request.
+        let _ = state.out.write_all(text.as_bytes());
+        let _ = state.out.flush();
+    }
 }
 
-impl<W: std::io::Write + Send + 'static> Subscriber for JsonLog<W> {
+impl Subscriber for JsonLog {
+    /// The span around an invocation is wanted at any level: it says which invocation a line is of.
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() <= self.level
+        metadata.is_span() || *metadata.level() <= self.level
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        Some(self.level)
+        Some(self.level.max(LevelFilter::INFO))
     }
 
     fn new_span(&self, span: &Attributes<'_>) -> Id {
         let mut fields = Fields::default();
         span.record(&mut fields);
         if let Some(id) = fields.0.remove(REQUEST_ID) {
-            self.state
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .request_id = Some(id);
+            let header = fields.0.remove(TRACE_HEADER);
+            let trace_id = header.as_ref().and_then(Value::as_str).and_then(trace_id);
+            let mut state = self.state();
+            state.cold_start &= state.request_id.is_none();
+            state.request_id = Some(id);
+            state.trace_id = trace_id.map(str::to_owned);
         }
         // Spans are not told apart: an invocation ends before the next one begins.
         Id::from_u64(1)
@@ -91,41 +165,14 @@ impl<W: std::io::Write + Send + 'static> Subscriber for JsonLog<W> {
     fn event(&self, event: &Event<'_>) {
         let mut fields = Fields::default();
         event.record(&mut fields);
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let line = line(
-            &self.function,
-            state.request_id.as_ref(),
-            event.metadata(),
-            fields.0,
-        );
-        // A log that cannot be written is no reason to fail the request.
-        let _ = state.out.write_all(line.as_bytes());
-        let _ = state.out.flush();
+        let metadata = event.metadata();
+        self.write(metadata.level().as_str(), metadata.target(), &fields.0);
     }
 
     fn record(&self, _: &Id, _: &Record<'_>) {}
     fn record_follows_from(&self, _: &Id, _: &Id) {}
     fn enter(&self, _: &Id) {}
     fn exit(&self, _: &Id) {}
-}
-
-fn line(
-    function: &str,
-    request_id: Option<&Value>,
-    metadata: &Metadata<'_>,
-    fields: Map<String, Value>,
-) -> String {
-    let line = Line {
-        timestamp: Timestamp::now(),
-        level: metadata.level().as_str(),
-        function,
-        request_id,
-        target: metadata.target(),
-        fields,
-    };
-    let mut text = serde_json::to_string(&line).unwrap_or_default();
-    text.push('\n');
-    text
 }
 
 /// A line of the log, under the names of Lambda's own
@@ -138,9 +185,12 @@ struct Line<'a> {
     function: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<&'a Value>,
+    cold_start: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace_id: Option<&'a str>,
     target: &'a str,
     #[serde(flatten)]
-    fields: Map<String, Value>,
+    fields: &'a Map<String, Value>,
 }
 
 #[derive(Default)]
@@ -177,7 +227,7 @@ impl Visit for Fields {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
@@ -185,7 +235,7 @@ mod tests {
     #[derive(Clone, Default)]
     struct Buffer(Arc<Mutex<Vec<u8>>>);
 
-    impl std::io::Write for Buffer {
+    impl Write for Buffer {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
             self.0.lock().unwrap().extend_from_slice(bytes);
             Ok(bytes.len())
@@ -196,15 +246,40 @@ mod tests {
         }
     }
 
-    fn lines(work: impl FnOnce()) -> Vec<Value> {
+    fn lines_at(level: LevelFilter, cold_start: bool, work: impl FnOnce()) -> Vec<Value> {
         let buffer = Buffer::default();
-        let log = JsonLog::new("place-order".to_owned(), LevelFilter::INFO, buffer.clone());
+        let out = Box::new(buffer.clone());
+        let log = JsonLog::new("place-order".to_owned(), level, cold_start, out);
         tracing::subscriber::with_default(log, work);
         let bytes = buffer.0.lock().unwrap().clone();
         let text = String::from_utf8(bytes).unwrap();
         text.lines()
             .map(|line| serde_json::from_str(line).unwrap())
             .collect()
+    }
+
+    /// The lines that `work` logs at the usual level.
+    pub(crate) fn lines(work: impl FnOnce()) -> Vec<Value> {
+        lines_at(LevelFilter::INFO, true, work)
+    }
+
+    const ROOT: &str = "1-5759e988-bd862e3fe1be46a994272793";
+
+    /// Logs a line in one invocation after another, as `lambda_runtime` would.
+    fn serve(ids: &[&str]) {
+        for id in ids {
+            let header = format!("Root={ROOT};Parent=53995c3f42cd8ad8;Sampled=0");
+            tracing::info_span!(
+                "Lambda runtime invoke",
+                requestId = id,
+                xrayTraceId = &header
+            )
+            .in_scope(|| tracing::warn!("served"));
+        }
+    }
+
+    fn each(lines: &[Value], member: &str) -> Vec<Value> {
+        lines.iter().map(|line| line[member].clone()).collect()
     }
 
     #[test]
@@ -223,23 +298,77 @@ mod tests {
         assert_eq!(line["cause"], "a \"quoted\"\nline");
         assert_eq!(line["attempt"], 2);
         assert!(line["timestamp"].as_str().unwrap().ends_with('Z'));
+        assert!(line.get("traceId").is_none());
     }
 
     #[test]
-    fn each_invocation_has_its_own_request_id() {
-        let lines = lines(|| {
-            for id in ["r-1", "r-2"] {
-                tracing::info_span!("Lambda runtime invoke", requestId = id)
-                    .in_scope(|| tracing::info!("served"));
-            }
-        });
+    fn each_invocation_has_its_own_request_id_and_its_trace() {
+        let lines = lines(|| serve(&["r-1", "r-2"]));
 
-        let ids: Vec<_> = lines.iter().map(|line| line["requestId"].clone()).collect();
-        assert_eq!(ids, ["r-1", "r-2"]);
+        assert_eq!(each(&lines, "requestId"), ["r-1", "r-2"]);
+        assert_eq!(each(&lines, "traceId"), [ROOT, ROOT]);
+    }
+
+    #[test]
+    fn the_init_phase_and_the_first_invocation_are_the_cold_start() {
+        let work = || {
+            tracing::info!("starting");
+            serve(&["r-1", "r-2", "r-3"]);
+        };
+
+        let cold = lines_at(LevelFilter::INFO, true, work);
+        let started_ahead = lines_at(LevelFilter::INFO, false, work);
+
+        assert_eq!(each(&cold, "coldStart"), [true, true, false, false]);
+        assert_eq!(each(&started_ahead, "coldStart"), [false; 4]);
+    }
+
+    #[test]
+    fn the_invocation_is_known_where_only_warnings_are_written() {
+        for level in [LevelFilter::WARN, LevelFilter::ERROR] {
+            let lines = lines_at(level, true, || {
+                let span = tracing::info_span!("Lambda runtime invoke", requestId = "r-1");
+                let _span = span.entered();
+                tracing::info!("noise");
+                tracing::error!("failed");
+            });
+
+            assert_eq!(each(&lines, "message"), ["failed"]);
+            assert_eq!(each(&lines, "requestId"), ["r-1"]);
+        }
     }
 
     #[test]
     fn what_is_below_the_level_is_not_written() {
         assert!(lines(|| tracing::debug!("noise")).is_empty());
+    }
+
+    #[test]
+    fn only_a_well_formed_root_is_a_trace() {
+        let found = |header: &'static str| trace_id(header);
+
+        assert_eq!(
+            found("Root=1-5759e988-bd862e3fe1be46a994272793"),
+            Some(ROOT)
+        );
+        assert_eq!(
+            found("Self=1-x; Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=1"),
+            Some(ROOT)
+        );
+        for header in [
+            "",
+            ROOT,
+            "Root=",
+            "Root=1-5759e988-bd862e3fe1be46a99427279",
+            "Root=1-5759e988-bd862e3fe1be46a9942727933",
+            "Root=2-5759e988-bd862e3fe1be46a994272793",
+            "Root=1-5759e98-8bd862e3fe1be46a994272793",
+            "Root=1-5759e988-bd862e3fe1be46a99427279g",
+            "Root=1-5759e988-bd862e3fe1be46a9942727\u{e9}",
+            "Root=1-5759e9\u{e9}-bd862e3fe1be46a994272793",
+            "root=1-5759e988-bd862e3fe1be46a994272793",
+        ] {
+            assert_eq!(trace_id(header), None, "{header:?}");
+        }
     }
 }

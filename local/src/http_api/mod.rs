@@ -33,7 +33,7 @@ use uuid::Uuid;
 use self::event::Context;
 use self::response::HttpResponse;
 use self::routes::Routes;
-use crate::lambda::{Function, new_trace_root};
+use crate::lambda::{Function, trace_or_new};
 
 // Limits of HTTP APIs, none of which AWS raises:
 // https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-quotas.html
@@ -172,7 +172,8 @@ impl Api {
         let body = timeout(INTEGRATION_TIMEOUT, read(&parts.headers, body))
             .await
             .map_err(|_| StatusCode::REQUEST_TIMEOUT)??;
-        let trace_id = trace_id(&parts.headers);
+        let trace = parts.headers.get("x-amzn-trace-id");
+        let trace_id = trace_or_new(trace.and_then(|value| value.to_str().ok()));
         let context = Context {
             account_id: route.function.account_id(),
             request_id,
@@ -238,17 +239,6 @@ async fn read(headers: &HeaderMap, mut body: Incoming) -> Result<Bytes, StatusCo
     }
     while let Some(Ok(_)) = body.frame().await {}
     Err(StatusCode::PAYLOAD_TOO_LARGE)
-}
-
-/// The client's trace, or a new one.
-fn trace_id(headers: &HeaderMap) -> String {
-    let given = headers
-        .get("x-amzn-trace-id")
-        .and_then(|value| value.to_str().ok());
-    match given {
-        Some(given) if given.contains("Root=") => given.to_owned(),
-        _ => format!("Root={}", new_trace_root()),
-    }
 }
 
 /// Sixteen characters ending in `=`, like API Gateway's.

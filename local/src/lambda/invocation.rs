@@ -73,10 +73,7 @@ impl Invocation {
 /// of an invocation: the given one, completed, or a new one. Nothing is traced here, so a new one is
 /// not sampled.
 pub(super) fn trace_header(given: Option<&str>) -> HeaderValue {
-    let mut header = match given {
-        Some(given) if given.contains("Root=") => given.to_owned(),
-        _ => format!("Root={}", new_trace_root()),
-    };
+    let mut header = trace_or_new(given);
     if !header.contains("Parent=") {
         let parent = Uuid::new_v4().simple().to_string();
         header = format!("{header};Parent={}", &parent[..16]);
@@ -87,14 +84,31 @@ pub(super) fn trace_header(given: Option<&str>) -> HeaderValue {
     HeaderValue::from_str(&header).unwrap_or_else(|_| HeaderValue::from_static("Sampled=0"))
 }
 
-/// A new trace: version, seconds since 1970 in hexadecimal, 96 random bits.
-pub(crate) fn new_trace_root() -> String {
+/// The caller's trace header, if it names a trace, or that of a new one.
+pub(crate) fn trace_or_new(given: Option<&str>) -> String {
+    given
+        .filter(|given| given.split(';').any(is_root))
+        .map_or_else(new_trace, str::to_owned)
+}
+
+/// `Root=`, version 1, seconds since 1970 in 8 hexadecimal digits, 96 random bits in 24.
+fn is_root(part: &str) -> bool {
+    let hex = |digits: &str| digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    part.trim()
+        .strip_prefix("Root=1-")
+        .and_then(|root| root.split_once('-'))
+        .is_some_and(|(time, random)| {
+            time.len() == 8 && hex(time) && random.len() == 24 && hex(random)
+        })
+}
+
+fn new_trace() -> String {
     let seconds = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()
         .as_secs();
     let random = Uuid::new_v4().simple().to_string();
-    format!("1-{seconds:08x}-{}", &random[..24])
+    format!("Root=1-{seconds:08x}-{}", &random[..24])
 }
 
 #[cfg(test)]
@@ -117,12 +131,22 @@ mod tests {
 
     #[test]
     fn a_trace_header_that_is_none_is_replaced() {
-        for given in [None, Some(""), Some("nonsense"), Some("Root=\n")] {
+        for given in [
+            None,
+            Some(""),
+            Some("nonsense"),
+            Some("Root=\n"),
+            Some("Root=forged;Parent=9a9197af755a6419;Sampled=1"),
+            Some("Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e70"),
+            Some("Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700-1"),
+            Some("Root=1-5bef4deg-ad49b0e87f6ef6c87fc2e700"),
+        ] {
             let header = trace_header(given);
-            assert!(
-                header.to_str().expect("ASCII").ends_with("Sampled=0"),
-                "{given:?}: {header:?}"
-            );
+            let header = header.to_str().expect("ASCII");
+            let parts: Vec<&str> = header.split(';').collect();
+            assert!(is_root(parts[0]), "{given:?}: {header}");
+            assert!(parts[1].starts_with("Parent="), "{given:?}: {header}");
+            assert_eq!(parts[2..], ["Sampled=0"], "{given:?}: {header}");
         }
     }
 }

@@ -26,7 +26,7 @@ use crate::aws::Faults;
 
 pub use error::{InvokeError, StartError};
 pub use function::{Function, State};
-pub(crate) use invocation::new_trace_root;
+pub(crate) use invocation::trace_or_new;
 
 /// The most that one invocation may carry, each way, in bytes: 6 MB, and 100 bytes that Lambda
 /// grants beyond the [documented quota](https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html).

@@ -7,4 +7,5 @@ mod batch_get;
 mod hostile_input;
 mod orders;
 mod products;
+mod telemetry;
 mod worker;
