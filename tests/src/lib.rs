@@ -2,6 +2,8 @@
 
 #![allow(clippy::expect_used)] // a test that cannot go on says why and stops
 
+mod kept;
+
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, mpsc};
@@ -13,6 +15,7 @@ use aws_sdk_dynamodb::config::{BehaviorVersion, Region};
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
+pub use kept::{Kept, Process};
 use local::aws::SqsClient;
 use local::aws::sqs::SqsError;
 use local::stack::{Options, Stack};
@@ -49,28 +52,11 @@ impl Shop {
     ///
     /// It runs until it is stopped, or the test executable ends; the host's children end with it.
     pub fn start(name: &str, change: fn(String) -> String) -> Self {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let work = target()
-            .join("shop-tests")
-            .join(format!("{name}-{}", std::process::id()));
-        let code_dir = stage_functions(&root, &work);
-        let text = fs::read_to_string(root.join("template.yaml")).expect("template.yaml");
-        let template = work.join("template.yaml");
-        fs::write(&template, change(text)).expect("the work folder is writable");
+        Self::run(options(name, change))
+    }
 
-        let options = Options {
-            template,
-            parameters: BTreeMap::new(),
-            port: 0,
-            control_port: 0,
-            code_dir: Some(code_dir),
-            data_dir: None,
-            log_dir: work.join("logs"),
-            node: env::var_os("LOCAL_NODE")
-                .unwrap_or_else(|| "node".into())
-                .into(),
-            idle_timeout: Duration::from_secs(60),
-        };
+    /// Starts what `options` say.
+    pub(crate) fn run(options: Options) -> Self {
         let (started, wait) = mpsc::channel();
         let (stop, stopped) = oneshot::channel();
         let host = thread::spawn(move || {
@@ -331,6 +317,32 @@ impl Shop {
     }
 }
 
+/// What a shop is started with: the project's template and functions, in a folder of their own.
+pub(crate) fn options(name: &str, change: fn(String) -> String) -> Options {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let work = target()
+        .join("shop-tests")
+        .join(format!("{name}-{}", std::process::id()));
+    let code_dir = stage_functions(&root, &work);
+    let text = fs::read_to_string(root.join("template.yaml")).expect("template.yaml");
+    let template = work.join("template.yaml");
+    fs::write(&template, change(text)).expect("the work folder is writable");
+
+    Options {
+        template,
+        parameters: BTreeMap::from([("CatalogueWrites".to_owned(), "open".to_owned())]),
+        port: 0,
+        control_port: 0,
+        code_dir: Some(code_dir),
+        data_dir: None,
+        log_dir: work.join("logs"),
+        node: env::var_os("LOCAL_NODE")
+            .unwrap_or_else(|| "node".into())
+            .into(),
+        idle_timeout: Duration::from_secs(60),
+    }
+}
+
 /// A response, read to its end.
 #[derive(Debug)]
 pub struct Reply {
@@ -412,7 +424,7 @@ impl Reply {
 }
 
 /// Where cargo puts what it builds in this profile: two levels above the test executable.
-fn target() -> PathBuf {
+pub(crate) fn target() -> PathBuf {
     let executable = env::current_exe().expect("the test executable's path");
     executable
         .ancestors()

@@ -31,7 +31,7 @@ async fn delete_product(catalog: &Catalog, request: &Request) -> Result<Response
     let id = ProductId::parse(http::path_parameter(request, "id")?)
         .map_err(|reason| Problem::bad_value("id", &reason))?;
 
-    catalog.delete(&id).await?;
+    catalog.delete(&id, http::deadline(request)).await?;
 
     Ok(http::empty(StatusCode::NO_CONTENT))
 }

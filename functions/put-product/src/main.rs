@@ -37,7 +37,9 @@ async fn put_product(catalog: &Catalog, request: &Request) -> Result<Response<Bo
     )?;
     let new = NewProduct::from_body(http::json_body(request)?)?;
 
-    let (product, version) = catalog.put(&id, new, precondition).await?;
+    let (product, version) = catalog
+        .put(&id, new, precondition, http::deadline(request))
+        .await?;
 
     let created = version.get() == Version::MIN;
     let status = if created {

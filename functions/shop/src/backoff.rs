@@ -4,6 +4,9 @@
 
 use std::time::Duration;
 
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+
 use crate::deadline::Deadline;
 
 /// The first pause is random below this: about two round trips to DynamoDB.
@@ -39,6 +42,30 @@ impl Backoff {
         self.attempt += 1;
         tokio::time::sleep(pause).await;
         true
+    }
+}
+
+/// Makes a write of one item again while it meets a transaction on that item, until `deadline`.
+///
+/// It passes as soon as the transaction ends, within milliseconds, and the SDK does not repeat it.
+///
+/// # Errors
+/// Whatever the last call came to.
+pub(crate) async fn past_transactions<T, E, F>(
+    deadline: Deadline,
+    write: impl Fn() -> F,
+) -> Result<T, SdkError<E, HttpResponse>>
+where
+    E: ProvideErrorMetadata,
+    F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+{
+    let mut backoff = Backoff::new(u32::MAX, deadline);
+    loop {
+        let outcome = write().await;
+        let code = outcome.as_ref().err().and_then(SdkError::code);
+        if code != Some("TransactionConflictException") || !backoff.pause().await {
+            return outcome;
+        }
     }
 }
 

@@ -65,7 +65,7 @@ impl Checkout {
                     order,
                     fingerprint: fingerprint.clone(),
                 };
-                match self.orders.create(&new).await? {
+                match self.orders.create(&new, deadline).await? {
                     Some(earlier) => earlier,
                     None => {
                         self.queue.send(&new.order.message()).await?;

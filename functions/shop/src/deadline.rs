@@ -1,8 +1,38 @@
-//! The end of an invocation, as an instant that work is planned against.
+//! How long work may take, as an instant that it is planned against.
+//!
+//! Whoever waits gives up before the one who waits for it, so that each answers for itself:
+//!
+//! | who | gives up after | and then |
+//! |---|---|---|
+//! | a connection ([`aws`](crate::aws)) | 100 ms | the attempt has failed |
+//! | an attempt of a call to AWS | 250 ms, in the worker 1.5 s | it is made again after a pause, while the retry budget lasts |
+//! | priming, in the init phase | 200 ms | the first request does what it would have done |
+//! | a request of the API, all its calls together | [`REQUEST_LIMIT`], or what is left of the invocation | 503 |
+//! | the worker, all orders of a batch together | what is left of the invocation | the orders go back to the queue |
+//! | Lambda | the function's `Timeout` | the environment is ended |
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
+
+use crate::aws::{ATTEMPT_TIMEOUT, CONNECT_TIMEOUT, FIRST_PAUSE, PRIMING_TIMEOUT};
+
+/// The longest that a request of the API works before it answers 503.
+///
+/// When DynamoDB does not answer, every request takes this long until the retry budget is used up, and
+/// each that waits holds an environment: a short limit keeps an outage from using up the account's
+/// concurrency as well. It is ample otherwise: a request makes three calls at most, and AWS speaks of
+/// [single-digit milliseconds](https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Introduction.html)
+/// for each.
+pub const REQUEST_LIMIT: Duration = Duration::from_millis(700);
+
+// A call that meets a dead connection has the time for one on a new connection.
+const _: () = assert!(
+    2 * ATTEMPT_TIMEOUT.as_millis() + FIRST_PAUSE.as_millis() < REQUEST_LIMIT.as_millis()
+        && CONNECT_TIMEOUT.as_millis() < ATTEMPT_TIMEOUT.as_millis()
+);
+// A refusal takes less than a second, also from an environment that has to start for it.
+const _: () = assert!(PRIMING_TIMEOUT.as_millis() + REQUEST_LIMIT.as_millis() <= 900);
 
 /// Kept back at the end of an invocation for writing the answer and handing it to the Runtime API.
 /// Both take about a millisecond on a full vCPU; at 128 MB there is a fourteenth of one.
@@ -30,6 +60,12 @@ impl Deadline {
         let end = UNIX_EPOCH + Duration::from_millis(epoch_ms);
         let remaining = end.duration_since(SystemTime::now()).unwrap_or_default();
         Self::after(remaining.saturating_sub(RESERVE))
+    }
+
+    /// This deadline, or `limit` from now if that is earlier.
+    #[must_use]
+    pub fn within(self, limit: Duration) -> Self {
+        self.min(Self::after(limit))
     }
 
     /// `remaining` from now.
@@ -60,6 +96,14 @@ mod tests {
 
         assert!(deadline.allows(Duration::from_secs(4)));
         assert!(!deadline.allows(Duration::from_secs(5)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_earlier_of_two_ends_counts() {
+        let (short, long) = (Duration::from_secs(1), Duration::from_secs(5));
+
+        assert_eq!(Deadline::after(long).within(short), Deadline::after(short));
+        assert_eq!(Deadline::after(short).within(long), Deadline::after(short));
     }
 
     #[tokio::test]

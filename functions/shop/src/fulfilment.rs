@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::ProvideErrorMetadata;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{
@@ -15,11 +16,16 @@ use aws_sdk_dynamodb::types::{
 use aws_smithy_types::error::display::DisplayErrorContext;
 use thiserror::Error;
 
-use crate::backoff::Backoff;
+use crate::backoff::{Backoff, past_transactions};
 use crate::deadline::Deadline;
 use crate::item::{self, Item, n, s};
 use crate::order::{Fingerprint, Line, OrderMessage, Status, Timestamp};
 use crate::problem::is_transient;
+
+/// Calls for one order that DynamoDB does not answer, besides those that the SDK repeats while it has
+/// a retry budget. Then the order goes back to the queue, for a minute: an outage is not met by as
+/// many calls as fit into an invocation.
+const OUTAGE_ATTEMPTS: u32 = 4;
 
 /// Both tables, as the worker writes them.
 #[derive(Clone, Debug)]
@@ -55,7 +61,10 @@ pub enum NotSettled {
 /// What came of one transaction.
 enum Attempt {
     Done,
-    Again(String),
+    /// It met another transaction, or throttling.
+    Conflict(String),
+    /// DynamoDB did not answer, however often the SDK asked.
+    Outage(String),
     /// The order is not pending, or not as the message says; this is what the table holds.
     OrderRefused(Option<Item>),
     /// Stock is missing, for this reason.
@@ -85,19 +94,25 @@ impl Fulfilment {
         let fingerprint = message.lines.fingerprint();
         let now = Timestamp::now();
         // Conflicts pass as soon as the other transaction ends, so only time limits the attempts.
-        let mut backoff = Backoff::new(u32::MAX, deadline);
+        let mut conflicts = Backoff::new(u32::MAX, deadline);
+        let mut outages = Backoff::new(OUTAGE_ATTEMPTS, deadline);
         loop {
             match self.take_stock(message, &fingerprint, &now).await {
                 Attempt::Done => return Ok(Settled::Fulfilled),
                 Attempt::OrderRefused(item) => return settled_before(item.as_ref(), &fingerprint),
                 Attempt::Short(reason) => {
                     return self
-                        .reject(message, &fingerprint, &now, reason, &mut backoff)
+                        .reject(message, &fingerprint, &now, reason, deadline)
                         .await;
                 }
                 Attempt::Failed(cause) => return Err(NotSettled::Failed(cause)),
-                Attempt::Again(cause) => {
-                    if !backoff.pause().await {
+                Attempt::Conflict(cause) => {
+                    if !conflicts.pause().await {
+                        return Err(NotSettled::Failed(cause));
+                    }
+                }
+                Attempt::Outage(cause) => {
+                    if !outages.pause().await {
                         return Err(NotSettled::Failed(cause));
                     }
                 }
@@ -139,8 +154,11 @@ impl Fulfilment {
             return read_cancellation(cancelled.cancellation_reasons(), message.lines.as_slice());
         }
         let cause = DisplayErrorContext(&error).to_string();
-        if is_transient(&error) {
-            Attempt::Again(cause)
+        if error.code() == Some("TransactionInProgressException") {
+            // The SDK's own repeat of a transaction that is still being made.
+            Attempt::Conflict(cause)
+        } else if is_transient(&error) {
+            Attempt::Outage(cause)
         } else {
             Attempt::Failed(cause)
         }
@@ -189,8 +207,9 @@ impl Fulfilment {
         fingerprint: &Fingerprint,
         now: &Timestamp,
         reason: String,
-        backoff: &mut Backoff,
+        deadline: Deadline,
     ) -> Result<Settled, NotSettled> {
+        let mut outages = Backoff::new(OUTAGE_ATTEMPTS, deadline);
         let request = self
             .client
             .update_item()
@@ -206,7 +225,9 @@ impl Fulfilment {
             .expression_attribute_values(":now", s(now))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         loop {
-            let Err(error) = request.clone().send().await else {
+            // It may meet the transaction of another delivery.
+            let rejected = past_transactions(deadline, || request.clone().send()).await;
+            let Err(error) = rejected else {
                 return Ok(Settled::Rejected(reason));
             };
             if let Some(UpdateItemError::ConditionalCheckFailedException(failed)) =
@@ -214,9 +235,7 @@ impl Fulfilment {
             {
                 return settled_before(failed.item(), fingerprint);
             }
-            // Above all a conflict with the transaction of another delivery, which the SDK does not
-            // repeat. The queue would, after a minute.
-            if !is_transient(&error) || !backoff.pause().await {
+            if !is_transient(&error) || !outages.pause().await {
                 return Err(NotSettled::Failed(DisplayErrorContext(&error).to_string()));
             }
         }
@@ -286,7 +305,7 @@ fn read_cancellation(reasons: &[CancellationReason], lines: &[Line]) -> Attempt 
     };
     let cause = format!("the transaction was cancelled: {}", codes.join(", "));
     if !codes.is_empty() && codes.iter().all(passes) {
-        Attempt::Again(cause)
+        Attempt::Conflict(cause)
     } else {
         Attempt::Failed(cause)
     }

@@ -11,7 +11,7 @@ use lambda_http::http::{Response, StatusCode};
 use lambda_http::{Body, IntoResponse, Request, RequestExt};
 use serde::Serialize;
 
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, REQUEST_LIMIT};
 use crate::newtype::Invalid;
 use crate::problem::Problem;
 use crate::product::Version;
@@ -39,7 +39,7 @@ impl IntoResponse for Answer {
     }
 }
 
-/// Runs `handler` until the deadline of the invocation and turns what comes out into a response.
+/// Runs `handler` until the [`deadline`] and turns what comes out into a response.
 ///
 /// This is the one place where a [`Problem`] becomes HTTP, where a failure is logged, and where
 /// the request id is set. It never fails: an error that reaches Lambda would be answered by API
@@ -68,13 +68,13 @@ pub async fn respond(
     Ok(Answer(response))
 }
 
-/// When the handler of `request` must be done.
+/// When the handler of `request`, which starts now, must be done: at the end of the invocation or of
+/// [`REQUEST_LIMIT`], whichever comes first.
 pub fn deadline(request: &Request) -> Deadline {
-    Deadline::from_epoch_ms(
-        request
-            .lambda_context_ref()
-            .map_or(0, |context| context.deadline),
-    )
+    let end = request
+        .lambda_context_ref()
+        .map_or(0, |context| context.deadline);
+    Deadline::from_epoch_ms(end).within(REQUEST_LIMIT)
 }
 
 /// A JSON answer.
@@ -317,6 +317,18 @@ mod tests {
         assert_eq!(response.status(), 503);
         assert_eq!(response.headers()["retry-after"], "1");
         assert_eq!(response.headers()["x-request-id"], "r-1");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_does_not_wait_for_the_end_of_the_invocation() {
+        let request = within(request(GET, &[]), Duration::from_secs(5));
+        let begun = tokio::time::Instant::now();
+
+        let Answer(response) = respond(&request, std::future::pending()).await.unwrap();
+
+        assert_eq!(response.status(), 503);
+        // Timers of tokio are rounded up to a millisecond.
+        assert!(begun.elapsed() <= REQUEST_LIMIT + Duration::from_millis(1));
     }
 
     #[test]

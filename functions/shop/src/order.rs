@@ -56,6 +56,12 @@ impl OrderId {
 }
 
 impl Timestamp {
+    /// Whole seconds since 1970.
+    pub fn epoch_seconds(&self) -> Option<i64> {
+        let time = DateTime::from_str(self.as_str(), Format::DateTime);
+        time.ok().map(|time| time.secs())
+    }
+
     /// The present.
     pub fn now() -> Self {
         Self::at(SystemTime::now())

@@ -6,9 +6,15 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
 
+use crate::backoff::past_transactions;
+use crate::deadline::Deadline;
 use crate::item::{self, Item, Malformed, n, s};
 use crate::order::{Fingerprint, Order, OrderId, PricedLine};
 use crate::problem::Problem;
+
+/// Seconds that an order is kept after it was placed: 90 days. By then it has long been settled, and
+/// no client repeats its key any more.
+const KEPT_SECONDS: i64 = 90 * 24 * 60 * 60;
 
 /// An order as the table holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,19 +58,25 @@ impl Orders {
     /// Stores a new order, unless there is one with its id: then nothing is written and the answer
     /// is the one that is there.
     ///
+    /// An order that is asked for again may meet the transaction that settles it; until `deadline`
+    /// the write is then made again.
+    ///
     /// # Errors
     /// 503 or 500 if DynamoDB fails or the stored item is not an order.
-    pub async fn create(&self, new: &StoredOrder) -> Result<Option<StoredOrder>, Problem> {
-        let outcome = self
+    pub async fn create(
+        &self,
+        new: &StoredOrder,
+        deadline: Deadline,
+    ) -> Result<Option<StoredOrder>, Problem> {
+        let write = self
             .client
             .put_item()
             .table_name(&self.table)
             .set_item(Some(to_item(new)))
             .condition_expression("attribute_not_exists(id)")
             // The order that is there comes back with the refusal: no second call to read it.
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .send()
-            .await;
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        let outcome = past_transactions(deadline, || write.clone().send()).await;
         let Err(error) = outcome else { return Ok(None) };
         match error.as_service_error() {
             Some(PutItemError::ConditionalCheckFailedException(failed)) => {
@@ -105,6 +117,10 @@ fn to_item(stored: &StoredOrder) -> Item {
     ]);
     if let Some(reason) = &order.reason {
         item.insert("reason".to_owned(), s(reason));
+    }
+    // DynamoDB deletes the item then, without a call and without a cost (`TimeToLiveSpecification`).
+    if let Some(placed_at) = order.placed_at.epoch_seconds() {
+        item.insert("expires_at".to_owned(), n(&(placed_at + KEPT_SECONDS)));
     }
     item
 }
@@ -176,8 +192,20 @@ mod tests {
     }
 
     #[test]
+    fn an_order_expires_90_days_after_it_was_placed() {
+        let mut stored = stored(&[1], 5, None);
+        stored.order.placed_at = Timestamp::parse("2026-01-31T09:30:00.500Z").unwrap();
+
+        let expires_at = to_item(&stored)["expires_at"].clone();
+
+        // 2026-05-01T09:30:00Z, in the seconds that DynamoDB wants.
+        assert_eq!(expires_at, AttributeValue::N("1777627800".to_owned()));
+    }
+
+    #[test]
     fn an_item_without_one_of_its_attributes_is_no_order() {
-        let item = to_item(&stored(&[1, 2], 5, None));
+        let mut item = to_item(&stored(&[1, 2], 5, None));
+        item.remove("expires_at"); // for DynamoDB alone
 
         for attribute in item.keys() {
             let mut rest = item.clone();

@@ -50,7 +50,7 @@ async fn the_version_of_a_product_counts_its_writes() {
         let new = product("mugs", 100, expected);
         let (product, version) = shop
             .catalog
-            .put(&id, new, Precondition::None)
+            .put(&id, new, Precondition::None, soon())
             .await
             .unwrap();
         assert_eq!(version.get(), expected);
@@ -71,7 +71,7 @@ async fn what_is_put_is_what_is_read() {
 
     let (put, _) = shop
         .catalog
-        .put(&product_id("k"), new, Precondition::None)
+        .put(&product_id("k"), new, Precondition::None, soon())
         .await
         .unwrap();
     let (read, _) = shop
@@ -94,7 +94,7 @@ async fn a_description_that_is_left_out_is_removed() {
     with.description = Some(shop::product::Description::parse("red").unwrap());
 
     shop.catalog
-        .put(&product_id("mug"), with, Precondition::None)
+        .put(&product_id("mug"), with, Precondition::None, soon())
         .await
         .unwrap();
     shop.stock("mug", 100, 1).await;
@@ -114,7 +114,7 @@ async fn a_write_happens_only_in_the_state_that_it_asks_for() {
     let put = async |id: &str, precondition| {
         let outcome = shop
             .catalog
-            .put(&product_id(id), product("a", 1, 1), precondition)
+            .put(&product_id(id), product("a", 1, 1), precondition, soon())
             .await;
         outcome
             .map(|(_, version)| version.get())
@@ -141,7 +141,7 @@ async fn of_many_who_create_the_same_product_one_does() {
         let (catalog, id) = (shop.catalog.clone(), id.clone());
         tokio::spawn(async move {
             catalog
-                .put(&id, product("mugs", 1, stock), Precondition::Absent)
+                .put(&id, product("mugs", 1, stock), Precondition::Absent, soon())
                 .await
                 .is_ok()
         })
@@ -188,8 +188,14 @@ async fn a_product_can_be_deleted_twice() {
     let shop = Shop::open().await;
     shop.stock("mug", 1, 1).await;
 
-    shop.catalog.delete(&product_id("mug")).await.unwrap();
-    shop.catalog.delete(&product_id("mug")).await.unwrap();
+    shop.catalog
+        .delete(&product_id("mug"), soon())
+        .await
+        .unwrap();
+    shop.catalog
+        .delete(&product_id("mug"), soon())
+        .await
+        .unwrap();
 
     let problem = shop
         .catalog
@@ -205,7 +211,12 @@ async fn the_pages_of_a_category_hold_each_of_its_products_once_by_id() {
     let mut expected: Vec<_> = (0..23).map(|number| format!("mug-{number}")).collect();
     for id in &expected {
         shop.catalog
-            .put(&product_id(id), product("mugs", 1, 1), Precondition::None)
+            .put(
+                &product_id(id),
+                product("mugs", 1, 1),
+                Precondition::None,
+                soon(),
+            )
             .await
             .unwrap();
     }
@@ -214,6 +225,7 @@ async fn the_pages_of_a_category_hold_each_of_its_products_once_by_id() {
             &product_id("pan"),
             product("pans", 1, 1),
             Precondition::None,
+            soon(),
         )
         .await
         .unwrap();
@@ -232,7 +244,12 @@ async fn the_pages_of_the_whole_catalogue_hold_each_product_once() {
     for number in 0..12 {
         let (id, name) = (format!("p-{number}"), format!("category-{}", number % 3));
         shop.catalog
-            .put(&product_id(&id), product(&name, 1, 1), Precondition::None)
+            .put(
+                &product_id(&id),
+                product(&name, 1, 1),
+                Precondition::None,
+                soon(),
+            )
             .await
             .unwrap();
         expected.push(id);
@@ -258,7 +275,12 @@ async fn a_made_up_position_stays_within_the_listing() {
     let shop = Shop::open().await;
     for (id, name) in [("a", "mugs"), ("b", "secret"), ("c", "mugs")] {
         shop.catalog
-            .put(&product_id(id), product(name, 1, 1), Precondition::None)
+            .put(
+                &product_id(id),
+                product(name, 1, 1),
+                Precondition::None,
+                soon(),
+            )
             .await
             .unwrap();
     }
@@ -331,7 +353,7 @@ async fn a_batch_answers_in_the_order_asked_and_names_what_is_missing() {
         .collect();
     for id in asked.iter().filter(|id| id.as_str().ends_with('7')) {
         shop.catalog
-            .put(id, product("a", 1, 1), Precondition::None)
+            .put(id, product("a", 1, 1), Precondition::None, soon())
             .await
             .unwrap();
     }
@@ -494,4 +516,45 @@ async fn a_call_that_fails_once_is_repeated() {
             .await
             .is_ok()
     );
+}
+
+const CONFLICT: &str = "com.amazonaws.dynamodb.v20120810#TransactionConflictException";
+
+#[tokio::test]
+async fn a_write_that_meets_the_sale_of_its_product_is_made_again() {
+    let shop = Shop::open().await;
+    let id = product_id("mug");
+    for operation in ["UpdateItem", "DeleteItem"] {
+        for _ in 0..3 {
+            shop.wire
+                .break_next(operation, Fault::refusal(400, CONFLICT));
+        }
+    }
+    shop.wire.calls();
+
+    let new = product("mugs", 1, 1);
+    let put = shop.catalog.put(&id, new, Precondition::None, soon()).await;
+    assert!(put.is_ok(), "{put:?}");
+    assert_eq!(shop.wire.calls(), ["UpdateItem"; 4]);
+
+    shop.catalog.delete(&id, soon()).await.unwrap();
+    assert_eq!(shop.wire.calls(), ["DeleteItem"; 4]);
+}
+
+#[tokio::test]
+async fn a_write_that_meets_transactions_until_its_time_is_up_is_an_answer_to_come_back_later() {
+    let shop = Shop::open().await;
+    let over = Deadline::after(std::time::Duration::ZERO);
+    for operation in ["UpdateItem", "DeleteItem"] {
+        shop.wire
+            .break_next(operation, Fault::refusal(400, CONFLICT));
+    }
+    let (id, new) = (product_id("mug"), product("mugs", 1, 1));
+
+    let put = shop.catalog.put(&id, new, Precondition::None, over).await;
+    let delete = shop.catalog.delete(&id, over).await;
+
+    for problem in [put.unwrap_err(), delete.unwrap_err()] {
+        assert_eq!((problem.status(), problem.retry_after()), (503, Some(1)));
+    }
 }

@@ -3,9 +3,12 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::{Fault, Shop, lines, product_id, soon};
 use serde_json::json;
 use shop::checkout::Placed;
+use shop::deadline::Deadline;
 use shop::order::{IdempotencyKey, Lines, OrderId, Status};
 use shop::problem::Problem;
 
@@ -142,7 +145,10 @@ async fn a_repeated_request_is_answered_though_the_product_has_changed_or_gone()
         place(&shop, &lines, &key()).await.unwrap().order,
         first.order
     );
-    shop.catalog.delete(&product_id("mug")).await.unwrap();
+    shop.catalog
+        .delete(&product_id("mug"), soon())
+        .await
+        .unwrap();
     assert_eq!(
         place(&shop, &lines, &key()).await.unwrap().order,
         first.order
@@ -254,6 +260,44 @@ async fn a_write_whose_answer_is_lost_places_one_order_and_is_no_replay() {
         ["BatchGetItem", "PutItem", "PutItem", "SendMessage"]
     );
     assert_eq!(shop.count_orders().await, 1);
+}
+
+#[tokio::test]
+async fn an_order_that_is_asked_for_while_it_is_settled_is_found() {
+    let shop = Shop::open().await;
+    shop.stock("mug", 250, 9).await;
+    let lines = lines(&[("mug", 2)]);
+    let first = place(&shop, &lines, &key()).await.unwrap();
+    let conflict = "com.amazonaws.dynamodb.v20120810#TransactionConflictException";
+    for _ in 0..2 {
+        shop.wire
+            .break_next("PutItem", Fault::refusal(400, conflict));
+    }
+
+    let again = place(&shop, &lines, &key()).await.unwrap();
+
+    assert!(again.replayed);
+    assert_eq!(again.order, first.order);
+}
+
+#[tokio::test]
+async fn an_order_that_meets_transactions_until_its_time_is_up_is_refused_for_now() {
+    let shop = Shop::open().await;
+    shop.stock("mug", 250, 9).await;
+    let conflict = "com.amazonaws.dynamodb.v20120810#TransactionConflictException";
+    for _ in 0..100 {
+        shop.wire
+            .break_next("PutItem", Fault::refusal(400, conflict));
+    }
+    let soon_over = Deadline::after(Duration::from_millis(200));
+
+    let outcome = shop
+        .checkout
+        .place(&lines(&[("mug", 2)]), Some(&key()), soon_over)
+        .await;
+
+    let problem = outcome.unwrap_err();
+    assert_eq!((problem.status(), problem.retry_after()), (503, Some(1)));
 }
 
 #[tokio::test]

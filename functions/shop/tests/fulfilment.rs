@@ -184,7 +184,10 @@ async fn an_order_for_a_product_that_has_gone_is_rejected() {
     shop.stock("mug", 250, 9).await;
     shop.stock("pan", 900, 0).await;
     let message = place(&shop, &[("mug", 1), ("pan", 1)]).await;
-    shop.catalog.delete(&product_id("mug")).await.unwrap();
+    shop.catalog
+        .delete(&product_id("mug"), soon())
+        .await
+        .unwrap();
 
     let settled = shop.fulfilment.settle(&message, soon()).await;
 
@@ -299,6 +302,42 @@ async fn an_order_whose_time_runs_out_stays_pending_for_the_next_delivery() {
     assert!(matches!(outcome, Err(NotSettled::Failed(_))), "{outcome:?}");
     assert_eq!(order(&shop, &message).await.status, Status::Pending);
     assert_eq!(shop.stock_of("mug").await, 9);
+}
+
+#[tokio::test]
+async fn an_order_goes_back_to_the_queue_when_dynamodb_is_out() {
+    let shop = Shop::open().await;
+    shop.stock("mug", 250, 9).await;
+    let message = place(&shop, &[("mug", 1)]).await;
+    for _ in 0..100 {
+        shop.wire
+            .break_next("TransactWriteItems", Fault::refusal(503, "Unavailable"));
+    }
+    shop.wire.calls();
+
+    let outcome = shop.fulfilment.settle(&message, soon()).await;
+
+    assert!(matches!(outcome, Err(NotSettled::Failed(_))), "{outcome:?}");
+    // Four, each of which the SDK of this test repeats once.
+    assert_eq!(shop.wire.calls(), ["TransactWriteItems"; 8]);
+}
+
+#[tokio::test]
+async fn a_rejection_goes_back_to_the_queue_when_dynamodb_is_out() {
+    let shop = Shop::open().await;
+    shop.stock("mug", 250, 1).await;
+    let message = place(&shop, &[("mug", 1)]).await;
+    shop.stock("mug", 250, 0).await;
+    for _ in 0..100 {
+        shop.wire
+            .break_next("UpdateItem", Fault::refusal(503, "Unavailable"));
+    }
+    shop.wire.calls();
+
+    let outcome = shop.fulfilment.settle(&message, soon()).await;
+
+    assert!(matches!(outcome, Err(NotSettled::Failed(_))), "{outcome:?}");
+    assert_eq!(shop.wire.calls()[1..], ["UpdateItem"; 8]);
 }
 
 #[tokio::test]

@@ -83,11 +83,11 @@ async fn what_may_be_repeated_is_repeated_and_then_refused_with_503() {
 }
 
 #[tokio::test]
-async fn a_conflict_outside_of_a_transaction_is_refused_with_503_at_once() {
+async fn a_conflict_outside_of_a_transaction_is_tried_again_until_the_time_is_up() {
     let turn = Turn::take().await;
     turn.always(json!({"kind": "transaction_conflict"})).await;
     assert_eq!(turn.put("conflict").await, 503);
-    assert_eq!(turn.struck("transaction_conflict").await, 1);
+    assert!(turn.struck("transaction_conflict").await > ATTEMPTS);
 }
 
 #[tokio::test]
@@ -139,11 +139,12 @@ async fn a_clock_that_is_five_minutes_off_is_corrected_by_the_sdk() {
     for seconds in [310, -310] {
         turn.always(json!({"kind": "clock_skew", "seconds": seconds}))
             .await;
-        // More than once: the SDK keeps what it has learned.
-        for _ in 0..3 {
+        for _ in 0..10 {
             turn.shop.get("/products/warm").await.expect(StatusCode::OK);
         }
-        assert_eq!(turn.struck("clock_skew").await, 1, "{seconds}");
+        // The SDK keeps what it has learned. An environment more may have started meanwhile.
+        let struck = turn.struck("clock_skew").await;
+        assert!((1..5).contains(&struck), "{seconds}: {struck}");
     }
 }
 

@@ -1,6 +1,9 @@
 //! The shop while everything breaks: what it has accepted is never lost, never done twice, and poison
 //! stays by itself.
 //!
+//! `each_fault` has the faults one by one, `outage` those of a service that is gone, `killed` the end of
+//! the host itself, and what follows all faults at once.
+//!
 //! `make test` runs a short one. `make chaos` runs 20 seeds of 2,000 orders; `SEED=7` repeats one of
 //! them, `SEEDS=3` runs the first three, `ORDERS=300` takes fewer orders. A seed decides what is
 //! ordered and which calls fail (see `docs/faults.md`), but not in which order the machine runs its
@@ -10,7 +13,9 @@
 #![allow(clippy::unwrap_used)] // a test that cannot go on stops
 
 mod each_fault;
+mod killed;
 mod orders;
+mod outage;
 mod plan;
 mod stored;
 mod wreck;

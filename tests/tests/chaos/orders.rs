@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
@@ -14,8 +14,8 @@ const CLIENTS: usize = 16;
 /// An answer came long before this, or never will: API Gateway gives up after 30 s.
 const ANSWER_LIMIT: Duration = Duration::from_secs(35);
 
-/// One attempt in five fails at most; a hundred failures in a row are a defect.
-const ATTEMPTS: usize = 100;
+/// One attempt in five fails at most, and a host that was killed is back after seconds.
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A product and how much of it there is at the start.
 pub(crate) struct Product {
@@ -79,12 +79,15 @@ impl Wish {
 /// The ids of the orders that got a 202 so far, by the wishes' positions.
 pub(crate) type Accepted = Arc<Mutex<Vec<(usize, String)>>>;
 
+/// The base address of the API, which changes when the host is started again.
+pub(crate) type Address = Arc<Mutex<String>>;
+
 /// Places all orders, sixteen at a time. Gives the number of requests that it took.
 ///
 /// # Errors
-/// An answer that the contract does not allow, or none in a hundred attempts.
+/// An answer that the contract does not allow, or none that accepts an order in good time.
 pub(crate) async fn place_all(
-    api_url: &str,
+    api_url: &Address,
     seed: u64,
     products: &[Product],
     wishes: &[Wish],
@@ -106,7 +109,7 @@ pub(crate) async fn place_all(
         let (requests, next, accepted) = (requests.clone(), next.clone(), accepted.clone());
         let mut client = Client {
             http: reqwest::Client::new(),
-            url: format!("{api_url}/orders"),
+            api_url: api_url.clone(),
             random: fastrand::Rng::with_seed(seed.wrapping_mul(31).wrapping_add(client as u64)),
             attempts: 0,
         };
@@ -142,7 +145,7 @@ pub(crate) async fn place_all(
 
 struct Client {
     http: reqwest::Client,
-    url: String,
+    api_url: Address,
     random: fastrand::Rng,
     attempts: usize,
 }
@@ -156,7 +159,8 @@ impl Client {
     /// Sends one order until it gets a 202.
     async fn place(&mut self, key: &str, body: &str) -> Result<Order, String> {
         let mut last = String::new();
-        for _ in 0..ATTEMPTS {
+        let patience = Instant::now() + PATIENCE;
+        while Instant::now() < patience {
             self.attempts += 1;
             match self.attempt(key, body).await {
                 Ok((202, order)) => return Ok(order),
@@ -171,7 +175,7 @@ impl Client {
             tokio::time::sleep(pause).await;
         }
         Err(format!(
-            "{key} got no answer in {ATTEMPTS} attempts, the last {last}"
+            "{key} was not accepted in {PATIENCE:?}, the last answer was {last}"
         ))
     }
 
@@ -181,7 +185,8 @@ impl Client {
             0 => Duration::from_millis(self.random.u64(1..40)),
             _ => ANSWER_LIMIT,
         };
-        let request = self.http.post(&self.url).timeout(limit);
+        let url = format!("{}/orders", self.api_url.lock().unwrap());
+        let request = self.http.post(url).timeout(limit);
         let request = request
             .header("content-type", "application/json")
             .header("idempotency-key", key)

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -81,7 +82,7 @@ impl fmt::Display for Report {
 /// The template with times that a test can wait for. Their proportions stay: a message is hidden for
 /// at least as long as a function may work on it.
 #[expect(clippy::needless_pass_by_value, reason = "what a shop is started with")]
-fn impatient(template: String) -> String {
+pub(crate) fn impatient(template: String) -> String {
     let mut lines: Vec<String> = template.lines().map(str::to_owned).collect();
     let mut set = |property: &str, owner: &str, value: usize| {
         let start = lines.iter().position(|line| line.trim() == owner).unwrap();
@@ -98,8 +99,7 @@ fn impatient(template: String) -> String {
     lines.join("\n")
 }
 
-/// Places `orders` orders while everything breaks, waits until nothing moves any more, and compares
-/// what is there with what was accepted.
+/// Places `orders` orders while everything breaks, and sees what became of them.
 pub(crate) async fn wreck(seed: u64, orders: usize) -> Report {
     let started = Instant::now();
     let shop = Shop::start(&format!("chaos-{seed}"), impatient);
@@ -116,8 +116,43 @@ pub(crate) async fn wreck(seed: u64, orders: usize) -> Report {
     let accepted = Accepted::default();
 
     shop.inject(&plan::everything(seed)).await;
-    let placing = orders::place_all(&shop.api_url, seed, &products, &wishes, &accepted);
+    let address = Arc::new(Mutex::new(shop.api_url.clone()));
+    let placing = orders::place_all(&address, seed, &products, &wishes, &accepted);
     let (requests, poison) = tokio::join!(placing, poison(&shop, &accepted, orders));
+    let ordered = Ordered {
+        started,
+        products,
+        wishes,
+        accepted,
+        requests,
+        poison,
+    };
+    let report = examine(&shop, ordered).await;
+    shop.stop().await;
+    report
+}
+
+/// What was asked of a shop, and what it has accepted of it.
+pub(crate) struct Ordered {
+    pub(crate) started: Instant,
+    pub(crate) products: Vec<Product>,
+    pub(crate) wishes: Vec<Wish>,
+    pub(crate) accepted: Accepted,
+    /// How many requests that took, or why it was not done.
+    pub(crate) requests: Result<usize, String>,
+    pub(crate) poison: Vec<String>,
+}
+
+/// Waits until nothing moves any more, and compares what is there with what was accepted.
+pub(crate) async fn examine(shop: &Shop, ordered: Ordered) -> Report {
+    let Ordered {
+        started,
+        products,
+        wishes,
+        accepted,
+        requests,
+        poison,
+    } = ordered;
     let mut wrong = Vec::new();
     let requests = requests.unwrap_or_else(|error| {
         wrong.push(error);
@@ -162,7 +197,7 @@ pub(crate) async fn wreck(seed: u64, orders: usize) -> Report {
             .filter(|order| text(order, "status") == status)
             .count()
     };
-    let report = Report {
+    Report {
         orders: accepted.len(),
         requests,
         fulfilled: count("FULFILLED"),
@@ -171,9 +206,7 @@ pub(crate) async fn wreck(seed: u64, orders: usize) -> Report {
         seconds: started.elapsed().as_secs_f64(),
         faults,
         wrong,
-    };
-    shop.stop().await;
-    report
+    }
 }
 
 /// Puts poison among the orders, each when another share of them is accepted. Gives what it put,
@@ -203,7 +236,7 @@ async fn poison(shop: &Shop, accepted: &Accepted, orders: usize) -> Vec<String> 
 }
 
 /// True once `holds` does; false where it never does.
-async fn wait_until<F: Future<Output = bool>>(holds: impl Fn() -> F) -> bool {
+pub(crate) async fn wait_until<F: Future<Output = bool>>(holds: impl Fn() -> F) -> bool {
     let patience = Instant::now() + PATIENCE;
     while !holds().await {
         if Instant::now() > patience {

@@ -44,11 +44,14 @@ fn logical_id(arn: &str) -> &str {
     id
 }
 
-/// The policies of template.yaml, by function.
-fn policies() -> BTreeMap<String, Allowed> {
+fn template() -> String {
     let template = concat!(env!("CARGO_MANIFEST_DIR"), "/../template.yaml");
-    let template = fs::read_to_string(template).unwrap().leak();
-    let template = Yaml::load_from_str(template).unwrap().remove(0);
+    fs::read_to_string(template).unwrap()
+}
+
+/// The policies of a template, by function.
+fn policies(template: String) -> BTreeMap<String, Allowed> {
+    let template = Yaml::load_from_str(template.leak()).unwrap().remove(0);
     let mut policies = BTreeMap::new();
     for (id, resource) in template["Resources"].as_mapping().unwrap() {
         if resource["Type"].as_str() != Some("AWS::Serverless::Function") {
@@ -66,9 +69,13 @@ fn policies() -> BTreeMap<String, Allowed> {
             let resources = texts(&statement["Resource"]).into_iter().map(logical_id);
             allowed.resources.extend(resources.map(str::to_owned));
         }
-        for (_, value) in properties["Environment"]["Variables"].as_mapping().unwrap() {
-            allowed.known.insert(text(value).to_owned());
-        }
+        let variables = properties["Environment"]["Variables"].as_mapping().unwrap();
+        // The name of the stack, say, is no resource.
+        let resources = variables
+            .values()
+            .map(text)
+            .filter(|it| !it.starts_with("AWS::"));
+        allowed.known.extend(resources.map(str::to_owned));
         policies.insert(id.as_str().unwrap().to_owned(), allowed);
     }
     policies
@@ -174,26 +181,83 @@ async fn use_everything(shop: &Shop) {
     again.expect(StatusCode::ACCEPTED);
 }
 
+/// Where what is allowed is not what is called, a sentence each.
+fn differences(
+    allowed: &BTreeMap<String, Allowed>,
+    called: &BTreeMap<String, BTreeSet<String>>,
+) -> Vec<String> {
+    let none = BTreeSet::new();
+    let functions: BTreeSet<_> = allowed.keys().chain(called.keys()).collect();
+    let mut differences = Vec::new();
+    for function in functions {
+        let allowed = allowed.get(function).map_or(&none, |it| &it.actions);
+        let called = called.get(function).unwrap_or(&none);
+        let unused = allowed.difference(called);
+        differences.extend(unused.map(|it| format!("{function} may call {it} and does not")));
+        let denied = called.difference(allowed);
+        differences.extend(denied.map(|it| format!("{function} calls {it} and may not")));
+    }
+    differences
+}
+
 #[tokio::test]
 async fn each_function_makes_the_calls_that_its_policy_allows_and_no_others() {
     let shop = Shop::start("permissions", |template| template);
     use_everything(&shop).await;
 
-    let allowed = policies()
-        .into_iter()
-        .map(|(function, allowed)| (function, allowed.actions));
-    let allowed: BTreeMap<_, _> = allowed.collect();
+    let allowed = policies(template());
     // A call is counted once its answer is through, which may be after the client has its own.
     let patience = tokio::time::Instant::now() + PATIENCE;
-    while called(&shop).await != allowed && tokio::time::Instant::now() < patience {
+    while !differences(&allowed, &called(&shop).await).is_empty()
+        && tokio::time::Instant::now() < patience
+    {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    assert_eq!(called(&shop).await, allowed);
+    assert_eq!(differences(&allowed, &called(&shop).await), [""; 0]);
+}
+
+#[test]
+fn a_policy_with_an_action_more_or_less_than_its_function_needs_is_found() {
+    let needed: BTreeMap<_, _> = policies(template())
+        .into_iter()
+        .map(|(function, allowed)| (function, allowed.actions))
+        .collect();
+    let altered = |from: &str, to: &str| {
+        let template = template();
+        assert_eq!(template.matches(from).count(), 1, "{from}");
+        differences(&policies(template.replace(from, to)), &needed)
+    };
+
+    let scan = r#"Action: "dynamodb:Scan""#;
+    let more = altered(scan, r#"Action: ["dynamodb:Scan", "dynamodb:DeleteItem"]"#);
+    assert_eq!(
+        more,
+        ["ListProducts may call dynamodb:DeleteItem and does not"]
+    );
+    let less = altered(
+        r#"["dynamodb:PutItem", "dynamodb:GetItem"]"#,
+        "dynamodb:PutItem",
+    );
+    assert_eq!(less, ["PlaceOrder calls dynamodb:GetItem and may not"]);
+    let wider = altered(scan, r#"Action: "dynamodb:*""#);
+    assert_eq!(wider.len(), 2, "{wider:?}");
+}
+
+#[test]
+fn a_policy_for_another_resource_than_its_function_is_told_of_is_found() {
+    let queue = "Resource: !GetAtt OrdersQueue.Arn";
+    let template = template();
+    assert_eq!(template.matches(queue).count(), 1);
+    let other = template.replace(queue, "Resource: !GetAtt OrdersDeadLetterQueue.Arn");
+
+    let place_order = &policies(other)["PlaceOrder"];
+
+    assert_ne!(place_order.resources, place_order.known);
 }
 
 #[test]
 fn a_policy_names_the_resources_that_its_function_is_told_of_and_no_others() {
-    let policies = policies();
+    let policies = policies(template());
 
     assert_eq!(policies.len(), 8);
     for (

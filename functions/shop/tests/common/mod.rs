@@ -93,7 +93,7 @@ impl Shop {
     pub async fn stock(&self, id: &str, price_cents: u64, stock: u64) {
         let product = product("mugs", price_cents, stock);
         self.catalog
-            .put(&product_id(id), product, Precondition::None)
+            .put(&product_id(id), product, Precondition::None, soon())
             .await
             .unwrap();
     }
