@@ -75,7 +75,7 @@ export async function startLocal({ local, node }, template) {
   const child = start(
     local,
     ['--template', templateFile, '--port', '0', '--control-port', '0', '--node', node]
-      .concat(['--log-dir', path.join(OUT, 'logs'), '--ready-file', readyFile]),
+      .concat(['--log-dir', path.join(OUT, 'logs'), '--ready-file', readyFile, '--parameter', 'CatalogueWrites=open']),
     output,
   );
   const deadline = Date.now() + START_TIMEOUT_MS;

@@ -271,7 +271,7 @@ async fn a_foreign_template_is_hosted_until_ctrl_c() {
     assert_eq!(status.code(), Some(0), "{stderr}");
     assert!(!app.path("run/ready.json").exists());
     assert!(
-        stderr.contains("left out: Alarm: AWS::CloudWatch::Alarm is not hosted"),
+        stderr.contains("left out: not hosted: AWS::CloudWatch::Alarm"),
         "{stderr}"
     );
     assert!(

@@ -246,10 +246,7 @@ Outputs:
         ("Dead", 3)
     );
     assert_eq!(dead.redrive, None);
-    assert_eq!(
-        template.notices,
-        ["Alarm: AWS::CloudWatch::Alarm is not hosted"]
-    );
+    assert_eq!(template.notices, ["not hosted: AWS::CloudWatch::Alarm"]);
 }
 
 #[test]
@@ -405,6 +402,16 @@ fn parameters_are_checked_against_their_rules() {
             "must be one of a, b",
         ),
         ("{Type: Number}", vec![("P", "x")], "must be a number"),
+        (
+            "{Type: Number, MinValue: 2}",
+            vec![("P", "1")],
+            "must be at least 2",
+        ),
+        (
+            "{Type: Number, MaxValue: 2}",
+            vec![("P", "2.5")],
+            "must be at most 2",
+        ),
         (
             "{Type: String, Defualt: a}",
             vec![],
@@ -653,8 +660,7 @@ fn what_is_left_out_is_noticed_by_resource_and_property() {
             RESOURCES
         ),
         [
-            "Role: AWS::IAM::Role is not hosted",
-            "Topic: AWS::SNS::Topic is not hosted",
+            "not hosted: AWS::IAM::Role, AWS::SNS::Topic",
             "F.Events.E: StartingPosition is not hosted"
         ]
     );
@@ -674,6 +680,139 @@ M:
         panic!("one notice")
     };
     assert!(notice.starts_with("M: arn:aws:dynamodb:"), "{notice}");
+}
+
+#[test]
+fn what_is_left_out_many_times_is_noticed_once() {
+    let resource = |name: &str, kind: &str| format!("{name}: {{Type: {kind}}}\n");
+    let alarms = ["A", "B", "C"].map(|name| resource(name, "AWS::CloudWatch::Alarm"));
+    let others = alarms.concat() + &resource("D", "AWS::CloudWatch::Dashboard");
+    let functions = ["G", "H", "I", "J"].map(|name| {
+        format!(
+            "{name}: {{Type: AWS::Serverless::Function, Properties: {{Runtime: provided.al2023, \
+             Handler: h, CodeUri: c, Layers: [l]}}}}\n"
+        )
+    });
+
+    let template = parse(&with_function(
+        "Layers: [l]",
+        &(others + &functions.concat()),
+    ));
+
+    assert_eq!(
+        template.notices,
+        [
+            "not hosted: AWS::CloudWatch::Alarm (3), AWS::CloudWatch::Dashboard",
+            "F, G, H and 2 more: Layers is not hosted"
+        ]
+    );
+}
+
+/// An API on which `GET /a` is a route, with further paths of its definition.
+fn with_definition(paths: &str, sections: &str) -> String {
+    let events =
+        "Events: {E: {Type: HttpApi, Properties: {ApiId: !Ref Api, Path: /a, Method: GET}}}";
+    let api = format!(
+        "Api:\n  Type: AWS::Serverless::HttpApi\n  Properties:\n    DefinitionBody: \
+         {{openapi: 3.0.1, paths: {{{paths}}}}}"
+    );
+    with_function(events, &api) + sections
+}
+
+#[test]
+fn a_definition_may_open_routes_and_no_more() {
+    const SECTIONS: &str = "
+Parameters: {Access: {Type: String, Default: closed}, Token: {Type: String, Default: ''}}
+Conditions:
+  Opened: !Equals [!Ref Access, open]
+  Both: !And [Condition: Opened, !Equals [!Ref Token, '']]
+";
+    for open in [
+        "",
+        "/a: {get: {}}",
+        "/a: {get: {security: []}}",
+        "/a: {get: {security: !Ref AWS::NoValue}}",
+        "/a: {get: {security: !If [Opened, [{iam: []}], []]}}",
+    ] {
+        assert_eq!(
+            parse(&with_definition(open, SECTIONS)).functions[0].routes[0].path,
+            "/a",
+            "{open}"
+        );
+    }
+    for (closed, message) in [
+        (
+            "/a: {get: {security: [{iam: []}]}}",
+            "paths./a.get: authorizers are not hosted: leave `security` away by a condition",
+        ),
+        (
+            "/a: {get: {security: !If [Opened, [], [{iam: []}]]}}",
+            "authorizers are not hosted: open the route with --parameter Access=...",
+        ),
+        (
+            "/a: {get: {security: !If [Both, [], [{iam: []}]]}}",
+            "open the route with --parameter Access or Token=...",
+        ),
+        ("/a: {post: {}}", "paths./a.post: declare the route as"),
+        ("/b: {get: {}}", "paths./b.get: declare the route as"),
+        (
+            "'Fn::Transform': {Name: AWS::Include}",
+            "Fn::Transform is not evaluated",
+        ),
+    ] {
+        let error = refusal(&with_definition(closed, SECTIONS));
+        assert!(error.contains("Api.DefinitionBody."), "{closed}: {error}");
+        assert!(error.contains(message), "{closed}: {error}");
+    }
+    let opened = with_definition(
+        "/a: {get: {security: !If [Opened, [], [{iam: []}]]}}",
+        SECTIONS,
+    );
+    assert!(parse_with(&opened, &[("Access", "open")]).is_ok());
+}
+
+#[test]
+fn parameters_that_rules_refuse_together_are_refused_in_the_words_of_the_rule() {
+    let text = with_function("", "")
+        + "
+Parameters:
+  Stage: {Type: String, Default: dev}
+  Size: {Type: Number, Default: 5}
+Rules:
+  Small:
+    RuleCondition: !Equals [!Ref Stage, prod]
+    Assertions:
+      - Assert: {'Fn::Contains': [['10', '20'], !Ref Size]}
+        AssertDescription: prod needs a Size of 10 or 20
+  Odd:
+    Assertions:
+      - Assert: !Not [!Equals [!Ref Size, 7]]
+";
+    for accepted in [
+        vec![],
+        vec![("Size", "9")],
+        vec![("Stage", "prod"), ("Size", "10")],
+    ] {
+        assert!(parse_with(&text, &accepted).is_ok(), "{accepted:?}");
+    }
+    for (refused, message) in [
+        (
+            vec![("Stage", "prod")],
+            "Rules.Small: prod needs a Size of 10 or 20",
+        ),
+        (
+            vec![("Size", "7")],
+            "Rules.Odd: the parameters do not go together",
+        ),
+    ] {
+        let error = parse_with(&text, &refused).expect_err("a rule refuses it");
+        assert!(error.to_string().contains(message), "{error}");
+    }
+    let error = refusal(&text.replace("Assert: !Not", "Asert: !Not"));
+    assert!(
+        error.contains("Rules.Odd: an assertion needs Assert"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -896,6 +1035,128 @@ fn an_error_is_one_line_of_bounded_length() {
     assert!(error.chars().count() < 700, "{}", error.len());
 }
 
+/// The shop's template with `CatalogueWrites=open` and these parameters.
+fn shop(parameters: &[(&str, &str)]) -> Result<Template, TemplateError> {
+    let text = include_str!("../../template.yaml");
+    let open = [("CatalogueWrites", "open")];
+    parse_with(text, &[&open[..], parameters].concat())
+}
+
+#[test]
+fn the_shop_is_hosted_where_its_catalogue_is_open() {
+    let closed = parse_with(include_str!("../../template.yaml"), &[]);
+    let closed = closed
+        .expect_err("signatures are not checked here")
+        .to_string();
+    assert!(
+        closed.contains("/products/{id}.put: authorizers are not hosted: open the route with")
+            && closed.contains("--parameter CatalogueWrites="),
+        "{closed}"
+    );
+
+    let open = shop(&[]).expect("the shop is hosted");
+
+    assert_eq!(open.functions.len(), 8);
+    let [kinds, throttles] = &open.notices[..] else {
+        panic!("two lines: {:?}", open.notices)
+    };
+    assert!(kinds.starts_with("not hosted: AWS::CloudWatch::Alarm ("));
+    assert_eq!(throttles, "Api: DefaultRouteSettings is not hosted");
+}
+
+#[test]
+fn the_parameters_of_the_shop_reach_its_functions() {
+    let template = shop(&[
+        ("ApiMemorySize", "512"),
+        ("WorkerMemorySize", "128"),
+        ("ProvisionedConcurrency", "2"),
+        ("ReservedConcurrency", "20"),
+        ("MaximumConcurrency", "10"),
+        ("OnDemandMaxReads", "100"),
+        ("OnDemandMaxWrites", "50"),
+        ("LambdaInsights", "us-east-1"),
+    ]);
+    let template = template.expect("the shop is hosted");
+
+    let (workers, others): (Vec<_>, Vec<_>) = template
+        .functions
+        .iter()
+        .partition(|it| it.logical_id == "ProcessOrders");
+    let worker = workers.first().expect("the worker");
+    let trigger = &worker.queue_triggers[0];
+    assert_eq!(trigger.maximum_concurrency, Some(10));
+    assert_eq!((worker.memory_mb, worker.provisioned_concurrency), (128, 0));
+    assert_eq!(worker.reserved_concurrency, Some(20));
+    for function in others {
+        let sizes = (function.memory_mb, function.provisioned_concurrency);
+        assert_eq!(sizes, (512, 2), "{}", function.logical_id);
+        assert_eq!(function.reserved_concurrency, Some(20));
+    }
+    let index = &template.tables[0].create["GlobalSecondaryIndexes"][0];
+    assert_eq!(index["OnDemandThroughput"]["MaxReadRequestUnits"], 100);
+}
+
+#[test]
+fn the_rules_of_the_shop_refuse_a_reservation_below_what_it_has_to_hold() {
+    for reserved in [0, 5, 10, 20, 50] {
+        for most in [2, 5, 10, 20, 50] {
+            for provisioned in [0, 5, 10, 20] {
+                let [reserved_text, most_text, provisioned_text] =
+                    [reserved, most, provisioned].map(|number: i32| number.to_string());
+                let refused = shop(&[
+                    ("ReservedConcurrency", &reserved_text),
+                    ("MaximumConcurrency", &most_text),
+                    ("ProvisionedConcurrency", &provisioned_text),
+                ]);
+                let refused = refused.err().map(|error| error.to_string());
+
+                let fits = reserved == 0 || most.max(provisioned) <= reserved;
+                let case = format!("{reserved}, {most}, {provisioned}: {refused:?}");
+                assert_eq!(refused.is_none(), fits, "{case}");
+                // By the template's own rules, which CloudFormation applies too.
+                assert!(
+                    refused.is_none_or(|it| it.contains("Rules.Reserved")),
+                    "{case}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn the_rules_of_the_shop_refuse_what_does_not_go_together() {
+    let (issuer, audience) = (("JwtIssuer", "https://a.example"), ("JwtAudience", "shop"));
+    for (parameters, message) in [
+        (
+            vec![("Stage", "prod")],
+            "Rules.ProdIsClosed: Stage=prod needs",
+        ),
+        (vec![issuer], "JwtIssuer needs a JwtAudience"),
+        (vec![audience], "JwtAudience needs a JwtIssuer"),
+        (
+            vec![issuer, audience],
+            "open the route with --parameter JwtIssuer=",
+        ),
+        (
+            vec![("LambdaInsights", "eu-west-1")],
+            "must be none or the region of this",
+        ),
+        (
+            vec![("OnDemandMaxReads", "1")],
+            "needs an OnDemandMaxWrites",
+        ),
+        (
+            vec![("OnDemandMaxWrites", "1")],
+            "needs an OnDemandMaxReads",
+        ),
+        (vec![("ApiMemorySize", "64")], "must be at least 128"),
+        (vec![("ThrottleRate", "10001")], "must be at most 10000"),
+    ] {
+        let error = shop(&parameters).expect_err("it is refused").to_string();
+        assert!(error.contains(message), "{parameters:?}: {error}");
+    }
+}
+
 /// Values that tend to go wrong where a property expects another kind.
 fn any_value() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![
@@ -951,6 +1212,9 @@ fn any_key() -> impl Strategy<Value = &'static str> {
         "Fn::GetAtt",
         "Condition",
         "DependsOn",
+        "DefinitionBody",
+        "paths",
+        "security",
     ])
 }
 

@@ -30,7 +30,7 @@ def start():
     ready = WORK / "ready.json"
     command = [DEBUG / "local", "--port", "0", "--control-port", "0", "--ready-file", ready]
     command += ["--node", os.environ.get("LOCAL_NODE", "node")]
-    command += ["--code-dir", WORK / "lambda", "--log-dir", WORK / "logs"]
+    command += ["--code-dir", WORK / "lambda", "--log-dir", WORK / "logs", "--parameter", "CatalogueWrites=open"]
     log = WORK / "local.log"
     host = subprocess.Popen(command, cwd=ROOT, stderr=log.open("w"))
     give_up = time.monotonic() + START_TIMEOUT_S

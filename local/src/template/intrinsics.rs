@@ -5,6 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 
 use base64::Engine;
+use indexmap::IndexMap;
 
 use super::Context;
 use super::error::{Fault, refuse, short};
@@ -37,8 +38,35 @@ pub(super) struct Found {
     texts: RefCell<HashMap<(&'static str, String), Option<String>>>,
     depth: Cell<usize>,
     output: Cell<usize>,
-    /// What is left out, a sentence each.
-    pub(super) notices: RefCell<Vec<String>>,
+    /// Properties and events that are left out, and where they stand.
+    notices: RefCell<IndexMap<String, Vec<String>>>,
+    /// Kinds of resources that are left out, and how many there are.
+    kinds: RefCell<BTreeMap<String, usize>>,
+}
+
+impl Found {
+    /// What is left out: all kinds of resources in one sentence, each property or event in one.
+    pub(super) fn notices(self) -> Vec<String> {
+        /// The most places that a sentence names.
+        const MOST: usize = 3;
+        let kinds = self.kinds.into_inner().into_iter();
+        let kinds: Vec<String> = kinds
+            .map(|(kind, count)| match count {
+                1 => kind,
+                _ => format!("{kind} ({count})"),
+            })
+            .collect();
+        let kinds = (!kinds.is_empty()).then(|| format!("not hosted: {}", kinds.join(", ")));
+        let others = self.notices.into_inner().into_iter().map(|(what, paths)| {
+            let more = match paths.len().saturating_sub(MOST) {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            let paths = paths[..paths.len().min(MOST)].join(", ");
+            format!("{paths}{more}: {what} is not hosted")
+        });
+        kinds.into_iter().chain(others).collect()
+    }
 }
 
 impl Resolver<'_> {
@@ -72,9 +100,23 @@ impl Resolver<'_> {
         Ok(Node::new(node.line, content))
     }
 
+    /// Notes a property or event that is left out.
     pub(super) fn notice(&self, path: &str, what: &str) {
-        let notice = format!("{path}: {} is not hosted", short(what));
-        self.found.notices.borrow_mut().push(notice);
+        let mut notices = self.found.notices.borrow_mut();
+        notices
+            .entry(short(what))
+            .or_default()
+            .push(path.to_owned());
+    }
+
+    /// Notes a resource that is left out.
+    pub(super) fn notice_kind(&self, kind: &str) {
+        *self
+            .found
+            .kinds
+            .borrow_mut()
+            .entry(short(kind))
+            .or_default() += 1;
     }
 
     fn deeper<T>(&self, step: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
@@ -174,6 +216,12 @@ impl Resolver<'_> {
             "Fn::Equals" => {
                 let [one, other] = arguments(argument, "two values")?;
                 Content::Text((self.text(one)? == self.text(other)?).to_string())
+            }
+            "Fn::Contains" => {
+                let [items, text] = arguments(argument, "a list and a value")?;
+                let (items, text) = (self.items(items)?, self.text(text)?);
+                let is_it = |item: &Node| item.text() == Some(&text);
+                Content::Text(items.iter().any(is_it).to_string())
             }
             "Fn::Not" => {
                 let [condition] = arguments(argument, "a list of one condition")?;

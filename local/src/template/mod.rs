@@ -1,11 +1,12 @@
 //! Reads a SAM or CloudFormation template into what the host runs.
 //!
-//! The steps, in order: `yaml` (text to values with line numbers), `parameters`, `intrinsics` with
-//! `names` (what `Ref` and `GetAtt` give), and `resources` with `globals` (SAM's shared properties)
-//! and one file for each kind of resource. `object` reads properties and says what becomes of those
+//! The steps, in order: `yaml` (text to values with line numbers), `parameters` and the `rules` on what
+//! they may not be together, `intrinsics` with `names` (what `Ref` and `GetAtt` give), and `resources`
+//! with `globals` (SAM's shared properties) and one file for each kind of resource. `object` reads properties and says what becomes of those
 //! that this host does not have. Checks that `sam validate` and cfn-lint make are left to them; limits
 //! that AWS checks at deployment, and that would make a run here mislead, are checked here too.
 
+mod api;
 mod error;
 mod events;
 mod function;
@@ -17,6 +18,7 @@ mod object;
 mod parameters;
 mod queue;
 mod resources;
+mod rules;
 mod table;
 mod yaml;
 
@@ -108,8 +110,9 @@ fn interpret(
     root.get("Transform").map_or(Ok(()), check_transform)?;
     let declared = section(root, "Parameters")?;
     resolver.parameters = parameters::resolve(&resolver, &declared, parameters)?;
+    rules::check(&resolver, &section(root, "Rules")?)?;
     let mut template = resources::read(&resolver, base)?;
-    template.notices = resolver.found.notices.take();
+    template.notices = resolver.found.notices();
     Ok(template)
 }
 

@@ -15,8 +15,8 @@ pub struct Template {
     pub tables: Vec<Table>,
     /// `AWS::SQS::Queue`.
     pub queues: Vec<Queue>,
-    /// What the template asks for and this host leaves out, one sentence each, naming resource and
-    /// property.
+    /// What the template asks for and this host leaves out: one sentence for all kinds of resources, one
+    /// for each property.
     pub notices: Vec<String>,
 }
 

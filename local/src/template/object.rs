@@ -11,10 +11,14 @@ use super::yaml::{Content, Map, Node};
 
 /// What has no effect on one machine and needs no notice: permissions, deployment, encryption,
 /// monitoring, words for people.
-const SILENT: [&str; 18] = [
+const SILENT: [&str; 22] = [
     "AccessLogSettings",
+    "AllowedPattern",
     "Architectures",
     "AutoPublishAlias",
+    "AutoPublishCodeSha256",
+    "ConstraintDescription",
+    "DeletionProtectionEnabled",
     "DeploymentPreference",
     "Description",
     "FailOnWarnings",
@@ -43,7 +47,7 @@ pub(super) fn refusal(kind: &str, property: &str) -> Option<&'static str> {
         (FUNCTION, "InlineCode") => "is not hosted: build a bootstrap and set CodeUri",
         (FUNCTION, "VpcConfig") => "not hosted: put it behind a condition that is false here",
         (HTTP_API | "HttpApi", "Auth") => "authorizers are not hosted",
-        (HTTP_API, "DefinitionBody" | "DefinitionUri") => "declare routes as HttpApi events",
+        (HTTP_API, "DefinitionUri") => "declare routes as HttpApi events",
         ("SQS" | EVENT_SOURCE_MAPPING, "FilterCriteria") => "event filters are not hosted",
         ("Api" | "AWS::Serverless::Api", "Type") => "REST APIs are not hosted: use HttpApi",
         _ => return None,
@@ -106,6 +110,11 @@ impl<'a> Object<'a> {
         let value = self.resolver.resolve(node);
         let value = value.map_err(|fault| fault.within(name).within(&self.path))?;
         Ok(Some(value).filter(|value| !value.is_null()))
+    }
+
+    /// A property as it is written.
+    pub(super) fn unresolved(&self, name: &str) -> Option<&Node> {
+        self.map.get(name)
     }
 
     /// Whether a value that is not hosted is `AWS::NoValue`. It may refer to what is not hosted

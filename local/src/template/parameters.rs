@@ -65,9 +65,26 @@ fn check(declaration: &Object<'_>, value: &str, is_number: bool) -> Result<(), F
     if !allowed.is_empty() && !allowed.contains(&value) {
         return refuse(format!("be one of {}", allowed.join(", ")));
     }
-    // CloudFormation's pattern is Java's and covers the whole value. What only Java has is left to AWS.
-    if is_number && value.trim().parse::<f64>().is_err() {
+    // Patterns are left to AWS: CloudFormation's are Java's.
+    if !is_number {
+        return Ok(());
+    }
+    let Ok(number) = value.trim().parse::<f64>() else {
         return refuse("be a number".to_owned());
+    };
+    for (limit, is_least) in [("MinValue", true), ("MaxValue", false)] {
+        let text = declaration.text(limit)?.unwrap_or_default();
+        let bound = text.parse().ok();
+        if bound.is_some_and(|bound: f64| {
+            if is_least {
+                number < bound
+            } else {
+                number > bound
+            }
+        }) {
+            let side = if is_least { "least" } else { "most" };
+            return refuse(format!("be at {side} {text}"));
+        }
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use super::intrinsics::Resolver;
 use super::model::Template;
 use super::names::{EVENT_SOURCE_MAPPING, FUNCTION, HTTP_API, QUEUE, SIMPLE_TABLE, TABLE};
 use super::object::{Object, refusal};
-use super::{events, function, globals, queue, table};
+use super::{api, events, function, globals, queue, table};
 
 /// <https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/cloudformation-limits.html>
 const MAX_RESOURCES: usize = 500;
@@ -32,10 +32,10 @@ pub(super) fn read(resolver: &Resolver<'_>, base: &Path) -> Result<Template, Fau
             resources.push((id, node, kind));
         }
     }
-    // A function's events need to know the queues, and a mapping the functions.
+    // A function's events need to know the queues; a mapping, the functions; an API, their routes.
     resources.sort_by_key(|(_, _, kind)| match kind.as_str() {
         FUNCTION => 1,
-        EVENT_SOURCE_MAPPING => 2,
+        EVENT_SOURCE_MAPPING | HTTP_API => 2,
         _ => 0,
     });
     let mut template = Template::default();
@@ -57,9 +57,9 @@ pub(super) fn read(resolver: &Resolver<'_>, base: &Path) -> Result<Template, Fau
                 events::read_mapping(&properties, &mut template)?;
                 continue;
             }
-            HTTP_API => {}
+            HTTP_API => api::check(&properties, &template.functions)?,
             _ => {
-                resolver.notice(id, kind);
+                resolver.notice_kind(kind);
                 continue;
             }
         }

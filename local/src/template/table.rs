@@ -79,7 +79,7 @@ fn to_json(node: &Node) -> Value {
         Content::Map(map) => {
             let entry = |(name, node): (&String, &Node)| {
                 let number = node.text().and_then(|text| text.parse::<u64>().ok());
-                let number = number.filter(|_| name.ends_with("CapacityUnits"));
+                let number = number.filter(|_| name.ends_with("Units"));
                 (
                     name.clone(),
                     number.map_or_else(|| to_json(node), Value::from),
