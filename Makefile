@@ -26,13 +26,12 @@ export LOCAL_NODE := $(NODE)
 # Stops with one line if something is missing that this project cannot install into its own folder.
 REQUIRE = $(foreach tool,$(1),$(if $(shell command -v $(tool)),,$(error $(tool) is missing; the README says what you need)))
 
+##@ On this machine
+
 .PHONY: help
 help: ## List the verbs
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
-	@echo
-	@echo "  make load-test PROFILE=smoke|load|spike|stress|soak   another load"
-	@echo "  make load-test API_URL=https://...                    against a deployed stack"
-	@echo "  make run PORT=3001                                    another port"
+	@awk -F ':.*## ' '/^##@ / { printf "%s%s\n", sep, substr($$0, 5); sep = "\n" } \
+	  /^[a-z-]+:.*## / { printf "  make %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: install
 install: local/fauxqs/node_modules/.installed load-tests/node_modules/.installed ## Install the pinned tools into the project
@@ -50,12 +49,17 @@ $(OWN_NODE):
 	@touch $@
 
 .PHONY: build
-build: ## Build the functions in release, for this machine, where template.yaml looks for them
+ifneq ($(filter command,$(origin ARCH)),)
+build: load-tests/node_modules/.installed
+	@$(NODE) deploy/build.mjs --arch '$(ARCH)'
+else
+build: ## Build the functions in release, for this machine (ARCH=arm64|x86_64: for Lambda)
 	$(call REQUIRE,cargo cc)
 	cargo build --release --locked $(addprefix -p ,$(FUNCTIONS))
 	@for function in $(FUNCTIONS); do \
 	  mkdir -p $(TARGET)/lambda/$$function && cp -f $(TARGET)/release/$$function $(TARGET)/lambda/$$function/bootstrap || exit 1; \
 	done
+endif
 
 .PHONY: host
 host: local/fauxqs/node_modules/.installed
@@ -64,23 +68,29 @@ host: local/fauxqs/node_modules/.installed
 LOCAL := $(TARGET)/host/local
 
 .PHONY: run
-run: build host ## Run the shop on http://127.0.0.1:3000 until Ctrl-C
+run: build host ## Run the shop on http://127.0.0.1:3000 until Ctrl-C (PORT=3001)
 	@echo 'Once it is up, in another terminal:'
 	@echo "  curl -X PUT http://127.0.0.1:$(PORT)/products/lamp -H 'content-type: application/json' -d '{\"name\": \"Desk lamp\", \"category\": \"lighting\", \"price_cents\": 2499, \"stock\": 7}'"
 	@echo "  curl 'http://127.0.0.1:$(PORT)/products?category=lighting'"
 	@echo "  curl -i http://127.0.0.1:$(PORT)/orders -H 'content-type: application/json' -d '{\"lines\": [{\"product_id\": \"lamp\", \"quantity\": 2}]}'"
-	@exec $(LOCAL) --node $(NODE) --port $(PORT)
+	@exec $(LOCAL) --node $(NODE) --port $(PORT) --parameter CatalogueWrites=open
 
 .PHONY: load-test
 ifeq ($(API_URL),)
 load-test: build host
 endif
-load-test: load-tests/node_modules/.installed ## Run the shop under Artillery and check every gate
+load-test: load-tests/node_modules/.installed ## Run the shop under Artillery and check every gate (PROFILE=smoke|load|spike|stress|soak)
 	@$(NODE) load-tests/run.mjs --profile $(PROFILE) \
-	  $(if $(API_URL),--api-url $(API_URL),--local $(LOCAL) --node $(NODE))
+	  $(if $(API_URL),--api-url '$(API_URL)' $(if $(STACK),--stack '$(STACK)') $(if $(SIGN_REGION),--sign-region '$(SIGN_REGION)'),--local $(LOCAL) --node $(NODE))
+
+.PHONY: cost
+cost: load-tests/node_modules/.installed ## Say what the last load test would cost on AWS (PARAMETERS="Name=value ...")
+	@$(NODE) deploy/cost.mjs --stage '$(STAGE)' --parameters '$(PARAMETERS)'
+
+##@ Test
 
 .PHONY: test
-test: lint test-rust test-load-tests ## Formatting, lints, unit, contract and end-to-end tests
+test: lint test-rust test-load-tests test-deploy ## Formatting, lints, unit, contract and end-to-end tests
 
 .PHONY: lint
 lint:
@@ -96,25 +106,54 @@ test-rust: local/fauxqs/node_modules/.installed
 .PHONY: chaos
 chaos: local/fauxqs/node_modules/.installed ## Place 2,000 orders while everything breaks, twenty times (SEED=7, SEEDS=3, ORDERS=300)
 	cargo build --workspace --bins --locked
-	cargo test -p shop-tests --test chaos --locked -- --ignored --nocapture
+	cargo test -p shop-tests --test chaos --locked -- --ignored --nocapture nothing_accepted_is_lost
 
-VENV := $(TARGET)/tools/venv
+.PHONY: kill-test
+kill-test: local/fauxqs/node_modules/.installed ## Kill the host twenty times under load, and start it again on its data (KILLS=50)
+	cargo build --workspace --bins --locked
+	cargo test -p shop-tests --test chaos --locked -- --ignored --nocapture what_is_acknowledged_outlives
 
-$(VENV)/.installed: tests/openapi/requirements.txt
+.PHONY: outage
+outage: local/fauxqs/node_modules/.installed ## Measure how long refusals take while DynamoDB is out
+	cargo build --workspace --bins --locked
+	cargo test -p shop-tests --test chaos --locked -- --ignored --nocapture how_long_refusals_take
+
+# Python's tools, pinned with all that they need: one virtual environment a folder of tests/ that has requirements.
+# pip's own words go to pip.log: without a network it has many.
+$(TARGET)/tools/%/.installed: tests/%/requirements.txt
 	$(call REQUIRE,python3)
-	@echo "Installing schemathesis into the project"
-	@python3 -m venv $(VENV)
-	@$(VENV)/bin/pip install --quiet --disable-pip-version-check -r $<
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed; python3 is $$(python3 -V)"; exit 1; }
+	@echo "Installing what $< lists into $(@D)"
+	@rm -rf $(@D) && python3 -m venv $(@D)
+	@set -o pipefail; $(@D)/bin/pip install --disable-pip-version-check --no-deps -r $< 2>$(@D)/pip.log | \
+	  awk -v all=$$(grep -c '^[^#]' $<) '/^Collecting/ && ++n % 25 == 0 { print "  " n " of at most " all " packages"; fflush() } /^Installing/ { print "  unpacking" }' \
+	  || { echo "pip cannot install them: $$(grep -m 1 ERROR $(@D)/pip.log); is there a network? All of it: $(@D)/pip.log"; exit 1; }
 	@touch $@
 
+OPENAPI_TOOLS := $(TARGET)/tools/openapi
+
 .PHONY: openapi-test
-openapi-test: local/fauxqs/node_modules/.installed $(VENV)/.installed ## Hold the running shop against openapi.yaml (needs Python 3.10 or later)
+openapi-test: local/fauxqs/node_modules/.installed $(OPENAPI_TOOLS)/.installed ## Hold the running shop against openapi.yaml (needs Python 3.11 or later)
 	cargo build --workspace --bins --locked
-	$(VENV)/bin/python tests/openapi/run.py
+	$(OPENAPI_TOOLS)/bin/python tests/openapi/run.py
+
+# sam, aws, cfn-lint, checkov and moto.
+AWS_TOOLS := $(TARGET)/tools/template
+# The processor of the binaries in target/lambda: this machine's, unless `make build` was told another.
+ARCH ?= $(patsubst aarch64,arm64,$(shell uname -m))
+
+.PHONY: validate
+validate: $(AWS_TOOLS)/.installed ## Prove what can be proved of a deployment without AWS (needs Python 3.11 or later)
+	@ARCH=$(ARCH) $(AWS_TOOLS)/bin/python -m pytest -c tests/template/pytest.ini tests/template
+	cd deploy && PATH="$(AWS_TOOLS)/bin:$$PATH" $(NODE) --test "test/aws/*.test.mjs"
 
 .PHONY: test-load-tests
 test-load-tests: load-tests/node_modules/.installed
 	cd load-tests && $(NODE) --test "test/*.test.mjs"
+
+.PHONY: test-deploy
+test-deploy: load-tests/node_modules/.installed
+	cd deploy && $(NODE) --test "test/*.test.mjs"
 
 # Latency in hundredths of a millisecond, which Artillery has not.
 OHA := $(TARGET)/tools/bin/oha
@@ -122,6 +161,8 @@ OHA := $(TARGET)/tools/bin/oha
 $(OHA):
 	cargo install oha@1.16.0 --locked --quiet --root $(TARGET)/tools --target-dir $(TARGET)/tools/oha
 	@rm -rf $(TARGET)/tools/oha
+
+##@ Measure, and check dependencies
 
 .PHONY: bench
 bench: build host load-tests/node_modules/.installed $(OHA) ## Measure cold starts and warm requests beside other languages
@@ -142,6 +183,48 @@ $(CARGO_DENY):
 .PHONY: deny
 deny: $(CARGO_DENY) ## Check licences, sources, banned crates and advisories of all dependencies
 	$(CARGO_DENY) check $(CHECKS)
+
+##@ On AWS: docs/aws.md says what each needs and costs
+
+STAGE ?= dev
+STACK ?=
+PARAMETERS ?=
+SIGN_REGION ?=
+FUNCTION ?=
+YES ?=
+# A stage, or a stack of another name; what is not given is left to the verb.
+WHICH = --stage '$(STAGE)' --stack '$(STACK)'
+AWS_VERB = @$(NODE) deploy/$(1).mjs $(2) $(if $(YES),--yes)
+
+.PHONY: deploy
+deploy: load-tests/node_modules/.installed ## Check all that can be checked, show the cost and the change set, ask, deploy (STAGE=dev|prod PARAMETERS="Name=value ...")
+	$(call AWS_VERB,deploy,$(WHICH) --parameters '$(PARAMETERS)')
+
+.PHONY: outputs
+outputs: load-tests/node_modules/.installed ## Show the addresses of a deployed stack
+	@$(NODE) deploy/outputs.mjs $(WHICH)
+
+.PHONY: logs
+logs: load-tests/node_modules/.installed ## Follow the logs of a deployed stack until Ctrl-C (FUNCTION=GetProduct)
+	@$(NODE) deploy/logs.mjs $(WHICH) --function '$(FUNCTION)'
+
+.PHONY: seed
+seed: load-tests/node_modules/.installed ## Write the load test's catalogue to a stack (API_URL=https://...)
+	@$(NODE) load-tests/seed.mjs --api-url '$(API_URL)' --sign-region '$(SIGN_REGION)'
+
+.PHONY: load-test-distributed
+load-test-distributed: load-tests/node_modules/.installed ## Load a stack from AWS (API_URL=https://... ENGINE=fargate|lambda WORKERS=4)
+	$(call AWS_VERB,distributed,--api-url '$(API_URL)' --profile '$(PROFILE)' --engine '$(ENGINE)' --workers '$(WORKERS)')
+
+.PHONY: power-tune
+power-tune: load-tests/node_modules/.installed ## Measure a function at several memory sizes (FUNCTION=GetProduct POWERS=128,256 RUNS=50)
+	$(call AWS_VERB,power-tune,$(WHICH) --function '$(FUNCTION)' --powers '$(POWERS)' --runs '$(RUNS)')
+
+.PHONY: destroy
+destroy: load-tests/node_modules/.installed ## Delete a stack and all that costs money with it, and look that it is gone (YES=1 does not ask)
+	$(call AWS_VERB,destroy,$(WHICH))
+
+##@ Clean up
 
 .PHONY: clean
 clean: ## Remove everything that was built or installed

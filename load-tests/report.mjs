@@ -17,7 +17,7 @@ export const SUMMARY_FILE = path.resolve(import.meta.dirname, '../target/load-te
 export const MEASURED = 'measured here';
 export const SIMULATED = 'simulated here';
 export const NEEDS_AWS = 'needs AWS';
-const MEASURED_ON_AWS = 'measured on AWS';
+export const MEASURED_ON_AWS = 'measured on AWS';
 
 /** Columns of the terminal. What a longer line has to say is in summary.json. */
 const WIDTH = 100;
@@ -75,9 +75,23 @@ export function functionsFromLogs(directory, sizesBefore) {
   return logFiles(directory).flatMap((file) => {
     const log = readFileSync(file);
     const all = parseLog(log.toString());
-    const underLoad = parseLog(log.subarray(sizesBefore.get(file) ?? 0).toString());
-    return all.length ? [summariseFunction(path.basename(file, '.log'), underLoad, all)] : [];
+    const added = log.subarray(sizesBefore.get(file) ?? 0);
+    const underLoad = parseLog(added.toString());
+    if (all.length === 0) return [];
+    return [{ ...summariseFunction(path.basename(file, '.log'), underLoad, all), log_bytes: added.length }];
   });
+}
+
+/** How many custom metrics the logs of `local` hold in embedded metric format: CloudWatch bills each by the month. */
+export function customMetricsInLogs(directory) {
+  const metrics = new Set();
+  for (const file of logFiles(directory)) {
+    const lines = readFileSync(file, 'utf8').split('\n').filter((line) => line.includes('"_aws"'));
+    for (const { Namespace, Dimensions, Metrics } of lines.flatMap((line) => JSON.parse(line)._aws.CloudWatchMetrics)) {
+      for (const { Name } of Metrics) metrics.add(JSON.stringify([Namespace, Dimensions, Name]));
+    }
+  }
+  return metrics.size;
 }
 
 function logFiles(directory) {

@@ -1,7 +1,8 @@
 // Runs the load test: `make load-test`.
 //
 //   node load-tests/run.mjs [--profile load] [--local target/host/local --node PATH]   the stack on this machine
-//   node load-tests/run.mjs [--profile load] --api-url https://…                       a stack that is deployed
+//   node load-tests/run.mjs [--profile load] --api-url https://… [--stack shop-dev]    a stack that is deployed; named, its
+//                                                                                      figures of CloudWatch are added
 //
 // Starts the stack, loads the catalogue, runs Artillery, waits until every order is final, checks the gates of
 // artillery.yml, prints one table, writes target/load-test/summary.json and stops whatever it started.
@@ -13,28 +14,23 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import yaml from 'js-yaml';
-import { products } from './catalogue.mjs';
+import { requireStack, useRegion } from '../deploy/aws.mjs';
+import { reportsInLogs } from '../deploy/cloudwatch.mjs';
+import { Failure } from './failure.mjs';
 import { evaluate, gate } from './gates.mjs';
 import { start, stopAll } from './processes.mjs';
 import * as report from './report.mjs';
+import { apiUrlOf, request, seed } from './seed.mjs';
+import { regionOf } from './sign.mjs';
 
 const HERE = import.meta.dirname;
 const ROOT = path.dirname(HERE);
-
-/** How many products are written at once: fewer than the ten concurrent runs that a new AWS account starts with. */
-const SEED_CONCURRENCY = 8;
-
-/** A request of the runner itself, in ms: longer than the 5 s that a function may take, shorter than the API's 30 s. */
-const REQUEST_TIMEOUT_MS = 10_000;
 
 /** Ms for `local` to come up: two emulators and eight functions take a second or two. */
 const START_TIMEOUT_MS = 60_000;
 
 /** Ms for the queues to run dry after the load: one visibility timeout (60 s, template.yaml) and a retry. */
 const DRAIN_TIMEOUT_MS = 75_000;
-
-/** An error whose message says all that a user needs: printed as one line, without a stack. */
-class Failure extends Error {}
 
 const interrupted = new AbortController();
 
@@ -47,6 +43,10 @@ async function main() {
       `there is no profile "${options.profile}"; there are: ${Object.keys(config.environments).join(', ')}`,
     );
   }
+  if (options.stack) {
+    await useRegion();
+    await requireStack(options.stack);
+  }
   for (const old of ['summary.json', 'ready.json', 'local.log', 'artillery.log', 'artillery.json', 'logs']) {
     rmSync(path.join(options.out, old), { recursive: true, force: true });
   }
@@ -54,9 +54,10 @@ async function main() {
 
   const startedAt = new Date();
   const stack = options['api-url']
-    ? { api_url: options['api-url'].replace(/\/+$/, '') }
+    ? { api_url: apiUrlOf(options['api-url']) }
     : await startLocal(options);
-  await seed(stack);
+  const signRegion = options['sign-region'] ?? regionOf(stack.api_url) ?? undefined;
+  await seed(stack.api_url, { signRegion, signal: interrupted.signal, say });
   if (stack.control_url) {
     if (options.profile === 'spike') await control(stack, 'POST', '/environments/reap');
     await control(stack, 'POST', '/meter/reset');
@@ -66,15 +67,18 @@ async function main() {
     );
   }
   const logSizes = stack.log_dir && report.logSizes(stack.log_dir);
+  const loadAt = new Date();
 
+  const target = { ...stack, signRegion };
   const result =
     options.profile === 'stress'
-      ? await climb(options, stack, config, profile)
-      : await load(options, stack, config, profile);
+      ? await climb(options, target, config, profile)
+      : await load(options, target, config, profile);
 
   const meter = stack.control_url ? await drain(stack) : null;
   await stopAll(); // the log files are complete once `local` has ended
-  const functions = stack.log_dir ? report.functionsFromLogs(stack.log_dir, logSizes) : [];
+  const logged = options.stack ? await reportsInLogs(options.stack, { startedAt, loadAt, runs: answered(result), say, pause }) : [];
+  const functions = stack.log_dir ? report.functionsFromLogs(stack.log_dir, logSizes) : logged;
 
   const summary = {
     profile: options.profile,
@@ -85,11 +89,12 @@ async function main() {
     functions,
     aws_calls: meter?.functions ?? null,
     queues: meter?.queues ?? null,
+    custom_metrics: stack.log_dir ? report.customMetricsInLogs(stack.log_dir) : null,
     machine: report.machine(),
     commit: report.commit(),
     origin: {
       routes: report.MEASURED,
-      functions: meter ? report.MEASURED : report.NEEDS_AWS,
+      functions: meter ? report.MEASURED : functions.length ? report.MEASURED_ON_AWS : report.NEEDS_AWS,
       aws_calls: meter ? report.MEASURED : report.NEEDS_AWS,
       consumed_capacity: meter ? report.SIMULATED : report.NEEDS_AWS,
       queues: meter ? report.SIMULATED : report.NEEDS_AWS,
@@ -113,6 +118,8 @@ function parseOptions() {
     options: {
       profile: { type: 'string', default: 'load' },
       'api-url': { type: 'string' },
+      'stack': { type: 'string' },
+      'sign-region': { type: 'string' },
       local: { type: 'string', default: path.join(ROOT, 'target/host/local') },
       template: { type: 'string', default: path.join(ROOT, 'template.yaml') },
       'code-dir': { type: 'string' },
@@ -120,6 +127,7 @@ function parseOptions() {
       out: { type: 'string', default: path.dirname(report.SUMMARY_FILE) },
     },
   });
+  if (values.stack && !values['api-url']) throw new Failure('--stack names the deployed stack behind --api-url, which is missing');
   values.out = path.resolve(values.out);
   return values;
 }
@@ -133,6 +141,8 @@ async function startLocal(options) {
     [
       '--template',
       options.template,
+      '--parameter',
+      'CatalogueWrites=open', // on loopback; `local` checks no signatures
       '--port',
       '0',
       '--control-port',
@@ -161,31 +171,6 @@ async function startLocal(options) {
     await pause(50);
   }
   return { ...JSON.parse(readFileSync(readyFile, 'utf8')), child };
-}
-
-/** Puts the catalogue through the API, the first product alone: a stack that is down or broken fails at once. */
-async function seed({ api_url }) {
-  const queue = products.values();
-  let done = 0;
-  let shown = 0;
-  const write = async ({ id, body }) => {
-    const { status, text } = await request('PUT', `${api_url}/products/${id}`, body);
-    if (status !== 200 && status !== 201) {
-      throw new Failure(
-        `the stack is broken: PUT ${api_url}/products/${id} answered ${status} instead of 200 or 201: ${text.slice(0, 200)}`,
-      );
-    }
-    done += 1;
-    if (done === products.length || Date.now() - shown > 1000) {
-      shown = Date.now();
-      say(`catalogue: ${done} of ${products.length} products`);
-    }
-  };
-  const writer = async () => {
-    for (const product of queue) await write(product);
-  };
-  await write(queue.next().value);
-  await Promise.all(Array.from({ length: SEED_CONCURRENCY }, writer));
 }
 
 /** One run of Artillery with all its gates. */
@@ -240,6 +225,7 @@ async function artillery(options, stack, phases) {
   const env = {
     ...process.env,
     API_URL: stack.api_url,
+    ...(stack.signRegion && { SIGN_REGION: stack.signRegion }),
     ARTILLERY_DISABLE_TELEMETRY: 'true',
     CUSTOM_REPORTERS: path.join(HERE, 'progress.mjs'),
   };
@@ -304,6 +290,10 @@ async function drain(stack) {
   }
 }
 
+/** Requests that a function has answered: all that got a status, since no gate lets the API's own refusals pass. */
+const answered = ({ routes, stress }) =>
+  (stress?.steps ?? routes).reduce((sum, { requests }) => sum + requests, 0);
+
 const hasTrigger = ({ invocations }) => invocations !== undefined;
 const messagesIn = (queues) =>
   queues.reduce((sum, { visible, in_flight, delayed }) => sum + visible + in_flight + delayed, 0);
@@ -323,26 +313,10 @@ function stackGates({ queues }, functions) {
 }
 
 async function control({ control_url }, method, route) {
-  const { status, text } = await request(method, control_url + route);
+  const { status, text } = await request(method, control_url + route, { signal: interrupted.signal });
   if (status < 200 || status > 299)
     throw new Failure(`${method} ${control_url}${route} answered ${status}: ${text.slice(0, 200)}`);
   return text ? JSON.parse(text) : null;
-}
-
-async function request(method, url, body) {
-  try {
-    const response = await fetch(url, {
-      method,
-      ...(body && { body: JSON.stringify(body), headers: { 'content-type': 'application/json' } }),
-      signal: AbortSignal.any([interrupted.signal, AbortSignal.timeout(REQUEST_TIMEOUT_MS)]),
-    });
-    return { status: response.status, text: await response.text() };
-  } catch (error) {
-    interrupted.signal.throwIfAborted();
-    throw new Failure(
-      `the stack is down: ${method} ${url}: ${error.cause?.code ?? error.cause?.message ?? error.message}`,
-    );
-  }
 }
 
 const pause = (ms) => sleep(ms, undefined, { signal: interrupted.signal });

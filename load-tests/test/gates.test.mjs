@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, test } from 'node:test';
 import { evaluate } from '../gates.mjs';
-import { startStandIn } from './stand-in.mjs';
+import { CREDENTIALS, startStandIn } from './stand-in.mjs';
 
 const out = mkdtempSync(path.join(tmpdir(), 'load-test-'));
 after(() => rmSync(out, { recursive: true }));
@@ -16,9 +16,17 @@ after(() => rmSync(out, { recursive: true }));
 const RUN = path.resolve(import.meta.dirname, '../run.mjs');
 const LOCAL = path.resolve(import.meta.dirname, 'stand-in-local.mjs');
 
+/** Credentials that only a run with --sign-region uses, and no others of this machine. */
+const ENVIRONMENT = {
+  ...process.env,
+  AWS_ACCESS_KEY_ID: CREDENTIALS.accessKeyId,
+  AWS_SECRET_ACCESS_KEY: CREDENTIALS.secretAccessKey,
+  AWS_SESSION_TOKEN: '',
+};
+
 /** Starts run.mjs; `ended` resolves with its exit code and output, and with the summary if it wrote one. */
 function startRun(...args) {
-  const child = spawn(process.execPath, [RUN, '--profile', 'gate-test', '--out', out, ...args]);
+  const child = spawn(process.execPath, [RUN, '--profile', 'gate-test', '--out', out, ...args], { env: ENVIRONMENT });
   let output = '';
   for (const stream of [child.stdout, child.stderr])
     stream.on('data', (chunk) => {
@@ -81,6 +89,27 @@ test('a stack that is right and fast passes every gate', async () => {
     ROUTES.toSorted(),
   );
   assert.ok(summary.orders.accepted > 0 && summary.orders.rejected > 0);
+});
+
+test('a stack that wants signed writes gets them, in the catalogue and under load', async () => {
+  const stack = await startStandIn('iam');
+  const run = () => runToEnd('--api-url', stack.url, '--sign-region', 'eu-west-1');
+  const { code, output, failed } = await unspoilt(run).finally(() => stack.close());
+  assert.deepEqual(failed, [], output);
+  assert.equal(code, 0, output);
+});
+
+test('a stack that wants signed writes and gets none fails before any load, and says how to sign', async () => {
+  const { code, output } = await runAgainst('iam');
+  assert.equal(code, 1);
+  assert.match(output, /^load test failed: PUT .* answered 403: the stack wants signed writes; SIGN_REGION=/m);
+});
+
+test('a signature for another region is refused, in one line', async () => {
+  const stack = await startStandIn('iam');
+  const { code, output } = await runToEnd('--api-url', stack.url, '--sign-region', 'us-east-1').finally(() => stack.close());
+  assert.equal(code, 1);
+  assert.match(output, /^load test failed: PUT .* answered 403: these AWS credentials may not write to the catalogue/m);
 });
 
 test('a stack that answers 500 fails before any load, in one line', async () => {

@@ -238,3 +238,17 @@ test('the table names the origin of each block and the gates that failed', () =>
 test('the machine is described, with null for what is unknown', () => {
   assert.deepEqual(Object.keys(report.machine()), ['cpu', 'cores', 'memory_gb', 'os', 'node']);
 });
+
+test('the bytes that a function logged under load are counted, and each custom metric once', () => {
+  const folder = mkdtempSync(path.join(directory, 'logs-'));
+  const file = path.join(folder, 'PlaceOrder.log');
+  const report_line = 'REPORT RequestId: 1\tDuration: 1.00 ms\tBilled Duration: 1 ms\tMemory Size: 128 MB\tMax Memory Used: 9 MB\t\n';
+  const metrics = (...names) =>
+    `${JSON.stringify({ _aws: { CloudWatchMetrics: [{ Namespace: 'shop', Dimensions: [[]], Metrics: names.map((Name) => ({ Name })) }] } })}\n`;
+  writeFileSync(file, metrics('OrdersPlaced') + report_line);
+  const sizes = report.logSizes(folder);
+  const added = metrics('OrdersPlaced', 'OrdersReplayed') + report_line;
+  appendFileSync(file, added);
+  assert.equal(report.functionsFromLogs(folder, sizes)[0].log_bytes, Buffer.byteLength(added));
+  assert.equal(report.customMetricsInLogs(folder), 2);
+});

@@ -115,6 +115,7 @@ test('every function that a scenario calls is in the processor', () => {
   for (const scenario of scenarios) {
     const called = [
       ...scenario.beforeScenario,
+      ...[scenario.beforeRequest ?? []].flat(),
       ...steps(scenario.flow).flatMap(({ function: name, whileTrue }) => [name, whileTrue].filter(Boolean)),
     ];
     for (const name of called) assert.equal(typeof processor[name], 'function', name);

@@ -2,20 +2,28 @@
 
 import { randomUUID } from 'node:crypto';
 import { createServer } from 'node:http';
+import { Sha256Node } from '@smithy/core/checksum';
+import { SignatureV4 } from '@smithy/signature-v4';
+
+/** Whose signature the stand-in takes. */
+export const CREDENTIALS = { accessKeyId: 'AKIDEXAMPLE', secretAccessKey: 'wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY' };
 
 /**
  * Listens on 127.0.0.1 and resolves with `{url, close}`. `fault` breaks it:
  * `errors` answers 500 to everything, `errors-under-load` to all but the catalogue, `slow` takes 150 ms for
  * everything but the catalogue, `stuck-orders` leaves every order PENDING, `wrong-statuses` answers 200 where 404 or 412 is right,
- * `slow-route` is slow on `GET /orders/{id}` alone, `no-rejections` never runs out of stock.
+ * `slow-route` is slow on `GET /orders/{id}` alone, `no-rejections` never runs out of stock. `iam` is no fault: it answers
+ * 403, as API Gateway does, to a PUT or DELETE whose signature is not the one of `CREDENTIALS` for what has arrived.
  */
 export async function startStandIn(fault) {
   const shop = { products: new Map(), orders: new Map(), keys: new Map(), fault };
   const server = createServer((request, response) => {
     const chunks = [];
     request.on('data', (chunk) => chunks.push(chunk));
-    request.on('end', () => {
-      const answer = respond(shop, request, Buffer.concat(chunks).toString());
+    request.on('end', async () => {
+      const text = Buffer.concat(chunks).toString();
+      const refused = fault === 'iam' && isWrite(request) && !(await isSigned(request, text));
+      const answer = refused ? { status: 403, body: { message: 'Forbidden' } } : respond(shop, request, text);
       const { status, body, headers } =
         fault === 'wrong-statuses' && [404, 412].includes(answer.status)
           ? { ...answer, status: 200 }
@@ -47,6 +55,20 @@ export async function startStandIn(fault) {
         server.closeAllConnections();
       }),
   };
+}
+
+const isWrite = ({ method }) => method === 'PUT' || method === 'DELETE';
+
+/** Signs what has arrived once more, at the time that it names. Headers that the client did not sign do not count. */
+async function isSigned({ method, url, headers }, text) {
+  const { host, authorization = '' } = headers;
+  const date = headers['x-amz-date']?.replace(/^(....)(..)(..T..)(..)(..Z)$/, '$1-$2-$3:$4:$5');
+  if (!date) return false;
+  const signature = new SignatureV4({ service: 'execute-api', region: 'eu-west-1', credentials: CREDENTIALS, sha256: Sha256Node });
+  const { hostname, pathname: path } = new URL(url, `http://${host}`);
+  const request = { method, protocol: 'http:', hostname, path, query: {}, headers: { host }, body: text || undefined };
+  const { headers: expected } = await signature.sign(request, { signingDate: new Date(date) });
+  return expected.authorization === authorization;
 }
 
 /** The catalogue is put before the load; under load, clients put products of their own. */

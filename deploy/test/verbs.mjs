@@ -1,0 +1,72 @@
+// Runs the verbs as make does, for the tests.
+
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { chmodSync, existsSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { after } from 'node:test';
+import { ROOT } from '../aws.mjs';
+
+/** A folder that is deleted after the tests. */
+export function temporaryFolder() {
+  const folder = mkdtempSync(path.join(tmpdir(), 'deploy-'));
+  after(() => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+/** This process's environment without anything that finds an AWS account; `added` comes on top. */
+export function environment(added = {}) {
+  const others = Object.entries(process.env).filter(([name]) => !name.startsWith('AWS_'));
+  const nowhere = path.join(tmpdir(), 'no such file');
+  return {
+    ...Object.fromEntries(others),
+    AWS_CONFIG_FILE: nowhere,
+    AWS_SHARED_CREDENTIALS_FILE: nowhere,
+    AWS_EC2_METADATA_DISABLED: 'true',
+    ...added,
+  };
+}
+
+/** Starts `node deploy/<name>.mjs`; `ended` resolves with `{code, output}`, `output()` is what it has said so far. */
+export function start(name, args, { env = environment(), input } = {}) {
+  const child = spawn(process.execPath, [path.join(ROOT, `${name}.mjs`), ...args], { env, cwd: ROOT });
+  let output = '';
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.setEncoding('utf8').on('data', (chunk) => {
+      output += chunk;
+    });
+  }
+  if (input !== undefined) child.stdin.end(input);
+  const ended = once(child, 'close').then(([code]) => ({ code, output }));
+  return { child, ended, output: () => output };
+}
+
+export const run = (name, args, how) => start(`deploy/${name}`, args, { input: '', ...how }).ended;
+
+/** The last line that a verb said: why it failed, if it did. */
+export const lastLine = (output) => output.trimEnd().split('\n').at(-1);
+
+/**
+ * A PATH of nothing but these programs: each is a shell script by its text, or this machine's own where that is null.
+ */
+export function fakePath(programs) {
+  const folder = temporaryFolder();
+  for (const [name, script] of Object.entries(programs)) {
+    const file = path.join(folder, name);
+    if (script === null) {
+      symlinkSync(find(name), file);
+    } else {
+      writeFileSync(file, `#!/bin/sh\n${script}\n`);
+      chmodSync(file, 0o755);
+    }
+  }
+  return folder;
+}
+
+const find = (name) => {
+  const { PATH } = process.env;
+  return PATH.split(path.delimiter)
+    .map((folder) => path.join(folder, name))
+    .find(existsSync);
+};
