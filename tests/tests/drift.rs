@@ -1,6 +1,7 @@
 //! Nothing drifts: the template, the description of the API and the README name the same routes, the
-//! latter two the same statuses, and the description has the code's bounds. The scenarios of the load
-//! test are held against the template by `load-tests/test/scenarios.test.mjs`.
+//! latter two the same statuses, the description has the code's bounds, and the load test the limits of
+//! the template. The scenarios of the load test are held against the template by
+//! `load-tests/test/scenarios.test.mjs`, alarms and dashboard by `tests/template/rules.py`.
 
 #![allow(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
 
@@ -20,9 +21,13 @@ fn file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name)
 }
 
-fn openapi() -> Yaml<'static> {
-    let text = fs::read_to_string(file("openapi.yaml")).unwrap().leak();
+fn yaml(name: &str) -> Yaml<'static> {
+    let text = fs::read_to_string(file(name)).unwrap().leak();
     Yaml::load_from_str(text).unwrap().remove(0)
+}
+
+fn openapi() -> Yaml<'static> {
+    yaml("openapi.yaml")
 }
 
 /// What is at a JSON pointer.
@@ -106,7 +111,8 @@ fn functions_of_template() -> BTreeMap<String, String> {
         region: "us-east-1".to_owned(),
         account: "000000000000".to_owned(),
     };
-    let template = template::load(&file("template.yaml"), &BTreeMap::new(), &nowhere).unwrap();
+    let open = BTreeMap::from([("CatalogueWrites".to_owned(), "open".to_owned())]);
+    let template = template::load(&file("template.yaml"), &open, &nowhere).unwrap();
     let functions = template.functions.iter();
     let routes = functions.flat_map(|function| {
         let routes = function.routes.iter();
@@ -188,4 +194,38 @@ fn the_description_has_the_bounds_of_the_code() {
         .unwrap();
     let names: Vec<_> = names.iter().map(|name| name.as_str().unwrap()).collect();
     assert_eq!(names, Field::ALL.map(Field::name));
+}
+
+#[test]
+fn the_load_test_has_the_limits_of_the_template() {
+    let template = yaml("template.yaml");
+    let slo = |name: &str| -> i64 {
+        let value = at(&template, &format!("/Mappings/Slo/{name}"));
+        value.as_str().unwrap().parse().unwrap()
+    };
+    let load_test = yaml("load-tests/artillery.yml");
+    let thresholds = at(&load_test, "/config/plugins/ensure/thresholds");
+    let thresholds: BTreeMap<&str, i64> = thresholds
+        .as_vec()
+        .unwrap()
+        .iter()
+        .flat_map(entries)
+        .map(|(metric, limit)| (metric, limit.as_integer().unwrap()))
+        .collect();
+    let latency = slo("Latency/P99Milliseconds");
+
+    assert_eq!(at(&load_test, "/slo_ms").as_integer(), Some(latency));
+    assert_eq!(
+        thresholds["orders.placed_to_final.p99"],
+        slo("Orders/PlacedToFinalP99Milliseconds")
+    );
+    // All routes together, and each by itself.
+    let routes = functions_of_template();
+    let prefixes = routes.keys().map(|route| format!("{route}."));
+    for prefix in prefixes.chain([String::new()]) {
+        for percentile in ["p95", "p99"] {
+            let metric = format!("http.response_time.2xx.{prefix}{percentile}");
+            assert_eq!(thresholds.get(&*metric), Some(&latency), "{metric}");
+        }
+    }
 }
