@@ -15,6 +15,9 @@ use crate::wreck::{Ordered, Report, examine, impatient};
 /// Orders accepted between two kills: each process has time for whole orders, and for half ones.
 const ORDERS: usize = 40;
 
+/// How long so many orders may take: clients that are refused give up after 90 s.
+const PATIENCE: Duration = Duration::from_secs(100);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_acknowledged_outlives_three_kills() {
     check(&kill_again_and_again(3).await);
@@ -92,7 +95,12 @@ async fn kill(
     kills: usize,
 ) -> Process {
     for kill in 1..=kills {
+        let patience = Instant::now() + PATIENCE;
         while accepted.lock().unwrap().len() < kill * ORDERS {
+            if Instant::now() > patience {
+                // The clients say why.
+                return process;
+            }
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         drop(process);
