@@ -238,6 +238,10 @@ export function render(summary) {
       [Object.values(summary.orders)],
     ),
   );
+  if (summary.trend) {
+    const rows = summary.trend.map(({ name, first, last }) => [name, first, last]);
+    blocks.push(block('First minute and last: medians', MEASURED, ['', 'first', 'last'], rows));
+  }
   if (summary.stress) blocks.push(renderStress(summary.stress));
   blocks.push(
     block(

@@ -22,6 +22,7 @@ import { start, stopAll } from './processes.mjs';
 import * as report from './report.mjs';
 import { apiUrlOf, request, seed } from './seed.mjs';
 import { regionOf } from './sign.mjs';
+import { trendGates, trendOf, watch } from './trend.mjs';
 
 const HERE = import.meta.dirname;
 const ROOT = path.dirname(HERE);
@@ -175,21 +176,25 @@ async function startLocal(options) {
 
 /** One run of Artillery with all its gates. */
 async function load(options, stack, config, profile) {
-  const { aggregate, exitCode } = await artillery(options, stack, profile.phases);
+  const { min_requests_per_second: minimum, max_slowdown: soaks } = profile.variables ?? {};
+  const samples = soaks && stack.child ? watch(stack.child.pid) : () => null;
+  const { aggregate, intermediate, exitCode } = await artillery(options, stack, profile.phases);
+  const trend = soaks ? trendOf(intermediate, samples()) : null;
   const seconds = (aggregate.lastMetricAt - aggregate.firstMetricAt) / 1000;
   const routes = report.routesOf(aggregate);
   const rate = seconds > 0 ? routes.reduce((sum, { requests }) => sum + requests, 0) / seconds : null;
-  const { min_requests_per_second: minimum } = profile.variables ?? {};
   return {
     requests_per_second: rate,
     gates: [
       ...evaluate(config.plugins.ensure, aggregate),
       ...(minimum ? [gate('requests per second', '>=', minimum, rate)] : []),
+      ...(trend ? trendGates(trend, profile.variables) : []),
       gate("Artillery's exit code", '==', 0, exitCode),
     ],
     routes,
     orders: report.ordersOf(aggregate),
     errors: report.errorsOf(aggregate),
+    ...(trend && { trend }),
   };
 }
 
