@@ -174,12 +174,23 @@ impl Shop {
 
     /// What the host has metered so far.
     pub async fn meter(&self) -> Value {
-        let reply = reqwest::get(format!("{}/meter", self.stack.control_url())).await;
+        self.told("/meter").await
+    }
+
+    /// How many execution environments the function of this logical id has now.
+    pub async fn environments(&self, function: &str) -> u64 {
+        let functions = self.told("/functions").await;
+        let count = functions[function]["environments"].as_u64();
+        count.expect("the function is one of the stack")
+    }
+
+    async fn told(&self, path: &str) -> Value {
+        let reply = reqwest::get(format!("{}{path}", self.stack.control_url())).await;
         reply
             .expect("the control listener answers")
             .json()
             .await
-            .expect("the meter is JSON")
+            .expect("the answer is JSON")
     }
 
     /// Has these faults injected from now on, and no others; `docs/faults.md` has the form.
