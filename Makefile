@@ -14,6 +14,9 @@ export ARTILLERY_DISABLE_TELEMETRY := true
 export PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD := 1 # Artillery can drive browsers; this suite does not
 
 FUNCTIONS := $(patsubst functions/%/src/main.rs,%,$(wildcard functions/*/src/main.rs))
+# Cargo.toml has a profile for each kind. Whoever builds a worker with the other one is told so.
+WORKERS := process-orders
+API_FUNCTIONS := $(filter-out $(WORKERS),$(FUNCTIONS))
 
 # Artillery and fauxqs need Node 22.18 or later: the machine's own, or else one from npm.
 NODE_VERSION := 26.10.0
@@ -53,11 +56,13 @@ ifneq ($(filter command,$(origin ARCH)),)
 build: load-tests/node_modules/.installed
 	@$(NODE) deploy/build.mjs --arch '$(ARCH)'
 else
-build: ## Build the functions in release, for this machine (ARCH=arm64|x86_64: for Lambda)
+build: ## Build the functions as they ship, for this machine (ARCH=arm64|x86_64: for Lambda)
 	$(call REQUIRE,cargo cc)
-	cargo build --release --locked $(addprefix -p ,$(FUNCTIONS))
-	@for function in $(FUNCTIONS); do \
-	  mkdir -p $(TARGET)/lambda/$$function && cp -f $(TARGET)/release/$$function $(TARGET)/lambda/$$function/bootstrap || exit 1; \
+	cargo build --profile api --locked $(addprefix -p ,$(API_FUNCTIONS))
+	cargo build --release --locked $(addprefix -p ,$(WORKERS))
+	@for built in $(addprefix api/,$(API_FUNCTIONS)) $(addprefix release/,$(WORKERS)); do \
+	  folder=$(TARGET)/lambda/$${built##*/}; \
+	  mkdir -p $$folder && cp -f $(TARGET)/$$built $$folder/bootstrap || exit 1; \
 	done
 endif
 

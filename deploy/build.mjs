@@ -24,13 +24,21 @@ await verb('build', async () => {
   await requireTools(target);
 
   const template = readTemplate();
-  const packages = functionsOf(template).flatMap(({ CodeUri }) => ['-p', path.basename(CodeUri)]);
   const lambdaDir = path.join(ROOT, 'target/lambda');
-  const code = await cargo('lambda', 'build', '--release', '--locked', flag, '--lambda-dir', lambdaDir, ...packages);
-  if (code !== 0) throw new Failure(`cargo lambda build ended with exit code ${code}; what it said is above`);
+  const functions = Object.groupBy(functionsOf(template), profileOf);
+  for (const [profile, built] of Object.entries(functions)) {
+    const packages = built.flatMap(({ CodeUri }) => ['-p', path.basename(CodeUri)]);
+    const code = await cargo('lambda', 'build', '--profile', profile, '--locked', flag, '--lambda-dir', lambdaDir, ...packages);
+    if (code !== 0) throw new Failure(`cargo lambda build ended with exit code ${code}; what it said is above`);
+  }
   checkBinaries(template, arch);
-  say(`target/lambda holds ${packages.length / 2} functions for ${arch}`);
+  say(`target/lambda holds ${Object.values(functions).flat().length} functions for ${arch}`);
 });
+
+/** Cargo.toml has a profile for functions behind the HTTP API, and the one for workers is what is safe for all. */
+function profileOf({ Events = {} }) {
+  return Object.values(Events).some(({ Type }) => Type === 'HttpApi') ? 'api' : 'release';
+}
 
 async function requireTools(target) {
   const works = async (command, ...args) => {

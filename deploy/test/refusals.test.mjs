@@ -19,6 +19,7 @@ async function refusal(verb, args, env) {
   return lastLine(output);
 }
 
+/** A cargo that knows cargo-lambda, says what it is asked to build, and does not build it. */
 const CARGO = 'case "$*" in "lambda --version") exit 0;; *) echo "cargo $*"; exit 3;; esac';
 
 test('make build says which tool is missing, and how to get it', async () => {
@@ -51,14 +52,15 @@ test('make build says which tool is missing, and how to get it', async () => {
   assert.match(await build({}, ''), /^build failed: ARCH must be arm64 or x86_64, but is ""$/);
 });
 
-test('make build gives cargo-lambda the processor and each function', async () => {
+const CARGO_BUILDS = CARGO.replace('; exit 3', '');
+
+test('make build gives cargo-lambda the processor, and each function with its profile', async () => {
   const { output } = await run('build', ['--arch', 'x86_64'], {
-    env: only({ cargo: CARGO, rustc: `echo ${temporaryFolder()}`, zig: 'exit 0' }),
+    env: only({ cargo: CARGO_BUILDS, rustc: `echo ${temporaryFolder()}`, zig: 'exit 0' }),
   });
-  assert.match(
-    output,
-    /^cargo lambda build --release --locked --x86-64 --lambda-dir \S+\/target\/lambda( -p [a-z-]+){8}$/m,
-  );
+  const flags = String.raw`--locked --x86-64 --lambda-dir \S+\/target\/lambda`;
+  assert.match(output, new RegExp(`^cargo lambda build --profile api ${flags}( -p [a-z-]+){7}$`, 'm'));
+  assert.match(output, new RegExp(`^cargo lambda build --profile release ${flags} -p process-orders$`, 'm'));
 });
 
 /** An aws that knows one caller and nothing else, unless `more` of its cases say so. */

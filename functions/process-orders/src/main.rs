@@ -11,6 +11,12 @@
 
 mod batch;
 
+#[cfg(panic = "abort")]
+compile_error!(
+    "one order that panics would take its batch with it: build process-orders with `--release`, \
+     as `make build` does"
+);
+
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use shop::aws::{self, Aws};

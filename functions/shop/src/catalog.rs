@@ -10,6 +10,7 @@ use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{KeysAndAttributes, ReturnValue};
 use serde::Serialize;
 
+use crate::aws::on_heap;
 use crate::backoff::{Backoff, past_transactions};
 use crate::cursor::Listing;
 use crate::deadline::Deadline;
@@ -111,15 +112,14 @@ impl Catalog {
     /// product.
     pub async fn get(&self, id: &ProductId, fields: Fields) -> Result<(Product, Version), Problem> {
         let read = fields.with(Field::Version);
-        let answer = self
+        let call = self
             .client
             .get_item()
             .table_name(&self.table)
             .key("id", s(id))
             .set_projection_expression(projection(read))
-            .set_expression_attribute_names(projection(read).map(|_| names(read)))
-            .send()
-            .await?;
+            .set_expression_attribute_names(projection(read).map(|_| names(read)));
+        let answer = on_heap(|| call.send()).await?;
         let item = answer
             .item()
             .ok_or_else(|| Problem::not_found("There is no such product."))?;
@@ -171,7 +171,7 @@ impl Catalog {
                 if let Some(start) = &mut start {
                     start.insert("category".to_owned(), s(category));
                 }
-                let answer = self
+                let call = self
                     .client
                     .query()
                     .table_name(&self.table)
@@ -181,22 +181,20 @@ impl Catalog {
                     .set_expression_attribute_names(Some(names))
                     .set_projection_expression(projection(read))
                     .set_exclusive_start_key(start)
-                    .set_limit(limit)
-                    .send()
-                    .await?;
+                    .set_limit(limit);
+                let answer = on_heap(|| call.send()).await?;
                 (answer.items, answer.last_evaluated_key)
             }
             Listing::All => {
-                let answer = self
+                let call = self
                     .client
                     .scan()
                     .table_name(&self.table)
                     .set_expression_attribute_names(Some(names).filter(|names| !names.is_empty()))
                     .set_projection_expression(projection(read))
                     .set_exclusive_start_key(start)
-                    .set_limit(limit)
-                    .send()
-                    .await?;
+                    .set_limit(limit);
+                let answer = on_heap(|| call.send()).await?;
                 (answer.items, answer.last_evaluated_key)
             }
         };
@@ -291,7 +289,7 @@ impl Catalog {
                 .client
                 .batch_get_item()
                 .set_request_items(Some(pending));
-            let answer = request.send().await?;
+            let answer = on_heap(|| request.send()).await?;
             let found = answer.responses.unwrap_or_default().into_values().flatten();
             items.extend(found.filter_map(|item| Some((item::text(&item, "id").ok()?, item))));
             // What DynamoDB left out comes back as the request for the next attempt.

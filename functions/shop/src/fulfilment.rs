@@ -16,6 +16,7 @@ use aws_sdk_dynamodb::types::{
 use aws_smithy_types::error::display::DisplayErrorContext;
 use thiserror::Error;
 
+use crate::aws::on_heap;
 use crate::backoff::{Backoff, past_transactions};
 use crate::deadline::Deadline;
 use crate::item::{self, Item, n, s};
@@ -139,13 +140,11 @@ impl Fulfilment {
         };
         // The SDK adds a client request token, so that its own repeat of a transaction whose answer
         // was lost succeeds instead of meeting the first one's work.
-        let outcome = self
+        let call = self
             .client
             .transact_write_items()
-            .set_transact_items(Some(items))
-            .send()
-            .await;
-        let Err(error) = outcome else {
+            .set_transact_items(Some(items));
+        let Err(error) = on_heap(|| call.send()).await else {
             return Attempt::Done;
         };
         if let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) =

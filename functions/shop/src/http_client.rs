@@ -1,11 +1,10 @@
-//! The HTTP client under the AWS SDK: hyper for HTTP/1.1 and rustls with ring for TLS.
+//! The HTTP client under the AWS SDK: hyper for HTTP/1.1, over [`tls`].
 //!
 //! The SDK has one of its own, which can also do HTTP/2 and proxies. DynamoDB and SQS are called
 //! over HTTP/1.1 and nothing stands between, so this one takes 0.24 MB less of the zip; see
 //! `docs/cold-start.md`. Retries and timeouts of whole calls stay with the SDK.
 
 use std::error::Error as StdError;
-use std::sync::Arc;
 use std::time::Duration;
 
 use aws_smithy_runtime_api::client::connection::{CaptureSmithyConnection, ConnectionMetadata};
@@ -21,56 +20,26 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::{self, CaptureConnection, capture_connection};
 use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use rustls::client::Resumption;
-use rustls::crypto::{CryptoProvider, KeyProvider, ring};
-use rustls::pki_types::PrivateKeyDer;
-use rustls::sign::SigningKey;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::RootCertStore;
 use tokio::time::timeout;
 
-/// A function talks to DynamoDB and to SQS. The default would make room for the sessions of 256
-/// hosts.
-const HOSTS: usize = 2;
-
-/// The certificates that the client trusts: those of the file in `SSL_CERT_FILE`, or the system's.
-///
-/// # Errors
-/// Why there is none.
-pub(crate) fn system_roots() -> Result<RootCertStore, String> {
-    let found = rustls_native_certs::load_native_certs();
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(found.certs);
-    if roots.is_empty() {
-        let reasons: Vec<_> = found.errors.iter().map(ToString::to_string).collect();
-        return Err(reasons.join("; "));
-    }
-    Ok(roots)
-}
+use crate::tls;
 
 /// A client that trusts `roots`, and gives up opening a TCP connection after `connect_timeout`.
 ///
 /// # Errors
-/// If ring had none of the TLS versions that rustls allows, which is not so.
+/// As [`tls::config`].
 pub(crate) fn new(
     roots: RootCertStore,
     connect_timeout: Duration,
 ) -> Result<SharedHttpClient, rustls::Error> {
-    let crypto = CryptoProvider {
-        key_provider: &NoKeys,
-        ..ring::default_provider()
-    };
-    let mut tls = ClientConfig::builder_with_provider(Arc::new(crypto))
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    tls.resumption = Resumption::in_memory_sessions(HOSTS);
     let mut tcp = connect::HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_connect_timeout(Some(connect_timeout));
     // Nagle's algorithm would hold back a small request while another is unacknowledged.
     tcp.set_nodelay(true);
     let connector = HttpsConnectorBuilder::new()
-        .with_tls_config(tls)
+        .with_tls_config(tls::config(roots)?)
         .https_or_http()
         .enable_http1()
         .wrap_connector(tcp);
@@ -78,20 +47,6 @@ pub(crate) fn new(
         .pool_timer(TokioTimer::new())
         .build(connector);
     Ok(SharedHttpClient::new(Hyper(client)))
-}
-
-/// A client proves who it is by signed requests and not by a certificate, so nothing that could sign
-/// with the key of one is linked.
-#[derive(Debug)]
-struct NoKeys;
-
-impl KeyProvider for NoKeys {
-    fn load_private_key(
-        &self,
-        _: PrivateKeyDer<'static>,
-    ) -> Result<Arc<dyn SigningKey>, rustls::Error> {
-        Err(rustls::Error::General("no client certificates".to_owned()))
-    }
 }
 
 #[derive(Clone, Debug)]
@@ -174,10 +129,16 @@ fn failure(error: legacy::Error) -> ConnectorError {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use aws_sdk_dynamodb::config::{Credentials, Region};
-    use rcgen::{CertifiedKey, generate_simple_self_signed};
-    use rustls::ServerConfig;
+    use rcgen::{
+        CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384,
+        SignatureAlgorithm,
+    };
     use rustls::pki_types::PrivateKeyDer;
+    use rustls::version::{TLS12, TLS13};
+    use rustls::{ServerConfig, SupportedProtocolVersion};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
     use tokio_rustls::TlsAcceptor;
@@ -186,15 +147,24 @@ mod tests {
 
     /// A DynamoDB of one answer at `https://localhost:<port>`, and the certificate that proves it.
     async fn server() -> (String, RootCertStore) {
-        let CertifiedKey { cert, signing_key } =
-            generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        let key = PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap();
-        let tls = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![cert.der().clone()], key)
-            .unwrap();
+        server_with(&PKCS_ECDSA_P256_SHA256, &TLS13).await
+    }
+
+    async fn server_with(
+        algorithm: &'static SignatureAlgorithm,
+        version: &'static SupportedProtocolVersion,
+    ) -> (String, RootCertStore) {
+        let key = KeyPair::generate_for(algorithm).unwrap();
+        let cert = CertificateParams::new(["localhost".to_owned()]).unwrap();
+        let cert = cert.self_signed(&key).unwrap();
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let tls =
+            ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+                .with_protocol_versions(&[version])
+                .unwrap()
+                .with_no_client_auth()
+                .with_single_cert(vec![cert.der().clone()], key)
+                .unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!(
             "https://localhost:{}",
@@ -230,11 +200,24 @@ mod tests {
 
     #[tokio::test]
     async fn a_certificate_that_is_trusted_is_accepted() {
-        let (url, roots) = server().await;
+        // Those with RSA are what the local host has: every end-to-end test accepts one.
+        for algorithm in [&PKCS_ECDSA_P256_SHA256, &PKCS_ECDSA_P384_SHA384] {
+            let (url, roots) = server_with(algorithm, &TLS13).await;
 
-        let answer = dynamodb(&url, roots).list_tables().send().await;
+            let answer = dynamodb(&url, roots).list_tables().send().await;
 
-        assert!(answer.is_ok(), "{answer:?}");
+            assert!(answer.is_ok(), "{answer:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn tls_1_2_is_refused() {
+        let (url, roots) = server_with(&PKCS_ECDSA_P256_SHA256, &TLS12).await;
+
+        let error = dynamodb(&url, roots).list_tables().send().await;
+
+        let text = format!("{:?}", error.unwrap_err());
+        assert!(text.contains("ProtocolVersion"), "{text}");
     }
 
     #[tokio::test]

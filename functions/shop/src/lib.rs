@@ -38,3 +38,4 @@ pub mod precondition;
 pub mod problem;
 pub mod product;
 pub mod telemetry;
+mod tls;

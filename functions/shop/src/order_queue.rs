@@ -6,6 +6,7 @@ use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::{MessageSystemAttributeNameForSends, MessageSystemAttributeValue};
 use aws_smithy_types::error::display::DisplayErrorContext;
 
+use crate::aws::on_heap;
 use crate::order::OrderMessage;
 use crate::problem::Problem;
 use crate::telemetry;
@@ -42,7 +43,7 @@ impl OrderQueue {
             let name = MessageSystemAttributeNameForSends::AwsTraceHeader;
             request = request.message_system_attributes(name, trace);
         }
-        match request.send().await {
+        match on_heap(|| request.send()).await {
             Ok(_) => Ok(()),
             Err(error) => Err(Problem::unavailable(
                 DisplayErrorContext(&error).to_string(),

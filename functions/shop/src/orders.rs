@@ -6,6 +6,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
 
+use crate::aws::on_heap;
 use crate::backoff::past_transactions;
 use crate::deadline::Deadline;
 use crate::item::{self, Item, Malformed, n, s};
@@ -44,14 +45,13 @@ impl Orders {
     /// # Errors
     /// 503 or 500 if DynamoDB fails or the stored item is not an order.
     pub async fn get(&self, id: &OrderId) -> Result<Option<StoredOrder>, Problem> {
-        let answer = self
+        let call = self
             .client
             .get_item()
             .table_name(&self.table)
             .key("id", s(id))
-            .consistent_read(true)
-            .send()
-            .await?;
+            .consistent_read(true);
+        let answer = on_heap(|| call.send()).await?;
         answer.item().map(|item| read(id, item)).transpose()
     }
 

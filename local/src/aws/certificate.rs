@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose,
+    Issuer, KeyPair, KeyUsagePurpose, PKCS_RSA_SHA256, RsaKeySize,
 };
 use rustls::ServerConfig;
 use rustls::pki_types::PrivatePkcs8KeyDer;
@@ -21,12 +21,12 @@ pub(super) struct Authority {
 }
 
 impl Authority {
-    /// Makes a new key and certificate (ECDSA P-256, which every TLS client knows).
+    /// Makes a new key and certificate, in some 0.1 s.
     pub(super) fn new() -> Result<Authority, rcgen::Error> {
         let mut params = params(&[], "local AWS endpoint CA")?;
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let key = KeyPair::generate()?;
+        let key = key()?;
         let certificate = params.self_signed(&key)?;
         Ok(Authority {
             certificate,
@@ -48,7 +48,7 @@ impl Authority {
         params.use_authority_key_identifier_extension = true;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        let key = KeyPair::generate()?;
+        let key = key()?;
         let certificate = params.signed_by(&key, &self.issuer)?;
         let mut config =
             ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
@@ -61,6 +61,12 @@ impl Authority {
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Arc::new(config))
     }
+}
+
+/// RSA with 2048 bits, as [Amazon's authorities](https://www.amazontrust.com/repository/) sign for the
+/// endpoints of AWS: a handshake here is to cost a client what it does there.
+fn key() -> Result<KeyPair, rcgen::Error> {
+    KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048)
 }
 
 /// Valid from yesterday, for a clock that is set back, and for longer than any run.
