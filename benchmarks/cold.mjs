@@ -3,6 +3,7 @@
 import { readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { seededRandom } from '../load-tests/catalogue.mjs';
 import { parseLog, percentile } from '../load-tests/report-lines.mjs';
 import { zipBytes } from './peers.mjs';
 import { control, Failure, request } from './stack.mjs';
@@ -11,16 +12,17 @@ import { control, Failure, request } from './stack.mjs';
 const REPORT_TIMEOUT_MS = 10_000;
 
 /**
- * Each round ends all environments, then gives each target one cold invocation and `warm` warm ones. The order rotates, so
- * that what else the machine does meets all of them. A target behind a queue runs when the one that fills it does.
+ * Each round ends all environments, then gives each target one cold invocation and `warm` warm ones. The order is another
+ * in each round: what else the machine does meets all of them, and so does what the target before has left in the caches.
+ * A target behind a queue runs when the one that fills it does.
  */
 export async function measure(stack, targets, { rounds, warm }, say) {
   for (const target of targets) target.begin = logOf(stack, target).length;
   const asked = targets.filter(({ behindQueue }) => !behindQueue);
+  const random = seededRandom(1);
   for (let round = 0; round < rounds; round += 1) {
     await control(stack, 'POST', '/environments/reap');
-    for (let index = 0; index < asked.length; index += 1) {
-      const target = asked[(index + round) % asked.length];
+    for (const target of shuffled(asked, random)) {
       for (let count = 0; count <= warm; count += 1) await invoke(stack, target);
       await reportsOf(stack, target, (round + 1) * (warm + 1));
     }
@@ -34,6 +36,16 @@ export async function measure(stack, targets, { rounds, warm }, say) {
     Object.assign(rows[index], await callsOf(stack, target), await sizes(target));
   }
   return rows;
+}
+
+/** The same items in a random order. */
+function shuffled(items, random) {
+  const order = [...items];
+  for (let last = order.length - 1; last > 0; last -= 1) {
+    const other = Math.floor(random() * (last + 1));
+    [order[last], order[other]] = [order[other], order[last]];
+  }
+  return order;
 }
 
 async function invoke(stack, { method, route, body, check, after }) {

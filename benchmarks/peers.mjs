@@ -25,14 +25,15 @@ export const PEERS = [
 ];
 
 /** What `shop` does. */
-const CHOSEN = ['own-client', 'plain-answer', 'lean-config', 'prime-call'];
+const CHOSEN = ['own-client', 'plain-answer', 'lean-config', 'on-heap', 'prime-call'];
 const without = (feature) => CHOSEN.filter((chosen) => chosen !== feature);
 
 /** One candidate each, as a change to `base`; the features are told of in benchmarks/ladder/Cargo.toml. */
 export const LADDER = [
   step('base', CHOSEN, 'what shop does'),
   step('aws-lc', ['aws-lc', ...without('own-client')], "TLS by aws-lc, the SDK's HTTP client"),
-  step('sdk-client', ['ring', ...without('own-client')], "the SDK's HTTP client, with ring"),
+  step('sdk-client', ['sdk-client-ring', ...without('own-client')], "the SDK's HTTP client, with ring"),
+  step('all-of-tls', ['all-of-tls', ...CHOSEN], 'TLS 1.2, ChaCha20, Ed25519; AES-256 first'),
   systemRoots('system-roots', "the system's trust store"),
   step('no-priming', without('prime-call'), 'nothing done in init'),
   step('prime-connection', ['prime-connection', ...without('prime-call')], 'a connection opened in init, no call'),
@@ -40,6 +41,7 @@ export const LADDER = [
   step('fixed-endpoint', ['fixed-endpoint', ...CHOSEN], 'no endpoint rules'),
   step('charsets', without('plain-answer'), "lambda_http's own answers"),
   step('no-lean-config', without('lean-config'), 'cache of credentials, watch over slow streams'),
+  step('on-stack', without('on-heap'), 'futures of calls inside those that wait'),
   step('multi-thread', ['multi-thread', ...CHOSEN], "tokio's threads"),
   step('subscriber', ['subscriber', ...CHOSEN], 'tracing-subscriber, EnvFilter, JSON'),
   step('log', ['log', ...CHOSEN], 'the same, one line a request'),
@@ -47,9 +49,10 @@ export const LADDER = [
   step('no-pie', CHOSEN, 'fixed load address', { flags: ['-Crelocation-model=static', '-Clink-arg=-no-pie'] }),
   step('lazy-binding', CHOSEN, 'symbols bound on first use', { flags: ['-Crelro-level=partial'] }),
   step('relr', CHOSEN, 'packed relocations', { flags: ['-Clink-arg=-Wl,-z,pack-relative-relocs'] }),
-  step('opt-s', CHOSEN, 'opt-level s', { profile: 'opt-s' }),
+  step('opt-z', CHOSEN, 'opt-level z', { profile: 'opt-z' }),
   step('opt-3', CHOSEN, 'opt-level 3', { profile: 'opt-3' }),
-  step('abort', CHOSEN, 'panic = "abort"', { profile: 'abort' }),
+  step('ring-s', CHOSEN, 'ring at opt-level s, as the rest', { profile: 'ring-s' }),
+  step('unwind', CHOSEN, 'panic = "unwind"', { profile: 'unwind' }),
 ];
 
 function step(name, features, note, more = {}) {

@@ -15,6 +15,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[cfg(feature = "own-client")]
 mod own_client;
+#[cfg(all(feature = "own-client", not(feature = "all-of-tls")))]
+#[path = "../../../functions/shop/src/tls.rs"]
+mod tls; // what ships, to the letter
 
 #[cfg_attr(feature = "multi-thread", tokio::main)]
 #[cfg_attr(not(feature = "multi-thread"), tokio::main(flavor = "current_thread"))]
@@ -44,9 +47,9 @@ async fn main() -> Result<(), Error> {
 #[cfg(not(feature = "own-client"))]
 fn sdk_client() -> SharedHttpClient {
     use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
-    #[cfg(feature = "ring")]
+    #[cfg(feature = "sdk-client-ring")]
     const CRYPTO: CryptoMode = CryptoMode::Ring;
-    #[cfg(not(feature = "ring"))]
+    #[cfg(not(feature = "sdk-client-ring"))]
     const CRYPTO: CryptoMode = CryptoMode::AwsLc;
     aws_smithy_http_client::Builder::new()
         .tls_provider(Provider::Rustls(CRYPTO))
@@ -119,11 +122,18 @@ async fn read(
     id: &str,
 ) -> Result<Option<HashMap<String, AttributeValue>>, Error> {
     let request = client.get_item().table_name(table);
-    let answer = request
-        .key("id", AttributeValue::S(id.to_owned()))
-        .send()
-        .await?;
+    let request = request.key("id", AttributeValue::S(id.to_owned()));
+    #[cfg(feature = "on-heap")]
+    let answer = on_heap(|| request.send()).await?;
+    #[cfg(not(feature = "on-heap"))]
+    let answer = request.send().await?;
     Ok(answer.item)
+}
+
+#[cfg(feature = "on-heap")]
+#[inline(never)]
+fn on_heap<F: Future>(call: impl FnOnce() -> F) -> std::pin::Pin<Box<F>> {
+    Box::pin(call())
 }
 
 async fn get_product(

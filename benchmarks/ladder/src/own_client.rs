@@ -1,6 +1,5 @@
 //! The SDK's HTTP client made of hyper and rustls alone: HTTP/1.1, no proxies, no HTTP/2.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::config::http::{HttpRequest, HttpResponse};
@@ -19,16 +18,10 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 struct Hyper(Client<HttpsConnector<connect::HttpConnector>, SdkBody>);
 
 pub async fn client() -> Result<SharedHttpClient, lambda_http::Error> {
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    let mut tls = rustls::ClientConfig::builder_with_provider(Arc::new(
-        rustls::crypto::ring::default_provider(),
-    ))
-    .with_safe_default_protocol_versions()?
-    .with_root_certificates(roots)
-    .with_no_client_auth();
-    // Room for the tickets of the two hosts that a function talks to. The default is 256 hosts.
-    tls.resumption = rustls::client::Resumption::in_memory_sessions(2);
+    #[cfg(not(feature = "all-of-tls"))]
+    let tls = crate::tls::config(crate::tls::system_roots()?)?;
+    #[cfg(feature = "all-of-tls")]
+    let tls = all_of_tls()?;
     let mut tcp = connect::HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
@@ -50,6 +43,20 @@ pub async fn client() -> Result<SharedHttpClient, lambda_http::Error> {
         )
         .await;
     Ok(SharedHttpClient::new(Hyper(client)))
+}
+
+/// With rustls's own choices of ciphers, signatures and versions.
+#[cfg(feature = "all-of-tls")]
+fn all_of_tls() -> Result<rustls::ClientConfig, rustls::Error> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let mut tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    tls.resumption = rustls::client::Resumption::in_memory_sessions(2);
+    Ok(tls)
 }
 
 impl HttpClient for Hyper {
