@@ -1,6 +1,6 @@
 //! Nothing drifts: the template, the description of the API and the README name the same routes, the
-//! latter two the same statuses, the description has the code's bounds, and the load test the limits of
-//! the template. The scenarios of the load test are held against the template by
+//! latter two the same statuses, the description has the code's bounds, the load test the limits of
+//! the template, and everything that is built the profile for it. The scenarios of the load test are held against the template by
 //! `load-tests/test/scenarios.test.mjs`, alarms and dashboard by `tests/template/rules.py`.
 
 #![allow(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
@@ -102,8 +102,7 @@ fn statuses_of_readme() -> Statuses {
     rows.collect()
 }
 
-/// The functions of template.yaml by the route that they answer.
-fn functions_of_template() -> BTreeMap<String, String> {
+fn functions_of_template() -> Vec<template::Function> {
     let nowhere = Context {
         aws_endpoint_url: String::new(),
         api_url: String::new(),
@@ -113,11 +112,16 @@ fn functions_of_template() -> BTreeMap<String, String> {
     };
     let open = BTreeMap::from([("CatalogueWrites".to_owned(), "open".to_owned())]);
     let template = template::load(&file("template.yaml"), &open, &nowhere).unwrap();
-    let functions = template.functions.iter();
+    template.functions
+}
+
+/// The functions of template.yaml by the route that they answer.
+fn routes_of_template() -> BTreeMap<String, String> {
+    let functions = functions_of_template().into_iter();
     let routes = functions.flat_map(|function| {
-        let routes = function.routes.iter();
-        routes.map(|route| {
-            let method = route.method.as_deref().unwrap();
+        let routes = function.routes.into_iter();
+        routes.map(move |route| {
+            let method = route.method.unwrap();
             (
                 format!("{method} {}", route.path),
                 function.logical_id.clone(),
@@ -125,6 +129,21 @@ fn functions_of_template() -> BTreeMap<String, String> {
         })
     });
     routes.collect()
+}
+
+/// The settings of a profile of a Cargo.toml, without those that it inherits.
+fn profile(manifest: &str, name: &str) -> BTreeMap<String, String> {
+    let manifest = fs::read_to_string(file(manifest)).unwrap();
+    let (_, rest) = manifest
+        .split_once(&format!("\n[profile.{name}]\n"))
+        .unwrap();
+    let lines = rest.lines().take_while(|line| !line.is_empty());
+    let settings = lines.map(|line| {
+        let (key, value) = line.split_once(" = ").unwrap();
+        let (value, _) = value.split_once(" #").unwrap_or((value, ""));
+        (key.to_owned(), value.to_owned())
+    });
+    settings.collect()
 }
 
 #[test]
@@ -136,17 +155,14 @@ fn each_operation_of_the_description_is_the_function_of_its_route() {
             (route, id)
         });
 
-    assert_eq!(
-        operations.collect::<BTreeMap<_, _>>(),
-        functions_of_template()
-    );
+    assert_eq!(operations.collect::<BTreeMap<_, _>>(), routes_of_template());
 }
 
 #[test]
 fn the_readme_and_the_description_name_the_same_routes_and_statuses() {
     let described = statuses_of_functions(&openapi());
 
-    assert_eq!(described.len(), functions_of_template().len());
+    assert_eq!(described.len(), routes_of_template().len());
     assert_eq!(statuses_of_readme(), described);
 }
 
@@ -220,7 +236,7 @@ fn the_load_test_has_the_limits_of_the_template() {
         slo("Orders/PlacedToFinalP99Milliseconds")
     );
     // All routes together, and each by itself.
-    let routes = functions_of_template();
+    let routes = routes_of_template();
     let prefixes = routes.keys().map(|route| format!("{route}."));
     for prefix in prefixes.chain([String::new()]) {
         for percentile in ["p95", "p99"] {
@@ -228,4 +244,35 @@ fn the_load_test_has_the_limits_of_the_template() {
             assert_eq!(thresholds.get(&*metric), Some(&latency), "{metric}");
         }
     }
+}
+
+#[test]
+fn the_makefile_takes_for_workers_what_no_route_leads_to() {
+    let makefile = fs::read_to_string(file("Makefile")).unwrap();
+    let mut lines = makefile.lines();
+    let workers = lines.find_map(|line| line.strip_prefix("WORKERS := "));
+    let workers: BTreeSet<_> = workers.unwrap().split(' ').map(str::to_owned).collect();
+
+    let functions = functions_of_template().into_iter();
+    let without_route = functions.filter(|function| function.routes.is_empty());
+    let folders = without_route.map(|function| {
+        let folder = function.code_dir.file_name().unwrap();
+        folder.to_str().unwrap().to_owned()
+    });
+
+    assert_eq!(folders.collect::<BTreeSet<_>>(), workers);
+}
+
+#[test]
+fn the_benchmarks_peers_are_built_as_the_functions_of_the_api() {
+    let mut api = profile("Cargo.toml", "release");
+    api.extend(profile("Cargo.toml", "api"));
+    api.remove("inherits");
+
+    assert_eq!(profile("benchmarks/Cargo.toml", "release"), api);
+    let ring = "release.package.ring";
+    assert_eq!(
+        profile("benchmarks/Cargo.toml", ring),
+        profile("Cargo.toml", ring)
+    );
 }
