@@ -64,7 +64,8 @@ impl Authority {
 }
 
 /// RSA with 2048 bits, as [Amazon's authorities](https://www.amazontrust.com/repository/) sign for the
-/// endpoints of AWS: a handshake here is to cost a client what it does there.
+/// endpoints of AWS: a handshake here is to cost a client what it does there, where one authority
+/// more stands between the root and the endpoint.
 fn key() -> Result<KeyPair, rcgen::Error> {
     KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048)
 }
