@@ -80,6 +80,15 @@ run: build host ## Run the shop on http://127.0.0.1:3000 until Ctrl-C (PORT=3001
 	@echo "  curl -i http://127.0.0.1:$(PORT)/orders -H 'content-type: application/json' -d '{\"lines\": [{\"product_id\": \"lamp\", \"quantity\": 2}]}'"
 	@exec $(LOCAL) --node $(NODE) --port $(PORT) --parameter CatalogueWrites=open
 
+# `GetProduct` has the sample event `events/get-product.json`.
+SAMPLE = events/$(shell echo '$(FUNCTION)' | sed 's/\([a-z]\)\([A-Z]\)/\1-\2/g' | tr A-Z a-z).json
+
+.PHONY: invoke
+invoke: ## Run a function of the running shop on its sample event (FUNCTION=GetProduct)
+	$(call REQUIRE,curl)
+	@test -f '$(SAMPLE)' || { echo 'FUNCTION names a function of template.yaml, such as GetProduct'; exit 2; }
+	@curl -sS --fail-with-body --data-binary @$(SAMPLE) http://127.0.0.1:3001/2015-03-31/functions/$(FUNCTION)/invocations && echo
+
 .PHONY: load-test
 ifeq ($(API_URL),)
 load-test: build host

@@ -20,7 +20,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::aws::Aws;
 use crate::aws::faults::Plan;
-use crate::lambda::{Function, State};
+use crate::lambda::{Function, InvokeError, MAX_PAYLOAD, State};
 
 /// A fault plan is a page of text at most; this is a thousand.
 const BODY_LIMIT: usize = 1024 * 1024;
@@ -33,7 +33,13 @@ POST /environments/reap   end the idle ones, so that the next invocations are co
 GET  /faults              the faults that are injected, as JSON (docs/faults.md)
 PUT  /faults              inject these from now on
 DELETE /faults            inject none
+POST /2015-03-31/functions/<logical id>/invocations
+                          run a function on the event in the body, as Lambda's Invoke does
 ";
+
+/// Where Lambda's `Invoke` stands, before and after the function's name.
+/// <https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html>
+const INVOKE: (&str, &str) = ("/2015-03-31/functions/", "/invocations");
 
 /// What the control server tells about.
 #[derive(Debug)]
@@ -123,7 +129,17 @@ async fn answer(request: Request<Incoming>, subject: &Subject) -> Response<Full<
         (_, "/" | "/meter" | "/functions") => not_allowed("GET"),
         (_, "/faults") => not_allowed("GET, PUT, DELETE"),
         (_, "/meter/reset" | "/environments/reap") => not_allowed("POST"),
-        _ => text(StatusCode::NOT_FOUND, HELP),
+        (method, path) => match invoked(path) {
+            Some(name) if method == Method::POST => {
+                let function = subject
+                    .functions
+                    .iter()
+                    .find(|it| it.spec().logical_id == name);
+                invoke(function, request.into_body()).await
+            }
+            Some(_) => not_allowed("POST"),
+            None => text(StatusCode::NOT_FOUND, HELP),
+        },
     }
 }
 
@@ -137,6 +153,66 @@ async fn set_faults(body: Incoming, subject: &Subject) -> Response<Full<Bytes>> 
             status(StatusCode::NO_CONTENT)
         }
         Err(error) => text(StatusCode::BAD_REQUEST, format!("{error}\n")),
+    }
+}
+
+/// The function that a path of `Invoke` names.
+fn invoked(path: &str) -> Option<String> {
+    let name = path.strip_prefix(INVOKE.0)?.strip_suffix(INVOKE.1)?;
+    (!name.is_empty() && !name.contains('/')).then(|| name.to_owned())
+}
+
+/// Runs a function and answers as Lambda's `Invoke` with `RequestResponse` does: 200 also where the
+/// function failed, and then with the header `X-Amz-Function-Error`.
+async fn invoke(function: Option<&Function>, event: Incoming) -> Response<Full<Bytes>> {
+    let refusal = |code, kind: &'static str, message: &str| {
+        let body = serde_json::json!({"Type": "User", "Message": message});
+        let mut response = json(&body);
+        *response.status_mut() = code;
+        let kind = HeaderValue::from_static(kind);
+        response.headers_mut().insert("x-amzn-errortype", kind);
+        response
+    };
+    let Some(function) = function else {
+        let message = "Function not found; GET /functions lists them";
+        return refusal(StatusCode::NOT_FOUND, "ResourceNotFoundException", message);
+    };
+    let too_large = "Request must be smaller than 6291456 bytes for the InvokeFunction operation";
+    let too_large = || {
+        let kind = "RequestTooLargeException";
+        refusal(StatusCode::PAYLOAD_TOO_LARGE, kind, too_large)
+    };
+    let Ok(event) = Limited::new(event, MAX_PAYLOAD).collect().await else {
+        return too_large();
+    };
+    match function.invoke(event.to_bytes(), None).await {
+        Ok(result) => {
+            let mut response = status(StatusCode::OK);
+            let json = HeaderValue::from_static("application/json");
+            response.headers_mut().insert(CONTENT_TYPE, json);
+            *response.body_mut() = Full::new(result);
+            response
+        }
+        Err(InvokeError::FunctionError(error) | InvokeError::TimedOut(error)) => {
+            let mut response = status(StatusCode::OK);
+            let headers = response.headers_mut();
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            let unhandled = HeaderValue::from_static("Unhandled");
+            headers.insert("x-amz-function-error", unhandled);
+            *response.body_mut() = Full::new(error.payload);
+            response
+        }
+        Err(InvokeError::Throttled) => refusal(
+            StatusCode::TOO_MANY_REQUESTS,
+            "TooManyRequestsException",
+            "Rate Exceeded.",
+        ),
+        Err(InvokeError::EventTooLarge) => too_large(),
+        Err(InvokeError::Stopped) => refusal(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "ServiceException",
+            "the host is shutting down",
+        ),
     }
 }
 

@@ -84,6 +84,13 @@ pub(super) fn bad_signature(operation: &str, message: &str) -> Response<Bytes> {
     error(operation, 400, kind, message)
 }
 
+/// What AWS says to credentials whose time is over.
+pub(super) fn expired_credentials(operation: &str) -> Response<Bytes> {
+    let kind = "com.amazon.coral.service#ExpiredTokenException";
+    let message = "The security token included in the request is expired";
+    error(operation, 400, kind, message)
+}
+
 /// A transaction of which one item met another transaction.
 fn cancelled(strike: &mut Strike, request: &[u8]) -> Response<Bytes> {
     let request: Value = serde_json::from_slice(request).unwrap_or_default();

@@ -73,14 +73,24 @@ impl<'a> Call<'a> {
     where
         F: Future<Output = Answered> + Send + 'static,
     {
-        let clock_ahead = self
-            .environment
-            .as_deref()
-            .and_then(|token| self.faults.clock_ahead(token));
+        let for_life = match &self.environment {
+            Some(token) => self.faults.strikes_for_life(token),
+            None => Vec::new(),
+        };
+        let for_life = |kind| for_life.iter().find(|strike| strike.kind == kind);
+        let clock_ahead = for_life(Kind::ClockSkew).map(|strike| strike.seconds);
+        let expired = for_life(Kind::CredentialsExpired).is_some();
         let aws_now =
             OffsetDateTime::now_utc() - time::Duration::seconds(clock_ahead.unwrap_or_default());
         self.delay(&mut body).await;
-        let refused = clock_ahead.and_then(|_| self.refuse_signature(aws_now));
+        let refused = match clock_ahead {
+            _ if expired => {
+                self.faults.count(Kind::CredentialsExpired);
+                Some(answers::expired_credentials(self.operation))
+            }
+            Some(_) => self.refuse_signature(aws_now),
+            None => None,
+        };
         let mut answered = match refused {
             Some(refusal) => (refusal, None),
             None => self.strike(body, make).await?,

@@ -115,21 +115,16 @@ impl Faults {
         self.0.meter.fault(kind);
     }
 
-    /// By how many seconds the clock of an environment is ahead of AWS's.
-    fn clock_ahead(&self, token: &str) -> Option<i64> {
-        if !self.are_on() {
-            return None;
-        }
-        let (plan, environment) = {
-            let state = lock(&self.0.state);
-            (state.plan.clone(), state.environments.get(token)?.clone())
+    /// What strikes an environment for all its life.
+    fn strikes_for_life(&self, token: &str) -> Vec<Strike> {
+        let state = lock(&self.0.state);
+        let Some(environment) = state.environments.get(token).filter(|_| self.are_on()) else {
+            return Vec::new();
         };
         let Environment {
             function, number, ..
         } = environment;
-        let strikes = plan.strikes(&function, "environment", number);
-        let skew = strikes.iter().find(|it| it.kind == Kind::ClockSkew)?;
-        Some(skew.seconds)
+        state.plan.strikes(function, "environment", *number)
     }
 
     fn is_environment(&self, token: &str) -> bool {

@@ -104,6 +104,8 @@ pub enum Kind {
     ThrottledInvocation,
     /// AWS sees the clock of an environment off by `seconds` for all its life.
     ClockSkew,
+    /// AWS refuses the credentials of an environment with `ExpiredTokenException`, for all its life.
+    CredentialsExpired,
 }
 
 /// A plan that cannot be followed.
@@ -210,7 +212,7 @@ impl Rule {
         match self
             .operations
             .iter()
-            .find(|operation| self.kind == Kind::ClockSkew || !self.kind.can_strike(operation))
+            .find(|operation| self.kind.strikes_for_life() || !self.kind.can_strike(operation))
         {
             Some(operation) => Err(format!("{operation:?} cannot be struck by this kind")),
             None => Ok(()),
@@ -247,8 +249,14 @@ impl Kind {
             | Kind::HalfOpen
             | Kind::Kill
             | Kind::Freeze
-            | Kind::ClockSkew => operation != INVOCATION,
+            | Kind::ClockSkew
+            | Kind::CredentialsExpired => operation != INVOCATION,
         }
+    }
+
+    /// Whether it strikes an environment, once and for all its calls, rather than single calls.
+    fn strikes_for_life(self) -> bool {
+        matches!(self, Kind::ClockSkew | Kind::CredentialsExpired)
     }
 }
 
