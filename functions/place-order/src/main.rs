@@ -12,17 +12,19 @@
 //! order. Without a key it has no promise: an order may or may not have been placed.
 //!
 //! Each order placed is one line of the log, which its metric is read from too.
+//!
+//! Run it on its sample event, while `make run` runs: `make invoke FUNCTION=PlaceOrder`.
 
 use lambda_http::http::header::{HeaderName, HeaderValue, LOCATION};
 use lambda_http::http::{Response, StatusCode};
 use lambda_http::{Body, Error, Request, run, service_fn};
 use shop::aws::{self, Aws};
 use shop::catalog::Catalog;
-use shop::checkout::Checkout;
+use shop::checkout::{Checkout, Placed};
 use shop::deadline::Deadline;
 use shop::http;
 use shop::metrics::{Metric, Metrics};
-use shop::order::{IdempotencyKey, Lines};
+use shop::order::{IdempotencyKey, Lines, OrderId};
 use shop::order_queue::OrderQueue;
 use shop::orders::Orders;
 use shop::problem::Problem;
@@ -37,7 +39,7 @@ async fn main() -> Result<(), Error> {
     let aws = Aws::from_env()?;
     let catalog = Catalog::new(aws.dynamodb(), aws::required("PRODUCTS_TABLE")?);
     let nothing = [ProductId::parse("-")?];
-    // Opens the connection before the first request does. What it reads does not matter.
+    // Opens the connection before the first request does, see get-product. The answer is thrown away.
     aws::prime(catalog.prices(&nothing, Deadline::after(aws::PRIMING_TIMEOUT))).await;
     let checkout = &Checkout::new(
         catalog,
@@ -45,7 +47,10 @@ async fn main() -> Result<(), Error> {
         OrderQueue::new(aws.sqs(), aws::required("ORDERS_QUEUE_URL")?),
     );
     run(service_fn(|request: Request| async move {
-        http::respond(&request, place_order(checkout, metrics, &request)).await
+        http::respond(&request, |deadline| {
+            place_order(checkout, metrics, &request, deadline)
+        })
+        .await
     }))
     .await
 }
@@ -54,24 +59,19 @@ async fn place_order(
     checkout: &Checkout,
     metrics: &Metrics,
     request: &Request,
+    deadline: Deadline,
 ) -> Result<Response<Body>, Problem> {
-    let key = http::header(request, "idempotency-key")?
-        .map(IdempotencyKey::parse)
-        .transpose()
-        .map_err(|reason| Problem::bad_value("idempotency-key", &reason))?;
-    let lines = Lines::from_body(http::json_body(request)?)?;
+    let key = http::header(request, "idempotency-key")?;
+    let key = http::parsed("idempotency-key", key, IdempotencyKey::parse)?;
+    let customer = http::customer(request)?;
+    let lines = Lines::from_body(http::json_bytes(request)?)?;
+    let id = key.map(|key| OrderId::derived_from(&key, customer.as_ref()));
 
-    let placed = checkout
-        .place(&lines, key.as_ref(), http::deadline(request))
-        .await?;
-
-    let (message, metric) = if placed.replayed {
-        ("order replayed", Metric::OrdersReplayed)
-    } else {
-        ("order placed", Metric::OrdersPlaced)
-    };
-    let order_id = ("order_id", placed.order.id.as_str());
-    metrics.log(message, &[order_id], &[(metric, &[1])]);
+    let placed = checkout.store(&lines, id, deadline).await?;
+    // Counted before it is queued: if SQS does not answer, this is the only request that knows it has
+    // placed the order.
+    count(metrics, &placed);
+    checkout.queue(&placed.order).await?;
 
     let mut response = http::json(StatusCode::ACCEPTED, &placed.order)?;
     let location = HeaderValue::from_str(&format!("/orders/{}", placed.order.id))
@@ -83,4 +83,15 @@ async fn place_order(
             .insert(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
     }
     Ok(response)
+}
+
+/// Logs the order, and with it whether this request placed it.
+fn count(metrics: &Metrics, placed: &Placed) {
+    let (message, metric) = if placed.replayed {
+        ("order replayed", Metric::OrdersReplayed)
+    } else {
+        ("order placed", Metric::OrdersPlaced)
+    };
+    let order_id = ("order_id", placed.order.id.as_str());
+    metrics.log(message, &[order_id], &[(metric, &[1])]);
 }

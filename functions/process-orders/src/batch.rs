@@ -19,7 +19,8 @@ const CONCURRENCY: usize = 4;
 
 /// A message, as far as the shop reads it.
 pub(crate) struct Message {
-    id: String,
+    /// The name that SQS gave it: the same one in each of its deliveries.
+    pub(crate) id: String,
     /// Its text.
     pub(crate) body: String,
     /// When SQS took it, in milliseconds since 1970.

@@ -8,6 +8,8 @@
 //! one never makes a good one run again.
 //!
 //! Each order settled is one line of the log, and the metrics of a batch are one more.
+//!
+//! Run it on its sample event, while `make run` runs: `make invoke FUNCTION=ProcessOrders`.
 
 mod batch;
 
@@ -21,9 +23,9 @@ use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use shop::aws::{self, Aws};
 use shop::deadline::Deadline;
-use shop::fulfilment::{Fulfilment, Settled};
-use shop::metrics::{Metric, Metrics, epoch_ms};
-use shop::order::{OrderMessage, Status};
+use shop::fulfilment::{Fulfilment, NotSettled, Outcome, Settled};
+use shop::metrics::{Metric, Metrics};
+use shop::order::OrderMessage;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -50,46 +52,59 @@ async fn process_orders(
     let (settled, response) = batch::process(event.payload, deadline, async |message| {
         // Each body is parsed here, by itself: a typed event would fail the batch for one of them.
         let order: OrderMessage = serde_json::from_str(&message.body)?;
-        let settled = fulfilment.settle(&order, deadline).await?;
-        let outcome = match settled {
-            Settled::Fulfilled => Status::Fulfilled.as_str(),
-            Settled::Rejected(_) => Status::Rejected.as_str(),
-            Settled::Before => "SETTLED_BEFORE",
-        };
+        let settled = fulfilment.settle(&order, &message.id, deadline).await;
+        if let Err(NotSettled::CredentialsRefused(cause)) = &settled {
+            // The whole batch goes back to the queue, for another environment.
+            aws::end_environment(cause);
+        }
+        let settled = settled?;
         tracing::info!(
             order_id = %order.order_id,
-            outcome,
+            outcome = settled.outcome.as_str(),
             message_trace_id = message.trace_id,
             "order settled"
         );
-        let took_ms = message.sent_ms.map(|sent| epoch_ms().saturating_sub(sent));
-        Ok((settled, took_ms))
+        Ok((settled, message.sent_ms))
     })
     .await?;
 
-    report(metrics, &settled, response.batch_item_failures.len());
+    report(metrics, &settled, response.batch_item_failures.len() as u64);
     Ok(response)
 }
 
-/// Logs the metrics of a batch: how each order was settled, in how many milliseconds, and how many
-/// messages failed.
-fn report(metrics: &Metrics, settled: &[(Settled, Option<u64>)], failures: usize) {
-    // What was settled before was counted then.
-    let new = || settled.iter().filter(|(it, _)| *it != Settled::Before);
-    let fulfilled = new().filter(|(it, _)| *it == Settled::Fulfilled).count();
-    let count = |count: usize| u64::try_from(count).ok().filter(|count| *count > 0);
-    let took_ms: Vec<u64> = new().filter_map(|(_, took_ms)| *took_ms).collect();
+/// Logs the metrics of a batch: how each order was settled, how many milliseconds after SQS took its
+/// message, and how many messages failed.
+fn report(metrics: &Metrics, settled: &[(Settled, Option<u64>)], failed: u64) {
+    let (mut fulfilled, mut rejected) = (0, 0);
+    let mut placed_to_final = Vec::new();
+    for (order, sent_ms) in settled {
+        match order.outcome {
+            Outcome::Fulfilled => fulfilled += 1,
+            Outcome::Rejected(_) => rejected += 1,
+            // Counted where the other message is.
+            Outcome::SettledByAnother => continue,
+        }
+        if let (Some(settled_ms), Some(sent_ms)) = (order.at.epoch_ms(), sent_ms) {
+            placed_to_final.push(settled_ms.saturating_sub(*sent_ms));
+        }
+    }
     metrics.log(
         "batch settled",
         &[],
         &[
-            (Metric::OrdersFulfilled, count(fulfilled).as_slice()),
-            (
-                Metric::OrdersRejected,
-                count(new().count() - fulfilled).as_slice(),
-            ),
-            (Metric::BatchItemFailures, count(failures).as_slice()),
-            (Metric::PlacedToFinal, &took_ms),
+            (Metric::OrdersFulfilled, unless_zero(&fulfilled)),
+            (Metric::OrdersRejected, unless_zero(&rejected)),
+            (Metric::BatchItemFailures, unless_zero(&failed)),
+            (Metric::PlacedToFinal, &placed_to_final),
         ],
     );
+}
+
+/// A count as the values of a metric: none where there is nothing to count.
+fn unless_zero(count: &u64) -> &[u64] {
+    if *count == 0 {
+        &[]
+    } else {
+        std::slice::from_ref(count)
+    }
 }

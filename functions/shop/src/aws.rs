@@ -13,7 +13,8 @@
 //! - **The futures of calls are on the heap**, see `on_heap`: 0.04 ms less.
 //!
 //! Left as the SDK has it: request signing, certificate verification, retries with backoff and jitter.
-//! Credentials need no renewal: an environment ends before those that Lambda gave it do.
+//! Credentials are never renewed: they are in variables that Lambda set when the environment started.
+//! Where AWS refuses them, only a fresh environment helps, see [`end_environment`].
 
 use std::fmt;
 use std::future::Future;
@@ -106,13 +107,20 @@ pub fn required(name: &'static str) -> Result<String, StartError> {
     )
 }
 
-/// Makes a first call whose answer nobody needs, in the init phase.
+/// Ends this execution environment, because AWS refuses its credentials and no other are to be had.
+/// Lambda starts a fresh one for the next request.
+pub fn end_environment(cause: &dyn fmt::Display) -> ! {
+    tracing::error!(%cause, "AWS refuses the credentials; this execution environment ends");
+    std::process::exit(1)
+}
+
+/// Makes a first call in the init phase, and throws its answer away.
 ///
 /// It opens the connection and makes the SDK ready, so that the first request costs what any other
 /// does. Lambda bills the init phase, but runs it on a whole vCPU, while an invocation has to
 /// make do with the share that its memory buys. It costs one more read for each environment.
 ///
-/// What comes of it does not matter. If AWS cannot be reached, the first request will say so.
+/// If AWS cannot be reached, the first request will say so.
 pub async fn prime<T>(call: impl Future<Output = T>) {
     let _ = tokio::time::timeout(PRIMING_TIMEOUT, call).await;
 }
@@ -272,6 +280,7 @@ mod tests {
     use crate::deadline::Deadline;
     use crate::order::OrderId;
     use crate::orders::Orders;
+    use crate::precondition::Precondition;
     use crate::problem::Problem;
     use crate::product::{Category, Fields, Limit, ProductId};
 
@@ -381,11 +390,12 @@ mod tests {
         let deadline = Deadline::after(Duration::ZERO);
         let category = Listing::Category(Category::parse("kitchen").unwrap());
         let limit = Limit::parse(20).unwrap();
+        let any = Precondition::default();
 
         let call = size_of_val(&client.get_item().send());
         for (name, size) in [
             ("get", size_of_val(&catalog.get(id, Fields::ALL))),
-            ("delete", size_of_val(&catalog.delete(id, deadline))),
+            ("delete", size_of_val(&catalog.delete(id, &any, deadline))),
             (
                 "batch_get",
                 size_of_val(&catalog.batch_get(&[], Fields::ALL, deadline)),

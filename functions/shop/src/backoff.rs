@@ -46,13 +46,14 @@ impl Backoff {
     }
 }
 
-/// Makes a write of one item again while it meets a transaction on that item, until `deadline`.
+/// Retries a write of one item that conflicts with a transaction on that item, until `deadline`.
 ///
-/// It passes as soon as the transaction ends, within milliseconds, and the SDK does not repeat it.
+/// The conflict passes as soon as the transaction ends, within milliseconds, and the SDK does not
+/// retry it.
 ///
 /// # Errors
-/// Whatever the last call came to.
-pub(crate) async fn past_transactions<T, E, F>(
+/// The outcome of the last call.
+pub(crate) async fn retry_conflicts<T, E, F>(
     deadline: Deadline,
     write: impl Fn() -> F,
 ) -> Result<T, SdkError<E, HttpResponse>>

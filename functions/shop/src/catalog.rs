@@ -5,19 +5,22 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
-use aws_sdk_dynamodb::types::{KeysAndAttributes, ReturnValue};
+use aws_sdk_dynamodb::types::{
+    AttributeValue, KeysAndAttributes, ReturnValue, ReturnValuesOnConditionCheckFailure,
+};
 use serde::Serialize;
 
 use crate::aws::on_heap;
-use crate::backoff::{Backoff, past_transactions};
+use crate::backoff::{Backoff, retry_conflicts};
 use crate::cursor::Listing;
 use crate::deadline::Deadline;
-use crate::item::{self, Item, n, s};
-use crate::precondition::Precondition;
+use crate::item::{self, Item, WRITTEN_BY, WRITTEN_VERSION, number_value, text_value};
+use crate::precondition::{ETag, Precondition, States};
 use crate::problem::Problem;
 use crate::product::{Field, Fields, Limit, NewProduct, PriceCents, Product, ProductId, Version};
+use crate::write_id::WriteId;
 
 /// Attempts to get every key of a batch read, with pauses of 0.8 s in all on average: a request seldom
 /// has the time for the last. Keys are left unprocessed by throttling, or by a page of more than 16 MB,
@@ -40,12 +43,13 @@ impl Catalog {
     /// Creates or replaces a product, in one `UpdateItem`: the version counts up in the table
     /// itself, so two writers never get the same one.
     ///
-    /// Deleting a product also deletes its count; a product that is put again starts at 1.
+    /// The SDK repeats a call whose answer was lost. The repeat finds the id of its own write in the
+    /// table, and then the answer is what that write made. A write that meets the sale of the
+    /// product is retried until `deadline`.
     ///
-    /// The SDK repeats a call whose answer was lost. With a precondition the repeat can meet the
-    /// write of its own first attempt and answer 412; a client that reads the product then sees
-    /// that its write was made. A write that meets the sale of the product is made again until
-    /// `deadline`.
+    /// One case is told wrongly: if the answer was lost and another PUT came before the repeat, the
+    /// id is gone. Then a write with a precondition is answered 412, though it was made and replaced
+    /// within some 50 ms.
     ///
     /// # Errors
     /// 412 if `precondition` does not hold; 503 or 500 if DynamoDB fails.
@@ -53,99 +57,133 @@ impl Catalog {
         &self,
         id: &ProductId,
         new: NewProduct,
-        precondition: Precondition,
+        precondition: &Precondition,
         deadline: Deadline,
-    ) -> Result<(Product, Version), Problem> {
+    ) -> Result<Written, Problem> {
         const SET: &str = "SET #name = :name, #category = :category, \
-             #price_cents = :price_cents, #stock = :stock, \
-             #version = if_not_exists(#version, :zero) + :one";
+             #price_cents = :price_cents, #stock = :stock, written_by = :write, \
+             #version = if_not_exists(#version, :zero) + :one, \
+             written_version = if_not_exists(#version, :zero) + :one";
+        let write = WriteId::random();
+        let mut condition = Condition::of(precondition);
+        condition.clauses.push("NOT written_by = :write".to_owned());
         let mut update = self
             .client
             .update_item()
             .table_name(&self.table)
-            .key("id", s(id))
+            .key("id", text_value(id))
             .set_expression_attribute_names(Some(names(Fields::ALL.without(Field::Id))))
-            .expression_attribute_values(":name", s(&new.name))
-            .expression_attribute_values(":category", s(&new.category))
-            .expression_attribute_values(":price_cents", n(&new.price_cents))
-            .expression_attribute_values(":stock", n(&new.stock))
-            .expression_attribute_values(":zero", n(&0))
-            .expression_attribute_values(":one", n(&1))
-            .return_values(ReturnValue::UpdatedNew);
+            .set_expression_attribute_values(Some(condition.values))
+            .expression_attribute_values(":name", text_value(&new.name))
+            .expression_attribute_values(":category", text_value(&new.category))
+            .expression_attribute_values(":price_cents", number_value(&new.price_cents))
+            .expression_attribute_values(":stock", number_value(&new.stock))
+            .expression_attribute_values(":write", text_value(&write))
+            .expression_attribute_values(":zero", number_value(&0))
+            .expression_attribute_values(":one", number_value(&1))
+            .condition_expression(condition.clauses.join(" AND "))
+            .return_values(ReturnValue::AllNew)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         update = match &new.description {
             Some(description) => update
                 .update_expression(format!("{SET}, #description = :description"))
-                .expression_attribute_values(":description", s(description)),
+                .expression_attribute_values(":description", text_value(description)),
             None => update.update_expression(format!("{SET} REMOVE #description")),
         };
-        update = match precondition {
-            Precondition::None => update,
-            Precondition::Absent => update.condition_expression("attribute_not_exists(id)"),
-            Precondition::Present => update.condition_expression("attribute_exists(id)"),
-            Precondition::Version(version) => update
-                .condition_expression("#version = :expected")
-                .expression_attribute_values(":expected", n(&version)),
+        let item = match retry_conflicts(deadline, || update.clone().send()).await {
+            Ok(answer) => answer.attributes,
+            Err(error) => match error.as_service_error() {
+                // The item as it is: perhaps our own work, of an attempt whose answer was lost.
+                Some(UpdateItemError::ConditionalCheckFailedException(failed)) => failed
+                    .item()
+                    .filter(|item| item::text(item, WRITTEN_BY).as_ref() == Ok(&write))
+                    .cloned()
+                    .ok_or_else(Problem::precondition_failed)
+                    .map(Some)?,
+                _ => return Err(error.into()),
+            },
         };
-        let written = past_transactions(deadline, || update.clone().send())
-            .await
-            .map_err(refused_write)?;
-        let version = written
-            .attributes()
-            .and_then(|item| item::number(item, Field::Version.name()).ok())
-            .ok_or_else(|| Problem::internal("DynamoDB did not return the new version"))?;
-        let product = Product {
-            id: Some(id.clone()),
-            name: Some(new.name),
-            category: Some(new.category),
-            price_cents: Some(new.price_cents),
-            stock: Some(new.stock),
-            description: new.description,
-            version: Some(version),
-        };
-        Ok((product, version))
+        let item = item.ok_or_else(|| Problem::internal("DynamoDB did not return the product"))?;
+        let malformed = |error| malformed(id.as_str(), &error);
+        let made: Version = item::number(&item, WRITTEN_VERSION).map_err(malformed)?;
+        Ok(Written {
+            product: item::product(&item, Fields::ALL).map_err(malformed)?,
+            etag: item::etag(&item).map_err(malformed)?,
+            created: made.get() == Version::MIN,
+        })
     }
 
-    /// Reads the `fields` of a product, and its version.
+    /// Reads the `fields` of a product, and its entity tag.
     ///
     /// # Errors
     /// 404 if there is no such product; 503 or 500 if DynamoDB fails or the stored item is not a
     /// product.
-    pub async fn get(&self, id: &ProductId, fields: Fields) -> Result<(Product, Version), Problem> {
+    pub async fn get(&self, id: &ProductId, fields: Fields) -> Result<(Product, ETag), Problem> {
         let read = fields.with(Field::Version);
         let call = self
             .client
             .get_item()
             .table_name(&self.table)
-            .key("id", s(id))
-            .set_projection_expression(projection(read))
+            .key("id", text_value(id))
+            .set_projection_expression(
+                projection(read).map(|names| format!("{names}, {WRITTEN_BY}")),
+            )
             .set_expression_attribute_names(projection(read).map(|_| names(read)));
         let answer = on_heap(|| call.send()).await?;
         let item = answer
             .item()
             .ok_or_else(|| Problem::not_found("There is no such product."))?;
-        let malformed =
-            |error: item::Malformed| Problem::internal(format!("product {id}: {error}"));
+        let malformed = |error| malformed(id.as_str(), &error);
         let product = item::product(item, fields).map_err(malformed)?;
-        let version = item::number(item, Field::Version.name()).map_err(malformed)?;
-        Ok((product, version))
+        let etag = item::etag(item).map_err(malformed)?;
+        Ok((product, etag))
     }
 
-    /// Deletes a product, if there is one. If it is being sold, until `deadline` the deletion is made
-    /// again.
+    /// Deletes a product, if there is one and `precondition` holds. A deletion that meets the sale of
+    /// the product is retried until `deadline`.
+    ///
+    /// A product that is gone already is as good as deleted, also where `If-Match` names a state of
+    /// it: the request may be the repeat of one whose answer was lost
+    /// ([RFC 9110, section 13.1.1](https://www.rfc-editor.org/rfc/rfc9110#section-13.1.1)).
     ///
     /// # Errors
-    /// 503 or 500 if DynamoDB fails.
-    pub async fn delete(&self, id: &ProductId, deadline: Deadline) -> Result<(), Problem> {
-        let delete = self
+    /// 412 if the product is there and `precondition` does not hold; 503 or 500 if DynamoDB fails.
+    pub async fn delete(
+        &self,
+        id: &ProductId,
+        precondition: &Precondition,
+        deadline: Deadline,
+    ) -> Result<(), Problem> {
+        let condition = Condition::of(precondition);
+        let mut delete = self
             .client
             .delete_item()
             .table_name(&self.table)
-            .key("id", s(id));
-        past_transactions(deadline, || delete.clone().send()).await?;
-        Ok(())
+            .key("id", text_value(id));
+        if !condition.clauses.is_empty() {
+            delete = delete
+                .condition_expression(condition.clauses.join(" AND "))
+                // `*` has no values, and DynamoDB refuses an empty set of them.
+                .set_expression_attribute_values(
+                    Some(condition.values).filter(|values| !values.is_empty()),
+                )
+                .return_values_on_condition_check_failure(
+                    ReturnValuesOnConditionCheckFailure::AllOld,
+                );
+        }
+        let Err(error) = retry_conflicts(deadline, || delete.clone().send()).await else {
+            return Ok(());
+        };
+        match error.as_service_error() {
+            Some(DeleteItemError::ConditionalCheckFailedException(failed)) => match failed.item() {
+                Some(_) => Err(Problem::precondition_failed()),
+                None => Ok(()),
+            },
+            _ => Err(error.into()),
+        }
     }
 
-    /// Reads a page of `listing`, after the product `after` if there was a page before.
+    /// Reads a page of `listing`, after the item with the key `after` if there was a page before.
     ///
     /// A category is a `Query` on the index. All products are a `Scan` without a filter, so each
     /// item that is paid for is answered.
@@ -156,20 +194,20 @@ impl Catalog {
         &self,
         listing: &Listing,
         limit: Limit,
-        after: Option<&ProductId>,
+        after: Option<&str>,
         fields: Fields,
     ) -> Result<Page, Problem> {
         // The id is read in any case: the log must be able to name an item that cannot be read.
         let read = fields.with(Field::Id);
         let mut names = projection(read).map(|_| names(read)).unwrap_or_default();
-        let mut start = after.map(|id| Item::from([("id".to_owned(), s(id))]));
+        let mut start = after.map(|id| Item::from([("id".to_owned(), text_value(id))]));
         // At most 100, so it fits any integer.
         let limit = i32::try_from(limit.get()).ok();
         let (items, last) = match listing {
             Listing::Category(category) => {
                 names.insert("#category".to_owned(), "category".to_owned());
                 if let Some(start) = &mut start {
-                    start.insert("category".to_owned(), s(category));
+                    start.insert("category".to_owned(), text_value(category));
                 }
                 let call = self
                     .client
@@ -177,7 +215,7 @@ impl Catalog {
                     .table_name(&self.table)
                     .index_name("by-category")
                     .key_condition_expression("#category = :category")
-                    .expression_attribute_values(":category", s(category))
+                    .expression_attribute_values(":category", text_value(category))
                     .set_expression_attribute_names(Some(names))
                     .set_projection_expression(projection(read))
                     .set_exclusive_start_key(start)
@@ -201,7 +239,8 @@ impl Catalog {
         let items = items.unwrap_or_default();
         let next_cursor = match last {
             Some(key) => {
-                let last = item::text(&key, "id").map_err(|error| {
+                // A key and no product's id: a page may end at an item that is no product.
+                let last: String = item::text(&key, "id").map_err(|error| {
                     Problem::internal(format!("the last key of a page: {error}"))
                 })?;
                 Some(listing.cursor_after(&last))
@@ -245,8 +284,11 @@ impl Catalog {
         Ok(batch)
     }
 
-    /// The present prices of products: 1 to 100 ids, all different. Ids without a product have no
-    /// entry. The read is strongly consistent: an order is priced once and for all.
+    /// The present prices of products: 1 to 100 ids, all different. Ids without a product that can be
+    /// sold have no entry. The read is strongly consistent: an order is priced once and for all.
+    ///
+    /// A product that can be sold has all that [`Fulfilment`](crate::fulfilment::Fulfilment) changes
+    /// when it sells one: a stock and a version that are whole numbers.
     ///
     /// # Errors
     /// As [`Self::batch_get`].
@@ -255,7 +297,8 @@ impl Catalog {
         ids: &[ProductId],
         deadline: Deadline,
     ) -> Result<HashMap<ProductId, PriceCents>, Problem> {
-        const FIELDS: Fields = Fields::of(&[Field::Id, Field::PriceCents]);
+        const FIELDS: Fields =
+            Fields::of(&[Field::Id, Field::PriceCents, Field::Stock, Field::Version]);
         let items = self.read_batch(ids, FIELDS, true, deadline).await?;
         let prices = items.into_iter().filter_map(|(id, item)| {
             readable(&item, FIELDS).and_then(|product| Some((id, product.price_cents?)))
@@ -272,7 +315,7 @@ impl Catalog {
     ) -> Result<HashMap<ProductId, Item>, Problem> {
         let keys = ids
             .iter()
-            .map(|id| Item::from([("id".to_owned(), s(id))]))
+            .map(|id| Item::from([("id".to_owned(), text_value(id))]))
             .collect();
         let request = KeysAndAttributes::builder()
             .set_keys(Some(keys))
@@ -306,6 +349,17 @@ impl Catalog {
     }
 }
 
+/// A product as a write left it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// The product.
+    pub product: Product,
+    /// Its state.
+    pub etag: ETag,
+    /// Whether the write created it, rather than replaced another.
+    pub created: bool,
+}
+
 /// A page of a listing, as `GET /products` answers it.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Page {
@@ -334,11 +388,66 @@ fn readable(item: &Item, fields: Fields) -> Option<Product> {
         .ok()
 }
 
-/// The one place where a failed condition of a write to the catalogue becomes a refusal.
-fn refused_write(error: SdkError<UpdateItemError>) -> Problem {
-    match error.as_service_error() {
-        Some(UpdateItemError::ConditionalCheckFailedException(_)) => Problem::precondition_failed(),
-        _ => error.into(),
+fn malformed(id: &str, error: &item::Malformed) -> Problem {
+    Problem::internal(format!("product {id}: {error}"))
+}
+
+/// A precondition as DynamoDB takes it: clauses that must all hold, and the values in them.
+struct Condition {
+    clauses: Vec<String>,
+    values: HashMap<String, AttributeValue>,
+}
+
+impl Condition {
+    fn of(precondition: &Precondition) -> Self {
+        let mut condition = Self {
+            clauses: Vec::new(),
+            values: HashMap::new(),
+        };
+        if let Some(states) = &precondition.if_match {
+            let one_of = condition.one_of(states);
+            condition.clauses.push(one_of);
+        }
+        if let Some(states) = &precondition.if_none_match {
+            let one_of = condition.one_of(states);
+            condition.clauses.push(format!("NOT {one_of}"));
+        }
+        condition
+    }
+
+    /// An expression that holds if the product is in one of `states`.
+    fn one_of(&mut self, states: &States) -> String {
+        let tags = match states {
+            States::Any => return "attribute_exists(id)".to_owned(),
+            // No state at all. Every item has an id, so this never holds.
+            States::These(tags) if tags.is_empty() => {
+                return "(attribute_exists(id) AND attribute_not_exists(id))".to_owned();
+            }
+            States::These(tags) => tags,
+        };
+        let mut states = Vec::with_capacity(tags.len());
+        for ETag {
+            written_by,
+            version,
+        } in tags
+        {
+            let number = self.values.len();
+            let writer = match written_by {
+                Some(id) => {
+                    self.values.insert(format!(":by{number}"), text_value(id));
+                    format!("written_by = :by{number}")
+                }
+                None => "attribute_not_exists(written_by)".to_owned(),
+            };
+            self.values
+                .insert(format!(":version{number}"), number_value(version));
+            states.push(format!("({writer} AND version = :version{number})"));
+        }
+        match states.as_slice() {
+            // DynamoDB refuses parentheses around parentheses.
+            [one] => one.clone(),
+            several => format!("({})", several.join(" OR ")),
+        }
     }
 }
 

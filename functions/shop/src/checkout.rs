@@ -1,5 +1,5 @@
-//! Placing an order: price it, store it, queue it. Three calls to AWS, in an order that can be cut
-//! short anywhere.
+//! Placing an order: price it, store it, queue it. Three calls to AWS, in an order so that a client
+//! with a key can safely retry after any of them.
 //!
 //! | cut short after | what is there | what the client does |
 //! |---|---|---|
@@ -12,10 +12,11 @@
 
 use crate::catalog::Catalog;
 use crate::deadline::Deadline;
-use crate::order::{IdempotencyKey, Lines, Order, OrderId, Status, Timestamp};
+use crate::order::{Lines, Order, OrderId, Status, Timestamp};
 use crate::order_queue::OrderQueue;
 use crate::orders::{Orders, StoredOrder};
 use crate::problem::Problem;
+use crate::write_id::WriteId;
 
 /// Where orders are placed.
 #[derive(Clone, Debug)]
@@ -25,12 +26,12 @@ pub struct Checkout {
     queue: OrderQueue,
 }
 
-/// An order that is in the table and in the queue.
+/// An order that is in the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placed {
     /// The order, as it now is.
     pub order: Order,
-    /// Whether an earlier request with the same key had placed it.
+    /// Whether another request with the same key had stored it.
     pub replayed: bool,
 }
 
@@ -44,31 +45,31 @@ impl Checkout {
         }
     }
 
-    /// Places an order for `lines`, or finds the one that `key` stands for.
+    /// Prices an order for `lines` and stores it, or finds the one that another request has stored
+    /// as `id`. An order without an `id` is always a new one.
     ///
     /// # Errors
-    /// 422 for a product that is not sold, a total that is too large, and a key that stands for
-    /// other lines; 503 if the order could not be stored or queued, or 500 if DynamoDB fails
-    /// otherwise.
-    pub async fn place(
+    /// 422 for a product that is not sold, a total that is too large, and an id that stands for other
+    /// lines; 503 if the order could not be stored, or 500 if DynamoDB fails otherwise.
+    pub async fn store(
         &self,
         lines: &Lines,
-        key: Option<&IdempotencyKey>,
+        id: Option<OrderId>,
         deadline: Deadline,
     ) -> Result<Placed, Problem> {
         let prices = self.catalog.prices(&lines.product_ids(), deadline).await?;
-        let id = key.map_or_else(OrderId::random, OrderId::derived_from);
         let fingerprint = lines.fingerprint();
-        let earlier = match Order::place(id.clone(), lines, &prices, Timestamp::now()) {
+        let new_id = id.clone().unwrap_or_else(OrderId::random);
+        let earlier = match Order::place(new_id, lines, &prices, Timestamp::now()) {
             Ok(order) => {
                 let new = StoredOrder {
                     order,
                     fingerprint: fingerprint.clone(),
+                    placed_by: Some(WriteId::random()),
                 };
                 match self.orders.create(&new, deadline).await? {
                     Some(earlier) => earlier,
                     None => {
-                        self.queue.send(&new.order.message()).await?;
                         return Ok(Placed {
                             order: new.order,
                             replayed: false,
@@ -78,8 +79,8 @@ impl Checkout {
             }
             // What cannot be ordered now may have been ordered before: a repeated request must not
             // be refused because a product has gone since, or has another price.
-            Err(refusal) => match key {
-                Some(_) => self.orders.get(&id).await?.ok_or(refusal)?,
+            Err(refusal) => match id {
+                Some(id) => self.orders.get(&id).await?.ok_or(refusal)?,
                 None => return Err(refusal),
             },
         };
@@ -88,15 +89,23 @@ impl Checkout {
                 "The Idempotency-Key was used for an order with other lines.",
             ));
         }
-        // Pending may mean that the message was never sent. If it was, one more does no harm: an
-        // order is settled once, however many messages ask for it.
-        if earlier.order.status == Status::Pending {
-            self.queue.send(&earlier.order.message()).await?;
-        }
-        // A random id meets an order only if the SDK repeated our own write; that is no replay.
         Ok(Placed {
             order: earlier.order,
-            replayed: key.is_some(),
+            replayed: true,
         })
+    }
+
+    /// Sends the message of an order that is not settled yet.
+    ///
+    /// Pending may mean that an earlier request could not send it. If it could, one more does no
+    /// harm: an order is settled once, however many messages ask for it.
+    ///
+    /// # Errors
+    /// 503 if SQS did not take it.
+    pub async fn queue(&self, order: &Order) -> Result<(), Problem> {
+        if order.status == Status::Pending {
+            self.queue.send(&order.message()).await?;
+        }
+        Ok(())
     }
 }

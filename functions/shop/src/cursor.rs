@@ -1,21 +1,31 @@
 //! Where a page of a listing ended, in a form that only this API reads.
 //!
-//! A cursor is base64url of: 8 bytes that say which listing it belongs to, then the id of the last
-//! product of the page. What to read is always taken from the request; a cursor only says after
-//! which id. Whoever makes one up reads another page of the listing that they may read anyway.
+//! A cursor is base64url of: 8 bytes that say which listing it belongs to, then the key of the last
+//! item of the page. What to read is always taken from the request; a cursor only says after which
+//! key. A forged one leads to another page of a listing that its sender may read anyway.
+//!
+//! The key is that of an item, which need not be a product: another program may have written an item
+//! whose key is no [`ProductId`](crate::product::ProductId), and the listing must get past it.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 
 use crate::newtype::Invalid;
-use crate::product::{Category, ProductId};
+use crate::product::Category;
 
 /// Bytes of the tag. 64 bits keep any two of a shop's categories apart.
 const TAG: usize = 8;
 
-/// The longest cursor: tag and id of 64 characters, in base64.
-const MAX_LENGTH: usize = (TAG + 64).div_ceil(3) * 4;
+/// Bytes of the longest partition key
+/// ([limits](https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html)).
+const MAX_PARTITION_KEY: usize = 2048;
+
+/// Bytes of the longest sort key, which the id is in the index `by-category`.
+const MAX_SORT_KEY: usize = 1024;
+
+/// Characters of the longest cursor: tag and key, in base64.
+const MAX_LENGTH: usize = (TAG + MAX_PARTITION_KEY).div_ceil(3) * 4;
 
 /// What is being listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,30 +37,36 @@ pub enum Listing {
 }
 
 impl Listing {
-    /// The cursor for what follows `last` in this listing.
-    pub fn cursor_after(&self, last: &ProductId) -> String {
+    /// The cursor for what follows the item with the key `last` in this listing.
+    pub fn cursor_after(&self, last: &str) -> String {
         let mut bytes = self.tag().to_vec();
-        bytes.extend_from_slice(last.as_str().as_bytes());
+        bytes.extend_from_slice(last.as_bytes());
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    /// The id after which `cursor` continues.
+    /// The key after which `cursor` continues.
     ///
     /// # Errors
     /// [`Invalid`] for a cursor of another listing, and for what never was a cursor.
-    pub fn position(&self, cursor: &str) -> Result<ProductId, Invalid> {
+    pub fn position(&self, cursor: &str) -> Result<String, Invalid> {
         self.decode(cursor).ok_or_else(|| {
             Invalid("must be a next_cursor of the same listing, unchanged".to_owned())
         })
     }
 
-    fn decode(&self, cursor: &str) -> Option<ProductId> {
+    fn decode(&self, cursor: &str) -> Option<String> {
         if cursor.len() > MAX_LENGTH {
             return None;
         }
         let bytes = URL_SAFE_NO_PAD.decode(cursor).ok()?;
-        let id = bytes.strip_prefix(&self.tag())?;
-        ProductId::parse(std::str::from_utf8(id).ok()?).ok()
+        let key = bytes.strip_prefix(&self.tag())?;
+        let key = std::str::from_utf8(key).ok()?;
+        // DynamoDB refuses a longer key, as it does an empty one.
+        let longest = match self {
+            Self::All => MAX_PARTITION_KEY,
+            Self::Category(_) => MAX_SORT_KEY,
+        };
+        (1..=longest).contains(&key.len()).then(|| key.to_owned())
     }
 
     fn tag(&self) -> [u8; TAG] {
@@ -77,9 +93,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_cursor_leads_back_to_its_position(id in "[A-Za-z0-9_-]{1,64}", name in "[a-z]{1,9}") {
-            let id = ProductId::parse(&id).unwrap();
-
+        fn a_cursor_leads_back_to_its_position(id in ".{1,256}", name in "[a-z]{1,9}") {
             for listing in [Listing::All, category(&name)] {
                 let cursor = listing.cursor_after(&id);
 
@@ -95,8 +109,7 @@ mod tests {
 
         #[test]
         fn a_changed_tag_is_refused(byte in 0..TAG, mask in 1..=u8::MAX) {
-            let id = ProductId::parse("p-1").unwrap();
-            let mut bytes = URL_SAFE_NO_PAD.decode(Listing::All.cursor_after(&id)).unwrap();
+            let mut bytes = URL_SAFE_NO_PAD.decode(Listing::All.cursor_after("p-1")).unwrap();
             bytes[byte] ^= mask;
 
             prop_assert!(Listing::All.position(&URL_SAFE_NO_PAD.encode(bytes)).is_err());
@@ -105,7 +118,6 @@ mod tests {
 
     #[test]
     fn a_cursor_of_one_listing_is_refused_by_another() {
-        let id = ProductId::parse("p-1").unwrap();
         let listings = [
             Listing::All,
             category("all"),
@@ -115,32 +127,42 @@ mod tests {
 
         for from in &listings {
             for to in &listings {
-                let read = to.position(&from.cursor_after(&id));
+                let read = to.position(&from.cursor_after("p-1"));
                 assert_eq!(read.is_ok(), from == to, "{from:?} {to:?}");
             }
         }
     }
 
     #[test]
+    fn a_key_may_be_as_long_as_dynamodb_has_them() {
+        for (listing, longest) in [(Listing::All, 2048), (category("a"), 1024)] {
+            let read = |length| listing.position(&listing.cursor_after(&"x".repeat(length)));
+
+            assert_eq!(read(longest), Ok("x".repeat(longest)));
+            assert!(read(longest + 1).is_err());
+            assert!(read(0).is_err());
+        }
+    }
+
+    #[test]
     fn what_never_was_a_cursor_is_refused() {
-        let id = "x".repeat(64);
-        let longest = Listing::All.cursor_after(&ProductId::parse(&id).unwrap());
-        let with_slash = {
+        let cursor = Listing::All.cursor_after("p-1");
+        let no_text = {
             let mut bytes = Listing::All.tag().to_vec();
-            bytes.extend_from_slice(b"a/b");
+            bytes.extend_from_slice(b"a\xff");
             URL_SAFE_NO_PAD.encode(bytes)
         };
 
-        for cursor in [
+        for wrong in [
             "",
             "p-1",
             "====",
             "%%%",
-            &format!("{longest}A"),
-            &longest[..8],
-            &with_slash,
+            &cursor[..8],
+            &format!("{cursor}="),
+            &no_text,
         ] {
-            assert!(Listing::All.position(cursor).is_err(), "{cursor}");
+            assert!(Listing::All.position(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -1,31 +1,37 @@
 //! Settling an order: its stock is taken and it is FULFILLED, or it is REJECTED and takes nothing.
 //!
 //! One transaction does both halves of the first, so there is no moment at which stock is gone and
-//! the order still pending. Whatever is delivered twice, cut short or run side by side, an order
-//! leaves PENDING once, because every write asks for PENDING.
+//! the order still pending. However often a message is delivered, cut short or run side by side, an
+//! order leaves PENDING once, because every write asks for PENDING.
+//!
+//! Each of these writes leaves the id of its message in the order. A delivery that finds the order
+//! settled by its own message knows that its answer was lost, or that an earlier delivery was cut
+//! short before it could report; so no settled order goes uncounted.
 
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::error::ProvideErrorMetadata;
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{
     CancellationReason, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
 };
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_types::error::display::DisplayErrorContext;
 use thiserror::Error;
 
 use crate::aws::on_heap;
-use crate::backoff::{Backoff, past_transactions};
+use crate::backoff::{Backoff, retry_conflicts};
 use crate::deadline::Deadline;
-use crate::item::{self, Item, n, s};
+use crate::item::{self, Item, number_value, text_value};
 use crate::order::{Fingerprint, Line, OrderMessage, Status, Timestamp};
-use crate::problem::is_transient;
+use crate::problem::{ends_environment, is_transient};
+use crate::product::{Stock, Version};
 
-/// Calls for one order that DynamoDB does not answer, besides those that the SDK repeats while it has
-/// a retry budget. Then the order goes back to the queue, for a minute: an outage is not met by as
-/// many calls as fit into an invocation.
+/// Calls for one order that DynamoDB throttles or does not answer, besides those that the SDK repeats
+/// while it has a retry budget. Then the order goes back to the queue, for a minute: an outage is not
+/// met by as many calls as fit into an invocation.
 const OUTAGE_ATTEMPTS: u32 = 4;
 
 /// Both tables, as the worker writes them.
@@ -36,15 +42,35 @@ pub struct Fulfilment {
     orders_table: String,
 }
 
-/// How a message was settled. Each of them means that the message is done with.
+/// How the order of a message was settled. Whichever it is, the message is done with.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Settled {
+pub struct Settled {
+    /// What became of the order.
+    pub outcome: Outcome,
+    /// When it left PENDING.
+    pub at: Timestamp,
+}
+
+/// What became of an order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
     /// The stock is taken.
     Fulfilled,
     /// The order is rejected, for this reason.
     Rejected(String),
-    /// An earlier delivery of the message had settled the order.
-    Before,
+    /// Another message for the same order had settled it, and that message's delivery reports it.
+    SettledByAnother,
+}
+
+impl Outcome {
+    /// As it stands in the log.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Fulfilled => Status::Fulfilled.as_str(),
+            Self::Rejected(_) => Status::Rejected.as_str(),
+            Self::SettledByAnother => "SETTLED_BY_ANOTHER",
+        }
+    }
 }
 
 /// Why a message was not settled. It goes back to the queue.
@@ -57,20 +83,23 @@ pub enum NotSettled {
     /// It may be later.
     #[error("DynamoDB did not settle the order: {0}")]
     Failed(String),
+    /// It may be later, but not by this execution environment.
+    #[error("AWS refuses the credentials: {0}")]
+    CredentialsRefused(String),
 }
 
-/// What came of one transaction.
+/// The outcome of one transaction.
 enum Attempt {
     Done,
-    /// It met another transaction, or throttling.
+    /// It met another transaction, which is over in milliseconds.
     Conflict(String),
-    /// DynamoDB did not answer, however often the SDK asked.
-    Outage(String),
+    /// DynamoDB throttled it or did not answer, however often the SDK asked.
+    Unavailable(String),
     /// The order is not pending, or not as the message says; this is what the table holds.
     OrderRefused(Option<Item>),
-    /// Stock is missing, for this reason.
-    Short(String),
-    Failed(String),
+    /// A product has not got the stock, or is no product that can be sold: the reason.
+    CannotBeSold(String),
+    Failed(NotSettled),
 }
 
 impl Fulfilment {
@@ -83,36 +112,40 @@ impl Fulfilment {
         }
     }
 
-    /// Settles the order of a message, with one transaction on the normal path.
+    /// Settles the order of a message, with one transaction on the normal path. `message_id` is what
+    /// SQS names the message by, in each of its deliveries.
     ///
     /// # Errors
     /// [`NotSettled`]; nothing is half done then.
     pub async fn settle(
         &self,
         message: &OrderMessage,
+        message_id: &str,
         deadline: Deadline,
     ) -> Result<Settled, NotSettled> {
-        let fingerprint = message.lines.fingerprint();
-        let now = Timestamp::now();
+        let settlement = Settlement {
+            message,
+            message_id,
+            fingerprint: message.lines.fingerprint(),
+            now: Timestamp::now(),
+        };
         // Conflicts pass as soon as the other transaction ends, so only time limits the attempts.
         let mut conflicts = Backoff::new(u32::MAX, deadline);
         let mut outages = Backoff::new(OUTAGE_ATTEMPTS, deadline);
         loop {
-            match self.take_stock(message, &fingerprint, &now).await {
-                Attempt::Done => return Ok(Settled::Fulfilled),
-                Attempt::OrderRefused(item) => return settled_before(item.as_ref(), &fingerprint),
-                Attempt::Short(reason) => {
-                    return self
-                        .reject(message, &fingerprint, &now, reason, deadline)
-                        .await;
+            match self.take_stock(&settlement).await {
+                Attempt::Done => return Ok(settlement.done(Outcome::Fulfilled)),
+                Attempt::OrderRefused(item) => return settlement.found(item.as_ref()),
+                Attempt::CannotBeSold(reason) => {
+                    return self.reject(&settlement, reason, deadline).await;
                 }
-                Attempt::Failed(cause) => return Err(NotSettled::Failed(cause)),
+                Attempt::Failed(reason) => return Err(reason),
                 Attempt::Conflict(cause) => {
                     if !conflicts.pause().await {
                         return Err(NotSettled::Failed(cause));
                     }
                 }
-                Attempt::Outage(cause) => {
+                Attempt::Unavailable(cause) => {
                     if !outages.pause().await {
                         return Err(NotSettled::Failed(cause));
                     }
@@ -121,22 +154,14 @@ impl Fulfilment {
         }
     }
 
-    async fn take_stock(
-        &self,
-        message: &OrderMessage,
-        fingerprint: &Fingerprint,
-        now: &Timestamp,
-    ) -> Attempt {
-        let order = self.fulfil_order(message, fingerprint, now);
-        let products = message
-            .lines
-            .as_slice()
-            .iter()
-            .map(|line| self.take_line(line));
+    async fn take_stock(&self, settlement: &Settlement<'_>) -> Attempt {
+        let lines = settlement.message.lines.as_slice();
+        let order = self.fulfil_order(settlement);
+        let products = lines.iter().map(|line| self.take_line(line));
         let items: Result<Vec<_>, _> = std::iter::once(order).chain(products).collect();
         let items = match items {
             Ok(items) => items,
-            Err(error) => return Attempt::Failed(error.to_string()),
+            Err(error) => return Attempt::Failed(NotSettled::Failed(error.to_string())),
         };
         // The SDK adds a client request token, so that its own repeat of a transaction whose answer
         // was lost succeeds instead of meeting the first one's work.
@@ -150,35 +175,37 @@ impl Fulfilment {
         if let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) =
             error.as_service_error()
         {
-            return read_cancellation(cancelled.cancellation_reasons(), message.lines.as_slice());
+            return read_cancellation(cancelled.cancellation_reasons(), lines);
         }
         let cause = DisplayErrorContext(&error).to_string();
         if error.code() == Some("TransactionInProgressException") {
             // The SDK's own repeat of a transaction that is still being made.
             Attempt::Conflict(cause)
         } else if is_transient(&error) {
-            Attempt::Outage(cause)
+            Attempt::Unavailable(cause)
         } else {
-            Attempt::Failed(cause)
+            Attempt::Failed(not_settled(&error))
         }
     }
 
     fn fulfil_order(
         &self,
-        message: &OrderMessage,
-        fingerprint: &Fingerprint,
-        now: &Timestamp,
+        settlement: &Settlement<'_>,
     ) -> Result<TransactWriteItem, aws_sdk_dynamodb::error::BuildError> {
         let update = Update::builder()
             .table_name(&self.orders_table)
-            .key("id", s(&message.order_id))
-            .update_expression("SET #status = :fulfilled, updated_at = :now")
+            .key("id", text_value(&settlement.message.order_id))
+            .update_expression("SET #status = :fulfilled, updated_at = :now, settled_by = :message")
             .condition_expression("#status = :pending AND fingerprint = :fingerprint")
             .expression_attribute_names("#status", "status")
-            .expression_attribute_values(":fulfilled", s(Status::Fulfilled.as_str()))
-            .expression_attribute_values(":pending", s(Status::Pending.as_str()))
-            .expression_attribute_values(":fingerprint", s(fingerprint.as_str()))
-            .expression_attribute_values(":now", s(now))
+            .expression_attribute_values(":fulfilled", text_value(Status::Fulfilled.as_str()))
+            .expression_attribute_values(":pending", text_value(Status::Pending.as_str()))
+            .expression_attribute_values(
+                ":fingerprint",
+                text_value(settlement.fingerprint.as_str()),
+            )
+            .expression_attribute_values(":now", text_value(&settlement.now))
+            .expression_attribute_values(":message", text_value(settlement.message_id))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .build()?;
         Ok(TransactWriteItem::builder().update(update).build())
@@ -190,11 +217,18 @@ impl Fulfilment {
     ) -> Result<TransactWriteItem, aws_sdk_dynamodb::error::BuildError> {
         let update = Update::builder()
             .table_name(&self.products_table)
-            .key("id", s(&line.product_id))
+            .key("id", text_value(&line.product_id))
             .update_expression("SET stock = stock - :quantity, version = version + :one")
-            .condition_expression("stock >= :quantity")
-            .expression_attribute_values(":quantity", n(&line.quantity))
-            .expression_attribute_values(":one", n(&1))
+            // A stock or a version that is missing, no number or out of range fails the condition,
+            // so that the order is rejected. The update alone would make DynamoDB refuse the
+            // transaction as invalid, each time, and the order would stay pending.
+            .condition_expression(
+                "stock BETWEEN :quantity AND :most AND version BETWEEN :one AND :last",
+            )
+            .expression_attribute_values(":quantity", number_value(&line.quantity))
+            .expression_attribute_values(":most", number_value(&Stock::MAX))
+            .expression_attribute_values(":last", number_value(&(Version::MAX - 1)))
+            .expression_attribute_values(":one", number_value(&1))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .build()?;
         Ok(TransactWriteItem::builder().update(update).build())
@@ -202,9 +236,7 @@ impl Fulfilment {
 
     async fn reject(
         &self,
-        message: &OrderMessage,
-        fingerprint: &Fingerprint,
-        now: &Timestamp,
+        settlement: &Settlement<'_>,
         reason: String,
         deadline: Deadline,
     ) -> Result<Settled, NotSettled> {
@@ -213,101 +245,153 @@ impl Fulfilment {
             .client
             .update_item()
             .table_name(&self.orders_table)
-            .key("id", s(&message.order_id))
-            .update_expression("SET #status = :rejected, reason = :reason, updated_at = :now")
+            .key("id", text_value(&settlement.message.order_id))
+            .update_expression(
+                "SET #status = :rejected, reason = :reason, updated_at = :now, settled_by = :message",
+            )
             .condition_expression("#status = :pending AND fingerprint = :fingerprint")
             .expression_attribute_names("#status", "status")
-            .expression_attribute_values(":rejected", s(Status::Rejected.as_str()))
-            .expression_attribute_values(":pending", s(Status::Pending.as_str()))
-            .expression_attribute_values(":fingerprint", s(fingerprint.as_str()))
-            .expression_attribute_values(":reason", s(&reason))
-            .expression_attribute_values(":now", s(now))
+            .expression_attribute_values(":rejected", text_value(Status::Rejected.as_str()))
+            .expression_attribute_values(":pending", text_value(Status::Pending.as_str()))
+            .expression_attribute_values(
+                ":fingerprint",
+                text_value(settlement.fingerprint.as_str()),
+            )
+            .expression_attribute_values(":reason", text_value(&reason))
+            .expression_attribute_values(":now", text_value(&settlement.now))
+            .expression_attribute_values(":message", text_value(settlement.message_id))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         loop {
             // It may meet the transaction of another delivery.
-            let rejected = past_transactions(deadline, || request.clone().send()).await;
+            let rejected = retry_conflicts(deadline, || request.clone().send()).await;
             let Err(error) = rejected else {
-                return Ok(Settled::Rejected(reason));
+                return Ok(settlement.done(Outcome::Rejected(reason)));
             };
             if let Some(UpdateItemError::ConditionalCheckFailedException(failed)) =
                 error.as_service_error()
             {
-                return settled_before(failed.item(), fingerprint);
+                return settlement.found(failed.item());
             }
             if !is_transient(&error) || !outages.pause().await {
-                return Err(NotSettled::Failed(DisplayErrorContext(&error).to_string()));
+                return Err(not_settled(&error));
             }
         }
     }
 }
 
-/// The order refused the write: because it is settled, which is fine, or because it is not the
-/// order that the message speaks of.
-fn settled_before(item: Option<&Item>, fingerprint: &Fingerprint) -> Result<Settled, NotSettled> {
-    let item = item.ok_or(NotSettled::Poison("there is no order with its id"))?;
-    let stored: Fingerprint = item::text(item, "fingerprint")
-        .map_err(|_| NotSettled::Poison("the stored order has no fingerprint"))?;
-    if stored != *fingerprint {
-        return Err(NotSettled::Poison("the order with its id has other lines"));
+/// A message that is being settled.
+struct Settlement<'a> {
+    message: &'a OrderMessage,
+    message_id: &'a str,
+    fingerprint: Fingerprint,
+    now: Timestamp,
+}
+
+impl Settlement<'_> {
+    fn done(&self, outcome: Outcome) -> Settled {
+        Settled {
+            outcome,
+            at: self.now.clone(),
+        }
     }
-    match item::text(item, "status") {
-        Ok(Status::Fulfilled | Status::Rejected) => Ok(Settled::Before),
-        Ok(Status::Pending) => Err(NotSettled::Failed("the order changed meanwhile".to_owned())),
-        Err(_) => Err(NotSettled::Poison("the stored order has no status")),
+
+    /// The order, which is `item`, refused the write: because it is settled, which is fine, or because
+    /// it is not the order that the message speaks of.
+    fn found(&self, item: Option<&Item>) -> Result<Settled, NotSettled> {
+        let item = item.ok_or(NotSettled::Poison("there is no order with its id"))?;
+        let stored: Fingerprint = item::text(item, "fingerprint")
+            .map_err(|_| NotSettled::Poison("the stored order has no fingerprint"))?;
+        if stored != self.fingerprint {
+            return Err(NotSettled::Poison("the order with its id has other lines"));
+        }
+        let settled_by: Option<String> =
+            item::optional_text(item, "settled_by").unwrap_or_default();
+        let reason = || item::text(item, "reason").unwrap_or_default();
+        let outcome = match item::text(item, "status") {
+            Ok(Status::Pending) => {
+                return Err(NotSettled::Failed("the order changed meanwhile".to_owned()));
+            }
+            Ok(_) if settled_by.as_deref() != Some(self.message_id) => Outcome::SettledByAnother,
+            Ok(Status::Fulfilled) => Outcome::Fulfilled,
+            Ok(Status::Rejected) => Outcome::Rejected(reason()),
+            Err(_) => return Err(NotSettled::Poison("the stored order has no status")),
+        };
+        let at = item::text(item, "updated_at")
+            .map_err(|_| NotSettled::Poison("the stored order has no updated_at"))?;
+        Ok(Settled { outcome, at })
+    }
+}
+
+fn not_settled<E>(error: &SdkError<E, HttpResponse>) -> NotSettled
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    let cause = DisplayErrorContext(error).to_string();
+    if ends_environment(error) {
+        NotSettled::CredentialsRefused(cause)
+    } else {
+        NotSettled::Failed(cause)
     }
 }
 
 /// Reads why a transaction was cancelled: one reason for each item, the order's first, then the
 /// lines'.
 fn read_cancellation(reasons: &[CancellationReason], lines: &[Line]) -> Attempt {
-    let condition_failed =
-        |reason: &CancellationReason| reason.code() == Some("ConditionalCheckFailed");
     let Some((order, products)) = reasons.split_first() else {
-        return Attempt::Failed("a transaction was cancelled without a reason".to_owned());
+        let cause = "a transaction was cancelled without a reason".to_owned();
+        return Attempt::Failed(NotSettled::Failed(cause));
     };
-    if condition_failed(order) {
+    if order.code() == Some("ConditionalCheckFailed") {
         return Attempt::OrderRefused(order.item().cloned());
     }
-    let (mut short, mut gone) = (Vec::new(), Vec::new());
-    for (line, reason) in lines
-        .iter()
-        .zip(products)
-        .filter(|(_, reason)| condition_failed(reason))
-    {
-        let products = if reason.item().is_some() {
-            &mut short
-        } else {
-            &mut gone
-        };
-        products.push(line.product_id.as_str());
+    let (mut short, mut unsellable) = (Vec::new(), Vec::new());
+    for (line, reason) in lines.iter().zip(products) {
+        // The item cannot take the update: it would be too large, for example. It never will.
+        let invalid = ["ValidationError", "ItemCollectionSizeLimitExceeded"];
+        match reason.code() {
+            Some("ConditionalCheckFailed") if has_less_than(line, reason.item()) => {
+                short.push(line);
+            }
+            Some("ConditionalCheckFailed") => unsellable.push(line),
+            Some(code) if invalid.contains(&code) => unsellable.push(line),
+            _ => {}
+        }
     }
-    let clauses = [("insufficient stock", short), ("no longer sold", gone)];
-    let clauses = clauses.iter().filter(|(_, products)| !products.is_empty());
+    let clauses = [
+        ("insufficient stock", short),
+        ("no longer sold", unsellable),
+    ];
+    let clauses = clauses.iter().filter(|(_, lines)| !lines.is_empty());
     let clauses: Vec<_> = clauses
-        .map(|(what, products)| format!("{what}: {}", products.join(", ")))
+        .map(|(reason, lines)| {
+            let ids: Vec<_> = lines.iter().map(|line| line.product_id.as_str()).collect();
+            format!("{reason}: {}", ids.join(", "))
+        })
         .collect();
     if !clauses.is_empty() {
-        return Attempt::Short(clauses.join("; "));
+        return Attempt::CannotBeSold(clauses.join("; "));
     }
     let codes: Vec<_> = reasons
         .iter()
         .filter_map(CancellationReason::code)
         .filter(|code| *code != "None")
         .collect();
-    let passes = |code: &&str| {
-        [
-            "TransactionConflict",
-            "ThrottlingError",
-            "ProvisionedThroughputExceeded",
-        ]
-        .contains(code)
-    };
     let cause = format!("the transaction was cancelled: {}", codes.join(", "));
-    if !codes.is_empty() && codes.iter().all(passes) {
-        Attempt::Conflict(cause)
+    let throttled = ["ThrottlingError", "ProvisionedThroughputExceeded"];
+    let passes = |code: &&str| *code == "TransactionConflict" || throttled.contains(code);
+    if codes.is_empty() || !codes.iter().all(passes) {
+        Attempt::Failed(NotSettled::Failed(cause))
+    } else if codes.iter().any(|code| throttled.contains(code)) {
+        Attempt::Unavailable(cause)
     } else {
-        Attempt::Failed(cause)
+        Attempt::Conflict(cause)
     }
+}
+
+/// Whether `item` is a product that can be sold, but has fewer pieces than `line` asks for.
+fn has_less_than(line: &Line, item: Option<&Item>) -> bool {
+    let stock = item.and_then(|item| item::number::<Stock>(item, "stock").ok());
+    stock.is_some_and(|stock| stock.get() < line.quantity.get())
 }
 
 /// What one order takes at most on a quiet table: a transaction, and a write where it is rejected.

@@ -8,13 +8,17 @@ use lambda_http::http::header::{
     CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, RETRY_AFTER,
 };
 use lambda_http::http::{Response, StatusCode};
+use lambda_http::request::RequestContext;
 use lambda_http::{Body, IntoResponse, Request, RequestExt};
 use serde::Serialize;
 
+use crate::aws;
 use crate::deadline::{Deadline, REQUEST_LIMIT};
 use crate::newtype::Invalid;
+use crate::order::Customer;
+use crate::precondition::{ETag, Precondition};
 use crate::problem::Problem;
-use crate::product::Version;
+use crate::product::ProductId;
 
 /// The largest body that is read, in bytes.
 ///
@@ -39,25 +43,41 @@ impl IntoResponse for Answer {
     }
 }
 
-/// Runs `handler` until the [`deadline`] and turns what comes out into a response.
+/// Gives `handler` the deadline of the request, runs it until then, and turns its outcome into a
+/// response.
+///
+/// The deadline is the end of the invocation or of [`REQUEST_LIMIT`], whichever comes first. It is set
+/// once for each request, here.
 ///
 /// This is the one place where a [`Problem`] becomes HTTP, where a failure is logged, and where
 /// the request id is set. It never fails: an error that reaches Lambda would be answered by API
 /// Gateway, in words that are not ours.
 ///
+/// There is one exception. Where AWS refuses the credentials of this execution environment, every later
+/// request to it would fail as well. So the process ends, API Gateway answers this request with 500,
+/// and Lambda starts a fresh environment, with fresh credentials, for the next.
+///
 /// # Errors
 /// None: [`Infallible`].
-pub async fn respond(
+pub async fn respond<F>(
     request: &Request,
-    handler: impl Future<Output = Result<Response<Body>, Problem>>,
-) -> Result<Answer, Infallible> {
-    let outcome = tokio::time::timeout_at(deadline(request).instant(), handler).await;
+    handler: impl FnOnce(Deadline) -> F,
+) -> Result<Answer, Infallible>
+where
+    F: Future<Output = Result<Response<Body>, Problem>>,
+{
+    let context = request.lambda_context_ref();
+    let end = context.map_or(0, |context| context.deadline);
+    let deadline = Deadline::from_epoch_ms(end).within(REQUEST_LIMIT);
+    let outcome = tokio::time::timeout_at(deadline.instant(), handler(deadline)).await;
     let outcome = outcome.unwrap_or_else(|_| Err(Problem::unavailable("the deadline has passed")));
-    let mut response = outcome.unwrap_or_else(|problem| refuse(&problem));
+    let mut response = match outcome {
+        Ok(response) => response,
+        Err(problem) if problem.ends_environment() => aws::end_environment(&problem),
+        Err(problem) => refuse(&problem),
+    };
     let headers = response.headers_mut();
-    let id = request
-        .lambda_context_ref()
-        .map(|context| context.request_id.as_str());
+    let id = context.map(|context| context.request_id.as_str());
     if let Some(id) = id.and_then(|id| HeaderValue::from_str(id).ok()) {
         headers.insert(REQUEST_ID, id);
     }
@@ -66,15 +86,6 @@ pub async fn respond(
         .entry(CACHE_CONTROL)
         .or_insert(HeaderValue::from_static("no-store"));
     Ok(Answer(response))
-}
-
-/// When the handler of `request`, which starts now, must be done: at the end of the invocation or of
-/// [`REQUEST_LIMIT`], whichever comes first.
-pub fn deadline(request: &Request) -> Deadline {
-    let end = request
-        .lambda_context_ref()
-        .map_or(0, |context| context.deadline);
-    Deadline::from_epoch_ms(end).within(REQUEST_LIMIT)
 }
 
 /// A JSON answer.
@@ -97,17 +108,18 @@ pub fn empty(status: StatusCode) -> Response<Body> {
     response
 }
 
-/// Marks `response` as this version of a product.
+/// Marks `response` as this state of a product.
 #[must_use]
-pub fn with_etag(mut response: Response<Body>, version: Version) -> Response<Body> {
-    // Digits in quotes are always a valid header.
-    if let Ok(etag) = HeaderValue::from_str(&format!("\"{version}\"")) {
+pub fn with_etag(mut response: Response<Body>, etag: &ETag) -> Response<Body> {
+    // Hexadecimal digits and a hyphen in quotes are always a valid header.
+    if let Ok(etag) = HeaderValue::from_str(&format!("\"{etag}\"")) {
         response.headers_mut().insert(ETAG, etag);
     }
     response
 }
 
-/// Lets clients keep `response` if they ask again before they use it.
+/// Lets clients keep `response`, which has an entity tag, if they ask before each use whether it is still
+/// the present one.
 #[must_use]
 pub fn revalidated(mut response: Response<Body>) -> Response<Body> {
     response
@@ -127,6 +139,15 @@ pub fn path_parameter<'a>(request: &'a Request, name: &str) -> Result<&'a str, P
         .path_parameters_ref()
         .and_then(|parameters| parameters.first(name))
         .ok_or_else(|| Problem::internal(format!("the route has no path parameter {name}")))
+}
+
+/// The id of the product that the path names.
+///
+/// # Errors
+/// 400 for a malformed id; 500 as [`path_parameter`].
+pub fn product_id(request: &Request) -> Result<ProductId, Problem> {
+    ProductId::parse(path_parameter(request, "id")?)
+        .map_err(|reason| Problem::bad_value("id", &reason))
 }
 
 /// The query parameters `names`, in that order.
@@ -161,6 +182,55 @@ pub fn query_parameters<'a, const N: usize>(
     Ok(values)
 }
 
+/// A parameter or header, parsed; `None` where it is not there.
+///
+/// # Errors
+/// 400 that names it and says what it must be.
+pub fn parsed<T>(
+    name: &str,
+    value: Option<&str>,
+    parse: impl FnOnce(&str) -> Result<T, Invalid>,
+) -> Result<Option<T>, Problem> {
+    let parsed = value.map(parse).transpose();
+    parsed.map_err(|reason| Problem::bad_value(name, &reason))
+}
+
+/// The headers `If-Match` and `If-None-Match`.
+///
+/// # Errors
+/// As [`Precondition::parse`].
+pub fn precondition(request: &Request) -> Result<Precondition, Problem> {
+    Precondition::parse(
+        header(request, "if-match")?,
+        header(request, "if-none-match")?,
+    )
+}
+
+/// Whose token the request bears, where the route asks for one. API Gateway has checked it.
+///
+/// # Errors
+/// 400 for a token without the claims `iss` and `sub`: it would be nobody's.
+pub fn customer(request: &Request) -> Result<Option<Customer>, Problem> {
+    let Some(RequestContext::ApiGatewayV2(context)) = request.request_context_ref() else {
+        return Ok(None);
+    };
+    let authorizer = context.authorizer.as_ref();
+    let Some(token) = authorizer.and_then(|authorizer| authorizer.jwt.as_ref()) else {
+        return Ok(None);
+    };
+    let claim = |name: &str| {
+        let claim = token.claims.get(name).filter(|claim| !claim.is_empty());
+        claim.cloned().ok_or_else(|| {
+            let reason = Invalid("must hold a token with the claims iss and sub".to_owned());
+            Problem::bad_value("authorization", &reason)
+        })
+    };
+    Ok(Some(Customer {
+        issuer: claim("iss")?,
+        subject: claim("sub")?,
+    }))
+}
+
 /// A header of the request.
 ///
 /// # Errors
@@ -177,12 +247,12 @@ pub fn header<'a>(request: &'a Request, name: &str) -> Result<Option<&'a str>, P
     })
 }
 
-/// The body of a request that must be JSON. API Gateway hands it over as text or, base64-encoded,
+/// The bytes of a body that must be JSON. API Gateway hands it over as text or, base64-encoded,
 /// as bytes; `lambda_http` has decoded the latter.
 ///
 /// # Errors
 /// 415 without a content type of JSON in UTF-8; 413 above [`MAX_BODY`].
-pub fn json_body(request: &Request) -> Result<&[u8], Problem> {
+pub fn json_bytes(request: &Request) -> Result<&[u8], Problem> {
     let content_type = request
         .headers()
         .get(CONTENT_TYPE)
@@ -238,12 +308,15 @@ fn with_content_type(status: StatusCode, kind: HeaderValue, body: String) -> Res
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
     use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
     use lambda_http::Context;
     use serde_json::{Value, json};
+    use tokio::time::Instant;
 
     use super::*;
+    use crate::product::Version;
 
     /// A sample event as `lambda_http` reads it, with `changes` made to it.
     fn request(sample: &str, changes: &[(&str, Value)]) -> Request {
@@ -274,7 +347,7 @@ mod tests {
     #[tokio::test]
     async fn a_refusal_is_problem_json_with_the_request_id() {
         let request = within(request(GET, &[]), Duration::from_secs(5));
-        let refusal = async { Err(Problem::not_found("There is no such product.")) };
+        let refusal = async |_| Err(Problem::not_found("There is no such product."));
 
         let Answer(response) = respond(&request, refusal).await.unwrap();
 
@@ -291,28 +364,50 @@ mod tests {
     #[tokio::test]
     async fn an_answer_keeps_what_the_handler_set() {
         let request = within(request(GET, &[]), Duration::from_secs(5));
-        let version = Version::parse(7).unwrap();
-        let answer = async {
+        let etag = ETag {
+            written_by: None,
+            version: Version::parse(7).unwrap(),
+        };
+        let answer = async |_| {
             Ok(revalidated(with_etag(
                 json(StatusCode::OK, &json!({"id": "mug"}))?,
-                version,
+                &etag,
             )))
         };
 
         let Answer(response) = respond(&request, answer).await.unwrap();
 
         assert_eq!(response.status(), 200);
-        assert_eq!(response.headers()["etag"], "\"7\"");
+        assert_eq!(response.headers()["etag"], "\"-7\"");
         assert_eq!(response.headers()["cache-control"], "no-cache");
         assert_eq!(response.headers()["content-type"], "application/json");
         assert_eq!(body(&response), json!({"id": "mug"}));
     }
 
-    #[tokio::test]
-    async fn a_handler_that_runs_out_of_time_is_answered_for() {
-        let request = within(request(GET, &[]), Duration::from_millis(250));
+    /// How long the handler of a request may take whose invocation ends after `time`, and the answer
+    /// that is given where it takes longer.
+    async fn patience(time: Duration) -> (Duration, Response<Body>) {
+        let request = within(request(GET, &[]), time);
+        let begun = Instant::now();
+        let handed_over = Cell::new(None);
 
-        let Answer(response) = respond(&request, std::future::pending()).await.unwrap();
+        let Answer(response) = respond(&request, |deadline| {
+            handed_over.set(Some(deadline));
+            std::future::pending()
+        })
+        .await
+        .unwrap();
+
+        let patience = handed_over.get().unwrap().instant() - begun;
+        // The handler plans with the deadline that it is ended by. Timers are rounded up to 1 ms.
+        let waited = begun.elapsed();
+        assert!(waited >= patience && waited <= patience + Duration::from_millis(1));
+        (patience, response)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_handler_that_runs_out_of_time_is_answered_for() {
+        let (_, response) = patience(Duration::from_secs(5)).await;
 
         assert_eq!(response.status(), 503);
         assert_eq!(response.headers()["retry-after"], "1");
@@ -320,15 +415,15 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_does_not_wait_for_the_end_of_the_invocation() {
-        let request = within(request(GET, &[]), Duration::from_secs(5));
-        let begun = tokio::time::Instant::now();
+    async fn a_request_has_700_ms_or_what_its_invocation_has_left() {
+        let (long, _) = patience(Duration::from_secs(5)).await;
+        let (short, _) = patience(Duration::from_millis(500)).await;
 
-        let Answer(response) = respond(&request, std::future::pending()).await.unwrap();
-
-        assert_eq!(response.status(), 503);
-        // Timers of tokio are rounded up to a millisecond.
-        assert!(begun.elapsed() <= REQUEST_LIMIT + Duration::from_millis(1));
+        assert_eq!(long, REQUEST_LIMIT);
+        // The invocation's end is in real time, some of which passes in this test.
+        assert!(short < Duration::from_millis(500), "{short:?}");
+        let (none, _) = patience(Duration::ZERO).await;
+        assert_eq!(none, Duration::ZERO);
     }
 
     #[test]
@@ -392,22 +487,22 @@ mod tests {
             ],
         );
 
-        assert_eq!(json_body(&text).unwrap(), b"{\"a\": 1}");
-        assert_eq!(json_body(&encoded).unwrap(), b"{\"a\": 1}");
+        assert_eq!(json_bytes(&text).unwrap(), b"{\"a\": 1}");
+        assert_eq!(json_bytes(&encoded).unwrap(), b"{\"a\": 1}");
     }
 
     #[test]
     fn a_missing_body_is_an_empty_one() {
         let request = request(PUT, &[("/body", json!(null))]);
 
-        assert_eq!(json_body(&request).unwrap(), b"");
+        assert_eq!(json_bytes(&request).unwrap(), b"");
     }
 
     #[test]
     fn only_json_in_utf_8_is_taken_for_json() {
         let read = |kind: Value| {
             let request = request(PUT, &[("/headers/content-type", kind)]);
-            json_body(&request)
+            json_bytes(&request)
                 .map(<[u8]>::len)
                 .map_err(|problem| problem.status())
         };
@@ -438,13 +533,13 @@ mod tests {
         let mut request = request(PUT, &[]);
         request.headers_mut().remove(CONTENT_TYPE);
 
-        assert_eq!(json_body(&request).unwrap_err().status(), 415);
+        assert_eq!(json_bytes(&request).unwrap_err().status(), 415);
     }
 
     #[test]
     fn a_body_may_be_64_kilobytes_long_and_no_longer() {
         let read = |length: usize| {
-            json_body(&request(PUT, &[("/body", json!("x".repeat(length)))]))
+            json_bytes(&request(PUT, &[("/body", json!("x".repeat(length)))]))
                 .map(<[u8]>::len)
                 .map_err(|problem| problem.status())
         };
@@ -458,5 +553,45 @@ mod tests {
         let request = request(PUT, &[("/headers/if-match", json!("\"é\""))]);
 
         assert_eq!(header(&request, "if-match").unwrap_err().status(), 400);
+    }
+
+    const ORDER: &str = include_str!("../../../events/place-order.json");
+
+    #[test]
+    fn a_request_with_a_token_is_its_subject_s() {
+        let customer_of = |changes: &[(&str, Value)]| {
+            let customer = customer(&request(ORDER, changes));
+            let customer = customer.map_err(|problem| problem.status())?;
+            Ok(customer.map(|it| (it.issuer, it.subject)))
+        };
+        let claims = "/requestContext/authorizer/jwt/claims";
+
+        assert_eq!(
+            customer_of(&[]),
+            Ok(Some((
+                "https://login.example.com/".to_owned(),
+                "7f3a9c52-1d84-4e0b-9b6e-2c5d8f1a0e47".to_owned()
+            )))
+        );
+        assert_eq!(
+            customer_of(&[("/requestContext/authorizer", json!(null))]),
+            Ok(None)
+        );
+        let iam = json!({"iam": {"accountId": "123456789012"}});
+        assert_eq!(
+            customer_of(&[("/requestContext/authorizer", iam)]),
+            Ok(None)
+        );
+        for nobody in [
+            json!({"iss": "https://a"}),
+            json!({"sub": "1"}),
+            json!({"iss": "a", "sub": ""}),
+        ] {
+            assert_eq!(
+                customer_of(&[(claims, nobody.clone())]),
+                Err(400),
+                "{nobody}"
+            );
+        }
     }
 }

@@ -5,7 +5,15 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::types::AttributeValue;
 use thiserror::Error;
 
+use crate::precondition::ETag;
 use crate::product::{Field, Fields, Product};
+
+/// The attribute of a product that holds the id of the PUT that wrote it last. It is the table's own:
+/// no client asks for it.
+pub(crate) const WRITTEN_BY: &str = "written_by";
+
+/// The attribute that holds the version which that PUT made. 1 says that it created the product.
+pub(crate) const WRITTEN_VERSION: &str = "written_version";
 
 /// An item as the SDK has it.
 pub(crate) type Item = HashMap<String, AttributeValue>;
@@ -69,13 +77,21 @@ pub(crate) fn product(item: &Item, fields: Fields) -> Result<Product, Malformed>
     Ok(product)
 }
 
+/// The state that a product is in. An item that another program wrote has no [`WRITTEN_BY`].
+pub(crate) fn etag(item: &Item) -> Result<ETag, Malformed> {
+    Ok(ETag {
+        written_by: optional_text(item, WRITTEN_BY)?,
+        version: number(item, Field::Version.name())?,
+    })
+}
+
 /// A string as an attribute value.
-pub(crate) fn s(value: &(impl ToString + ?Sized)) -> AttributeValue {
+pub(crate) fn text_value(value: &(impl ToString + ?Sized)) -> AttributeValue {
     AttributeValue::S(value.to_string())
 }
 
 /// A number as an attribute value.
-pub(crate) fn n(value: &impl ToString) -> AttributeValue {
+pub(crate) fn number_value(value: &impl ToString) -> AttributeValue {
     AttributeValue::N(value.to_string())
 }
 
@@ -85,12 +101,12 @@ mod tests {
 
     fn mug() -> Item {
         Item::from([
-            ("id".to_owned(), s("mug")),
-            ("name".to_owned(), s("Mug")),
-            ("category".to_owned(), s("kitchen")),
-            ("price_cents".to_owned(), n(&1450)),
-            ("stock".to_owned(), n(&3)),
-            ("version".to_owned(), n(&1)),
+            ("id".to_owned(), text_value("mug")),
+            ("name".to_owned(), text_value("Mug")),
+            ("category".to_owned(), text_value("kitchen")),
+            ("price_cents".to_owned(), number_value(&1450)),
+            ("stock".to_owned(), number_value(&3)),
+            ("version".to_owned(), number_value(&1)),
         ])
     }
 
@@ -100,8 +116,8 @@ mod tests {
             for wrong in [
                 None,
                 Some(AttributeValue::Bool(true)),
-                Some(s("")),
-                Some(n(&"-1.5")),
+                Some(text_value("")),
+                Some(number_value(&"-1.5")),
             ] {
                 let mut item = mug();
                 match wrong {

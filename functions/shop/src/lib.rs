@@ -39,3 +39,4 @@ pub mod problem;
 pub mod product;
 pub mod telemetry;
 mod tls;
+pub mod write_id;

@@ -21,13 +21,14 @@ const MOST_VALUES: usize = 100;
 /// What is counted or measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Metric {
-    /// New orders that are stored and queued.
+    /// New orders, counted by the request that stored them, whether or not it could then queue them.
     OrdersPlaced,
-    /// Requests that found the order of an earlier one with the same key.
+    /// Requests that found the order of another one with the same key.
     OrdersReplayed,
-    /// Orders whose stock was taken.
+    /// Orders whose stock was taken, counted by the delivery that took it or, if that was cut short, by
+    /// the next delivery of the same message.
     OrdersFulfilled,
-    /// Orders that could not be fulfilled.
+    /// Orders that could not be fulfilled, counted likewise.
     OrdersRejected,
     /// Messages that went back to the queue.
     BatchItemFailures,

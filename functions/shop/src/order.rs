@@ -48,11 +48,31 @@ impl OrderId {
     }
 
     /// The id of the order that `key` stands for: always the same one, so that the table itself
-    /// recognises a repeated request.
-    pub fn derived_from(key: &IdempotencyKey) -> Self {
-        let digest = Sha256::digest(key.as_str());
-        Self(hex(&digest[..16]))
+    /// recognises a repeated request. The same key of another customer stands for another order.
+    pub fn derived_from(key: &IdempotencyKey, customer: Option<&Customer>) -> Self {
+        let mut hash = Sha256::new();
+        if let Some(Customer { issuer, subject }) = customer {
+            // With its length before it, no part of one can be taken for part of another.
+            for part in [issuer, subject] {
+                hash.update(part.len().to_be_bytes());
+                hash.update(part);
+            }
+        }
+        hash.update(key.as_str());
+        Self(hex(&hash.finalize()[..16]))
     }
+}
+
+/// Who places an order, where the API asks for a token.
+///
+/// A subject is unique within its issuer alone
+/// ([RFC 7519, section 4.1.2](https://www.rfc-editor.org/rfc/rfc7519#section-4.1.2)).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Customer {
+    /// The claim `iss` of the token.
+    pub issuer: String,
+    /// The claim `sub` of the token.
+    pub subject: String,
 }
 
 impl Timestamp {
@@ -60,6 +80,12 @@ impl Timestamp {
     pub fn epoch_seconds(&self) -> Option<i64> {
         let time = DateTime::from_str(self.as_str(), Format::DateTime);
         time.ok().map(|time| time.secs())
+    }
+
+    /// Milliseconds since 1970.
+    pub fn epoch_ms(&self) -> Option<u64> {
+        let time = DateTime::from_str(self.as_str(), Format::DateTime).ok()?;
+        u64::try_from(time.to_millis().ok()?).ok()
     }
 
     /// The present.
@@ -273,15 +299,36 @@ mod tests {
 
     #[test]
     fn a_key_always_stands_for_the_same_order_and_no_key_for_none() {
-        let key = |text| IdempotencyKey::parse(text).unwrap();
+        let id = |key| OrderId::derived_from(&IdempotencyKey::parse(key).unwrap(), None);
 
-        let id = OrderId::derived_from(&key("0123456789abcdef"));
-
-        assert_eq!(id, OrderId::derived_from(&key("0123456789abcdef")));
-        assert_ne!(id, OrderId::derived_from(&key("0123456789abcdeg")));
+        assert_eq!(id("0123456789abcdef"), id("0123456789abcdef"));
+        assert_ne!(id("0123456789abcdef"), id("0123456789abcdeg"));
         assert_ne!(OrderId::random(), OrderId::random());
-        for id in [id, OrderId::random()] {
+        for id in [id("0123456789abcdef"), OrderId::random()] {
             assert_eq!(OrderId::parse(id.as_str()), Ok(id));
+        }
+    }
+
+    #[test]
+    fn the_key_of_one_customer_stands_for_no_order_of_another() {
+        let key = IdempotencyKey::parse("0123456789abcdef").unwrap();
+        let id = |issuer: &str, subject: &str| {
+            let (issuer, subject) = (issuer.to_owned(), subject.to_owned());
+            OrderId::derived_from(&key, Some(&Customer { issuer, subject }))
+        };
+        let different = [
+            OrderId::derived_from(&key, None),
+            id("https://a", "1"),
+            id("https://b", "1"),
+            id("https://a", "2"),
+            // The same text, cut elsewhere.
+            id("https://a1", ""),
+            id("https://", "a1"),
+        ];
+
+        assert_eq!(id("https://a", "1"), different[1]);
+        for (index, one) in different.iter().enumerate() {
+            assert!(!different[..index].contains(one), "{index}");
         }
     }
 

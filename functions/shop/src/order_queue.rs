@@ -8,7 +8,7 @@ use aws_smithy_types::error::display::DisplayErrorContext;
 
 use crate::aws::on_heap;
 use crate::order::OrderMessage;
-use crate::problem::Problem;
+use crate::problem::{Problem, ends_environment};
 use crate::telemetry;
 
 /// The queue that `process-orders` is triggered by.
@@ -45,6 +45,7 @@ impl OrderQueue {
         }
         match on_heap(|| request.send()).await {
             Ok(_) => Ok(()),
+            Err(error) if ends_environment(&error) => Err(error.into()),
             Err(error) => Err(Problem::unavailable(
                 DisplayErrorContext(&error).to_string(),
             )),

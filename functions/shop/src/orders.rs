@@ -7,11 +7,12 @@ use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
 
 use crate::aws::on_heap;
-use crate::backoff::past_transactions;
+use crate::backoff::retry_conflicts;
 use crate::deadline::Deadline;
-use crate::item::{self, Item, Malformed, n, s};
+use crate::item::{self, Item, Malformed, number_value, text_value};
 use crate::order::{Fingerprint, Order, OrderId, PricedLine};
 use crate::problem::Problem;
+use crate::write_id::WriteId;
 
 /// Seconds that an order is kept after it was placed: 90 days. By then it has long been settled, and
 /// no client repeats its key any more.
@@ -24,6 +25,8 @@ pub struct StoredOrder {
     pub order: Order,
     /// The hash of the lines that it was placed with.
     pub fingerprint: Fingerprint,
+    /// The request that stored it; `None` for an order from before this was kept.
+    pub placed_by: Option<WriteId>,
 }
 
 /// The table of orders.
@@ -49,17 +52,20 @@ impl Orders {
             .client
             .get_item()
             .table_name(&self.table)
-            .key("id", s(id))
+            .key("id", text_value(id))
             .consistent_read(true);
         let answer = on_heap(|| call.send()).await?;
         answer.item().map(|item| read(id, item)).transpose()
     }
 
-    /// Stores a new order, unless there is one with its id: then nothing is written and the answer
-    /// is the one that is there.
+    /// Stores a new order, unless another request has stored one with its id: then nothing is written
+    /// and the answer is that order.
     ///
-    /// An order that is asked for again may meet the transaction that settles it; until `deadline`
-    /// the write is then made again.
+    /// The SDK repeats a write whose answer was lost. The repeat finds the order that it has stored
+    /// itself, and tells it by [`StoredOrder::placed_by`].
+    ///
+    /// An order that is asked for again may meet the transaction that settles it; the write is then
+    /// retried until `deadline`.
     ///
     /// # Errors
     /// 503 or 500 if DynamoDB fails or the stored item is not an order.
@@ -76,14 +82,16 @@ impl Orders {
             .condition_expression("attribute_not_exists(id)")
             // The order that is there comes back with the refusal: no second call to read it.
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        let outcome = past_transactions(deadline, || write.clone().send()).await;
+        let outcome = retry_conflicts(deadline, || write.clone().send()).await;
         let Err(error) = outcome else { return Ok(None) };
         match error.as_service_error() {
             Some(PutItemError::ConditionalCheckFailedException(failed)) => {
                 let item = failed.item().ok_or_else(|| {
                     Problem::internal("DynamoDB did not return the order that is there")
                 })?;
-                read(&new.order.id, item).map(Some)
+                let stored = read(&new.order.id, item)?;
+                let is_ours = stored.placed_by.is_some() && stored.placed_by == new.placed_by;
+                Ok(Some(stored).filter(|_| !is_ours))
             }
             _ => Err(error.into()),
         }
@@ -95,32 +103,45 @@ fn read(id: &OrderId, item: &Item) -> Result<StoredOrder, Problem> {
 }
 
 fn to_item(stored: &StoredOrder) -> Item {
-    let StoredOrder { order, fingerprint } = stored;
+    let StoredOrder {
+        order,
+        fingerprint,
+        placed_by,
+    } = stored;
     let line = |line: &PricedLine| {
         AttributeValue::M(HashMap::from([
-            ("product_id".to_owned(), s(&line.product_id)),
-            ("quantity".to_owned(), n(&line.quantity)),
-            ("unit_price_cents".to_owned(), n(&line.unit_price_cents)),
+            ("product_id".to_owned(), text_value(&line.product_id)),
+            ("quantity".to_owned(), number_value(&line.quantity)),
+            (
+                "unit_price_cents".to_owned(),
+                number_value(&line.unit_price_cents),
+            ),
         ]))
     };
     let mut item = Item::from([
-        ("id".to_owned(), s(&order.id)),
-        ("status".to_owned(), s(order.status.as_str())),
+        ("id".to_owned(), text_value(&order.id)),
+        ("status".to_owned(), text_value(order.status.as_str())),
         (
             "lines".to_owned(),
             AttributeValue::L(order.lines.iter().map(line).collect()),
         ),
-        ("total_cents".to_owned(), n(&order.total_cents)),
-        ("placed_at".to_owned(), s(&order.placed_at)),
-        ("updated_at".to_owned(), s(&order.updated_at)),
-        ("fingerprint".to_owned(), s(fingerprint.as_str())),
+        ("total_cents".to_owned(), number_value(&order.total_cents)),
+        ("placed_at".to_owned(), text_value(&order.placed_at)),
+        ("updated_at".to_owned(), text_value(&order.updated_at)),
+        ("fingerprint".to_owned(), text_value(fingerprint.as_str())),
     ]);
+    if let Some(placed_by) = placed_by {
+        item.insert("placed_by".to_owned(), text_value(placed_by));
+    }
     if let Some(reason) = &order.reason {
-        item.insert("reason".to_owned(), s(reason));
+        item.insert("reason".to_owned(), text_value(reason));
     }
     // DynamoDB deletes the item then, without a call and without a cost (`TimeToLiveSpecification`).
     if let Some(placed_at) = order.placed_at.epoch_seconds() {
-        item.insert("expires_at".to_owned(), n(&(placed_at + KEPT_SECONDS)));
+        item.insert(
+            "expires_at".to_owned(),
+            number_value(&(placed_at + KEPT_SECONDS)),
+        );
     }
     item
 }
@@ -149,6 +170,7 @@ fn from_item(item: &Item) -> Result<StoredOrder, Malformed> {
             reason: item::optional_text(item, "reason")?,
         },
         fingerprint: item::text(item, "fingerprint")?,
+        placed_by: item::optional_text(item, "placed_by")?,
     })
 }
 
@@ -175,6 +197,7 @@ mod tests {
         StoredOrder {
             order,
             fingerprint: lines.fingerprint(),
+            placed_by: Some(WriteId::random()),
         }
     }
 
@@ -206,6 +229,7 @@ mod tests {
     fn an_item_without_one_of_its_attributes_is_no_order() {
         let mut item = to_item(&stored(&[1, 2], 5, None));
         item.remove("expires_at"); // for DynamoDB alone
+        item.remove("placed_by"); // orders from before it was kept have none
 
         for attribute in item.keys() {
             let mut rest = item.clone();

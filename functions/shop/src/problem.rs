@@ -32,6 +32,7 @@ pub struct Problem {
     detail: Cow<'static, str>,
     errors: Vec<FieldError>,
     cause: Option<String>,
+    ends_environment: bool,
 }
 
 /// One field of a body that breaks a rule.
@@ -63,6 +64,7 @@ impl Problem {
             detail: detail.into(),
             errors: Vec::new(),
             cause: None,
+            ends_environment: false,
         }
     }
 
@@ -150,6 +152,11 @@ impl Problem {
         self.cause.as_deref()
     }
 
+    /// Whether every later request to this execution environment would fail too, and none to a new one.
+    pub fn ends_environment(&self) -> bool {
+        self.ends_environment
+    }
+
     /// The body, as [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457) has it.
     ///
     /// `type` is `about:blank`: the status says all there is to say about the kind of problem, and
@@ -220,6 +227,22 @@ pub(crate) fn is_transient<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResp
     }
 }
 
+/// Error codes by which DynamoDB and SQS refuse the credentials themselves. An environment has the same
+/// ones all its life, in variables that Lambda set at its start.
+const CREDENTIALS_REFUSED: [&str; 4] = [
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "InvalidClientTokenId",
+    "UnrecognizedClientException",
+];
+
+/// Whether only a new execution environment helps: its credentials are used up.
+pub(crate) fn ends_environment<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
+    error
+        .code()
+        .is_some_and(|code| CREDENTIALS_REFUSED.contains(&code))
+}
+
 /// Every failed call to AWS that its caller has no better answer for ends here.
 impl<E> From<SdkError<E, HttpResponse>> for Problem
 where
@@ -227,7 +250,12 @@ where
 {
     fn from(error: SdkError<E, HttpResponse>) -> Self {
         let cause = DisplayErrorContext(&error).to_string();
-        if is_transient(&error) {
+        if ends_environment(&error) {
+            Self {
+                ends_environment: true,
+                ..Self::unavailable(cause)
+            }
+        } else if is_transient(&error) {
             Self::unavailable(cause)
         } else {
             Self::internal(cause)

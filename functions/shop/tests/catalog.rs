@@ -3,12 +3,15 @@
 
 mod common;
 
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::AttributeValue;
 use common::{Fault, PRODUCTS, Shop, product, product_id, soon};
 use serde_json::json;
 use shop::cursor::Listing;
 use shop::deadline::Deadline;
-use shop::precondition::Precondition;
-use shop::product::{Category, Field, Fields, Limit, NewProduct, Product, ProductId, Version};
+use shop::precondition::{ETag, Precondition};
+use shop::product::{Category, Field, Fields, Limit, NewProduct, Product, ProductId};
 
 fn category(name: &str) -> Listing {
     Listing::Category(Category::parse(name).unwrap())
@@ -29,7 +32,7 @@ async fn read_all(shop: &Shop, listing: &Listing, limit: u64) -> Vec<Product> {
         let limit = Limit::parse(limit).unwrap();
         let page = shop
             .catalog
-            .list(listing, limit, after.as_ref(), Fields::ALL)
+            .list(listing, limit, after.as_deref(), Fields::ALL)
             .await
             .unwrap();
         assert!(page.products.len() as u64 <= limit.get());
@@ -48,13 +51,14 @@ async fn the_version_of_a_product_counts_its_writes() {
 
     for expected in 1..=3 {
         let new = product("mugs", 100, expected);
-        let (product, version) = shop
+        let written = shop
             .catalog
-            .put(&id, new, Precondition::None, soon())
+            .put(&id, new, &Precondition::default(), soon())
             .await
             .unwrap();
-        assert_eq!(version.get(), expected);
-        assert_eq!(product.version, Some(version));
+        assert_eq!(written.etag.version.get(), expected);
+        assert_eq!(written.product.version, Some(written.etag.version));
+        assert_eq!(written.created, expected == 1);
     }
 
     assert_eq!(shop.wire.calls(), ["UpdateItem"; 3]);
@@ -69,18 +73,18 @@ async fn what_is_put_is_what_is_read() {
     });
     let new = NewProduct::from_body(body.to_string().as_bytes()).unwrap();
 
-    let (put, _) = shop
+    let written = shop
         .catalog
-        .put(&product_id("k"), new, Precondition::None, soon())
+        .put(&product_id("k"), new, &Precondition::default(), soon())
         .await
         .unwrap();
-    let (read, _) = shop
+    let (read, etag) = shop
         .catalog
         .get(&product_id("k"), Fields::ALL)
         .await
         .unwrap();
 
-    assert_eq!(put, read);
+    assert_eq!((written.product, written.etag), (read.clone(), etag));
     let mut expected = body;
     expected["id"] = json!("k");
     expected["version"] = json!(1);
@@ -94,42 +98,168 @@ async fn a_description_that_is_left_out_is_removed() {
     with.description = Some(shop::product::Description::parse("red").unwrap());
 
     shop.catalog
-        .put(&product_id("mug"), with, Precondition::None, soon())
+        .put(&product_id("mug"), with, &Precondition::default(), soon())
         .await
         .unwrap();
     shop.stock("mug", 100, 1).await;
 
-    let (read, version) = shop
+    let (read, etag) = shop
         .catalog
         .get(&product_id("mug"), Fields::ALL)
         .await
         .unwrap();
     assert_eq!(read.description, None);
-    assert_eq!(version.get(), 2);
+    assert_eq!(etag.version.get(), 2);
+}
+
+fn if_match(tags: &[&ETag]) -> Precondition {
+    let tags: Vec<_> = tags.iter().map(|tag| format!("\"{tag}\"")).collect();
+    Precondition::parse(Some(&tags.join(", ")), None).unwrap()
+}
+
+fn if_none_match(header: &str) -> Precondition {
+    Precondition::parse(None, Some(header)).unwrap()
 }
 
 #[tokio::test]
 async fn a_write_happens_only_in_the_state_that_it_asks_for() {
     let shop = Shop::open().await;
-    let put = async |id: &str, precondition| {
-        let outcome = shop
-            .catalog
-            .put(&product_id(id), product("a", 1, 1), precondition, soon())
-            .await;
+    let put = async |precondition: &Precondition| {
+        let (id, new) = (product_id("mug"), product("a", 1, 1));
+        let outcome = shop.catalog.put(&id, new, precondition, soon()).await;
         outcome
-            .map(|(_, version)| version.get())
+            .map(|written| written.etag)
             .map_err(|problem| problem.status())
     };
-    let version = |number| Precondition::Version(Version::parse(number).unwrap());
+    let exists = Precondition::parse(Some("*"), None).unwrap();
+    let is_new = if_none_match("*");
+    let foreign = Precondition::parse(Some("\"abc\""), None).unwrap();
 
-    assert_eq!(put("mug", Precondition::Present).await, Err(412));
-    assert_eq!(put("mug", version(1)).await, Err(412));
-    assert_eq!(put("mug", Precondition::Absent).await, Ok(1));
-    assert_eq!(put("mug", Precondition::Absent).await, Err(412));
-    assert_eq!(put("mug", version(2)).await, Err(412));
-    assert_eq!(put("mug", version(1)).await, Ok(2));
-    assert_eq!(put("mug", version(1)).await, Err(412));
-    assert_eq!(put("mug", Precondition::Present).await, Ok(3));
+    assert_eq!(put(&exists).await, Err(412));
+    assert_eq!(put(&foreign).await, Err(412));
+    let first = put(&is_new).await.unwrap();
+    assert_eq!(put(&is_new).await, Err(412));
+    assert_eq!(put(&foreign).await, Err(412));
+    let second = put(&if_match(&[&first])).await.unwrap();
+    assert_eq!(put(&if_match(&[&first])).await, Err(412));
+    let third = put(&if_match(&[&first, &second])).await.unwrap();
+    assert_eq!(put(&if_none_match(&format!("\"{third}\""))).await, Err(412));
+    let fourth = put(&if_none_match(&format!("\"{first}\", W/\"{second}\""))).await;
+    assert_eq!(fourth.unwrap().version.get(), 4);
+    assert!(put(&exists).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_deletion_happens_only_in_the_state_that_it_asks_for() {
+    let shop = Shop::open().await;
+    let id = product_id("mug");
+    let delete = async |precondition: &Precondition| {
+        let outcome = shop.catalog.delete(&id, precondition, soon()).await;
+        outcome.map_err(|problem| problem.status())
+    };
+    let etag = async || {
+        shop.catalog
+            .get(&id, Fields::ALL)
+            .await
+            .map(|(_, etag)| etag)
+    };
+    shop.stock("mug", 1, 1).await;
+    let old = etag().await.unwrap();
+    shop.stock("mug", 2, 2).await;
+
+    assert_eq!(delete(&if_match(&[&old])).await, Err(412));
+    assert_eq!(delete(&if_none_match("*")).await, Err(412));
+    let newer = etag().await.unwrap();
+    assert_eq!(delete(&if_match(&[&newer])).await, Ok(()));
+    assert_eq!(etag().await.unwrap_err().status(), 404);
+    // It is gone, as was asked: this may be the repeat of a request whose answer was lost.
+    assert_eq!(delete(&if_match(&[&newer])).await, Ok(()));
+    assert_eq!(delete(&if_none_match("*")).await, Ok(()));
+}
+
+#[tokio::test]
+async fn an_entity_tag_is_never_given_again() {
+    let shop = Shop::open().await;
+    let id = product_id("mug");
+    let mut given = Vec::new();
+    for _ in 0..3 {
+        for _ in 0..2 {
+            shop.stock("mug", 1, 1).await;
+            let (_, etag) = shop.catalog.get(&id, Fields::ALL).await.unwrap();
+            assert!(!given.contains(&etag), "{etag}");
+            given.push(etag);
+        }
+        let any = Precondition::default();
+        shop.catalog.delete(&id, &any, soon()).await.unwrap();
+    }
+    shop.stock("mug", 1, 1).await;
+
+    for old in given {
+        let new = product("a", 9, 9);
+        let put = shop.catalog.put(&id, new, &if_match(&[&old]), soon()).await;
+        assert_eq!(put.unwrap_err().status(), 412, "{old}");
+    }
+}
+
+#[tokio::test]
+async fn an_item_that_another_program_wrote_has_an_entity_tag_too() {
+    let shop = Shop::open().await;
+    let id = product_id("mug");
+    let item = json!({"id": "mug", "name": "Mug", "category": "a"});
+    let mut item: HashMap<_, _> = item
+        .as_object()
+        .unwrap()
+        .iter()
+        .map(|(name, text)| {
+            let text = text.as_str().unwrap().to_owned();
+            (name.clone(), AttributeValue::S(text))
+        })
+        .collect();
+    for (name, number) in [("price_cents", "5"), ("stock", "1"), ("version", "7")] {
+        item.insert(name.to_owned(), AttributeValue::N(number.to_owned()));
+    }
+    shop.store_item(item).await;
+
+    let (_, etag) = shop.catalog.get(&id, Fields::ALL).await.unwrap();
+    let new = product("a", 9, 9);
+    let written = shop
+        .catalog
+        .put(&id, new, &if_match(&[&etag]), soon())
+        .await;
+
+    let written = written.unwrap();
+    assert_eq!((written.etag.version.get(), written.created), (8, false));
+    let stale = shop.catalog.delete(&id, &if_match(&[&etag]), soon()).await;
+    assert_eq!(stale.unwrap_err().status(), 412);
+}
+
+#[tokio::test]
+async fn a_write_whose_answer_is_lost_is_told_as_it_was_made() {
+    let shop = Shop::open().await;
+    let id = product_id("mug");
+    let put = async |precondition: &Precondition| {
+        shop.wire.calls();
+        shop.wire.break_next("UpdateItem", Fault::LostAnswer);
+        let new = product("a", 1, 7);
+        let written = shop.catalog.put(&id, new, precondition, soon()).await;
+        assert_eq!(shop.wire.calls(), ["UpdateItem"; 2]);
+        written.unwrap()
+    };
+
+    // Created once and once only, whether or not it was asked that there be none.
+    let created = put(&if_none_match("*")).await;
+    assert_eq!((created.created, created.etag.version.get()), (true, 1));
+    let any = Precondition::default();
+    shop.catalog.delete(&id, &any, soon()).await.unwrap();
+    let created = put(&any).await;
+    assert_eq!((created.created, created.etag.version.get()), (true, 1));
+    // Replaced once.
+    let replaced = put(&any).await;
+    assert_eq!((replaced.created, replaced.etag.version.get()), (false, 2));
+    let replaced = put(&if_match(&[&replaced.etag])).await;
+    assert_eq!((replaced.created, replaced.etag.version.get()), (false, 3));
+    let (read, etag) = shop.catalog.get(&id, Fields::ALL).await.unwrap();
+    assert_eq!((replaced.product, replaced.etag), (read, etag));
 }
 
 #[tokio::test]
@@ -141,7 +271,7 @@ async fn of_many_who_create_the_same_product_one_does() {
         let (catalog, id) = (shop.catalog.clone(), id.clone());
         tokio::spawn(async move {
             catalog
-                .put(&id, product("mugs", 1, stock), Precondition::Absent, soon())
+                .put(&id, product("mugs", 1, stock), &if_none_match("*"), soon())
                 .await
                 .is_ok()
         })
@@ -152,7 +282,8 @@ async fn of_many_who_create_the_same_product_one_does() {
         created += u32::from(attempt.await.unwrap());
     }
     assert_eq!(created, 1);
-    assert_eq!(shop.catalog.get(&id, Fields::ALL).await.unwrap().1.get(), 1);
+    let (_, etag) = shop.catalog.get(&id, Fields::ALL).await.unwrap();
+    assert_eq!(etag.version.get(), 1);
 }
 
 #[tokio::test]
@@ -161,13 +292,13 @@ async fn only_the_fields_asked_for_are_read() {
     shop.stock("mug", 250, 7).await;
 
     let fields = Fields::parse("name,price_cents").unwrap();
-    let (read, version) = shop.catalog.get(&product_id("mug"), fields).await.unwrap();
+    let (read, etag) = shop.catalog.get(&product_id("mug"), fields).await.unwrap();
 
     assert_eq!(
         serde_json::to_value(&read).unwrap(),
         json!({"name": "Enamel mug", "price_cents": 250})
     );
-    assert_eq!(version.get(), 1);
+    assert_eq!(etag.version.get(), 1);
 }
 
 #[tokio::test]
@@ -189,11 +320,11 @@ async fn a_product_can_be_deleted_twice() {
     shop.stock("mug", 1, 1).await;
 
     shop.catalog
-        .delete(&product_id("mug"), soon())
+        .delete(&product_id("mug"), &Precondition::default(), soon())
         .await
         .unwrap();
     shop.catalog
-        .delete(&product_id("mug"), soon())
+        .delete(&product_id("mug"), &Precondition::default(), soon())
         .await
         .unwrap();
 
@@ -214,7 +345,7 @@ async fn the_pages_of_a_category_hold_each_of_its_products_once_by_id() {
             .put(
                 &product_id(id),
                 product("mugs", 1, 1),
-                Precondition::None,
+                &Precondition::default(),
                 soon(),
             )
             .await
@@ -224,7 +355,7 @@ async fn the_pages_of_a_category_hold_each_of_its_products_once_by_id() {
         .put(
             &product_id("pan"),
             product("pans", 1, 1),
-            Precondition::None,
+            &Precondition::default(),
             soon(),
         )
         .await
@@ -247,7 +378,7 @@ async fn the_pages_of_the_whole_catalogue_hold_each_product_once() {
             .put(
                 &product_id(&id),
                 product(&name, 1, 1),
-                Precondition::None,
+                &Precondition::default(),
                 soon(),
             )
             .await
@@ -278,7 +409,7 @@ async fn a_made_up_position_stays_within_the_listing() {
             .put(
                 &product_id(id),
                 product(name, 1, 1),
-                Precondition::None,
+                &Precondition::default(),
                 soon(),
             )
             .await
@@ -286,7 +417,7 @@ async fn a_made_up_position_stays_within_the_listing() {
     }
     let mugs = category("mugs");
     // A cursor of "mugs" at the id of a product of another category: the worst that can be made up.
-    let forged = mugs.cursor_after(&product_id("b"));
+    let forged = mugs.cursor_after("b");
 
     let after = mugs.position(&forged).unwrap();
     let page = shop
@@ -328,6 +459,15 @@ async fn an_item_that_is_no_product_does_not_take_the_others_with_it() {
         ids(&read_all(&shop, &category("mugs"), 1).await),
         ["a", "c"]
     );
+    // Its key need not even be one that a product can have.
+    shop.store_malformed_product("b b", "mugs").await;
+    for listing in [category("mugs"), Listing::All] {
+        for limit in 1..=4 {
+            let mut products = read_all(&shop, &listing, limit).await;
+            products.sort_by_key(|product| product.id.clone());
+            assert_eq!(ids(&products), ["a", "c"], "{listing:?} {limit}");
+        }
+    }
     let batch = [product_id("a"), product_id("b"), product_id("c")];
     let batch = shop
         .catalog
@@ -353,7 +493,7 @@ async fn a_batch_answers_in_the_order_asked_and_names_what_is_missing() {
         .collect();
     for id in asked.iter().filter(|id| id.as_str().ends_with('7')) {
         shop.catalog
-            .put(id, product("a", 1, 1), Precondition::None, soon())
+            .put(id, product("a", 1, 1), &Precondition::default(), soon())
             .await
             .unwrap();
     }
@@ -533,11 +673,15 @@ async fn a_write_that_meets_the_sale_of_its_product_is_made_again() {
     shop.wire.calls();
 
     let new = product("mugs", 1, 1);
-    let put = shop.catalog.put(&id, new, Precondition::None, soon()).await;
+    let put = shop
+        .catalog
+        .put(&id, new, &Precondition::default(), soon())
+        .await;
     assert!(put.is_ok(), "{put:?}");
     assert_eq!(shop.wire.calls(), ["UpdateItem"; 4]);
 
-    shop.catalog.delete(&id, soon()).await.unwrap();
+    let any = Precondition::default();
+    shop.catalog.delete(&id, &any, soon()).await.unwrap();
     assert_eq!(shop.wire.calls(), ["DeleteItem"; 4]);
 }
 
@@ -551,8 +695,14 @@ async fn a_write_that_meets_transactions_until_its_time_is_up_is_an_answer_to_co
     }
     let (id, new) = (product_id("mug"), product("mugs", 1, 1));
 
-    let put = shop.catalog.put(&id, new, Precondition::None, over).await;
-    let delete = shop.catalog.delete(&id, over).await;
+    let put = shop
+        .catalog
+        .put(&id, new, &Precondition::default(), over)
+        .await;
+    let delete = shop
+        .catalog
+        .delete(&id, &Precondition::default(), over)
+        .await;
 
     for problem in [put.unwrap_err(), delete.unwrap_err()] {
         assert_eq!((problem.status(), problem.retry_after()), (503, Some(1)));

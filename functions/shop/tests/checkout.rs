@@ -10,14 +10,22 @@ use serde_json::json;
 use shop::checkout::Placed;
 use shop::deadline::Deadline;
 use shop::order::{IdempotencyKey, Lines, OrderId, Status};
+use shop::precondition::Precondition;
 use shop::problem::Problem;
 
 fn key() -> IdempotencyKey {
     IdempotencyKey::parse("a-key-of-our-own-1").unwrap()
 }
 
+/// Stores and queues an order, as `place-order` does.
+async fn place_as(shop: &Shop, lines: &Lines, id: Option<OrderId>) -> Result<Placed, Problem> {
+    let placed = shop.checkout.store(lines, id, soon()).await?;
+    shop.checkout.queue(&placed.order).await?;
+    Ok(placed)
+}
+
 async fn place(shop: &Shop, lines: &Lines, key: &IdempotencyKey) -> Result<Placed, Problem> {
-    shop.checkout.place(lines, Some(key), soon()).await
+    place_as(shop, lines, Some(OrderId::derived_from(key, None))).await
 }
 
 #[tokio::test]
@@ -28,7 +36,7 @@ async fn an_order_takes_three_calls_and_is_stored_and_queued() {
     shop.wire.calls();
     let lines = lines(&[("pan", 1), ("mug", 2)]);
 
-    let placed = shop.checkout.place(&lines, None, soon()).await.unwrap();
+    let placed = place_as(&shop, &lines, None).await.unwrap();
 
     assert_eq!(
         shop.wire.calls(),
@@ -80,7 +88,7 @@ async fn a_repeated_request_for_a_settled_order_gets_it_as_it_is_and_queues_noth
     let lines = lines(&[("mug", 2)]);
     let first = place(&shop, &lines, &key()).await.unwrap();
     shop.fulfilment
-        .settle(&first.order.message(), soon())
+        .settle(&first.order.message(), "m-1", soon())
         .await
         .unwrap();
     shop.wire.calls();
@@ -146,7 +154,7 @@ async fn a_repeated_request_is_answered_though_the_product_has_changed_or_gone()
         first.order
     );
     shop.catalog
-        .delete(&product_id("mug"), soon())
+        .delete(&product_id("mug"), &Precondition::default(), soon())
         .await
         .unwrap();
     assert_eq!(
@@ -163,7 +171,8 @@ async fn each_product_that_is_not_sold_is_named() {
     let lines = lines(&[("nothing", 1), ("mug", 1), ("never", 1)]);
 
     for key in [None, Some(&key())] {
-        let problem = shop.checkout.place(&lines, key, soon()).await.unwrap_err();
+        let id = key.map(|key| OrderId::derived_from(key, None));
+        let problem = place_as(&shop, &lines, id).await.unwrap_err();
 
         assert_eq!(problem.status(), 422);
         let pointers: Vec<_> = problem
@@ -187,15 +196,14 @@ async fn a_total_that_no_client_could_read_is_refused() {
 
     for quantity in [2, 10_000] {
         let lines = lines(&[("palace", quantity)]);
-        let problem = shop.checkout.place(&lines, None, soon()).await.unwrap_err();
+        let problem = place_as(&shop, &lines, None).await.unwrap_err();
         assert_eq!(
             (problem.status(), problem.errors()[0].pointer.as_str()),
             (422, "/lines")
         );
     }
     assert!(
-        shop.checkout
-            .place(&lines(&[("palace", 1)]), None, soon())
+        place_as(&shop, &lines(&[("palace", 1)]), None)
             .await
             .is_ok()
     );
@@ -207,8 +215,8 @@ async fn without_a_key_each_request_is_an_order() {
     shop.stock("mug", 250, 9).await;
     let lines = lines(&[("mug", 2)]);
 
-    let first = shop.checkout.place(&lines, None, soon()).await.unwrap();
-    let second = shop.checkout.place(&lines, None, soon()).await.unwrap();
+    let first = place_as(&shop, &lines, None).await.unwrap();
+    let second = place_as(&shop, &lines, None).await.unwrap();
 
     assert_ne!(first.order.id, second.order.id);
     assert_eq!(shop.count_orders().await, 2);
@@ -245,21 +253,22 @@ async fn an_order_that_could_not_be_queued_is_queued_when_it_is_asked_for_again(
 async fn a_write_whose_answer_is_lost_places_one_order_and_is_no_replay() {
     let shop = Shop::open().await;
     shop.stock("mug", 250, 9).await;
-    shop.wire.calls();
-    shop.wire.break_next("PutItem", Fault::LostAnswer);
+    for id in [None, Some(OrderId::derived_from(&key(), None))] {
+        let before = shop.count_orders().await;
+        shop.wire.calls();
+        shop.wire.break_next("PutItem", Fault::LostAnswer);
 
-    let placed = shop
-        .checkout
-        .place(&lines(&[("mug", 2)]), None, soon())
-        .await
-        .unwrap();
+        let placed = place_as(&shop, &lines(&[("mug", 2)]), id).await.unwrap();
 
-    assert!(!placed.replayed);
-    assert_eq!(
-        shop.wire.calls(),
-        ["BatchGetItem", "PutItem", "PutItem", "SendMessage"]
-    );
-    assert_eq!(shop.count_orders().await, 1);
+        assert!(!placed.replayed);
+        assert_eq!(
+            shop.wire.calls(),
+            ["BatchGetItem", "PutItem", "PutItem", "SendMessage"]
+        );
+        assert_eq!(shop.count_orders().await, before + 1);
+    }
+    let again = place(&shop, &lines(&[("mug", 2)]), &key()).await.unwrap();
+    assert!(again.replayed);
 }
 
 #[tokio::test]
@@ -291,9 +300,10 @@ async fn an_order_that_meets_transactions_until_its_time_is_up_is_refused_for_no
     }
     let soon_over = Deadline::after(Duration::from_millis(200));
 
+    let id = Some(OrderId::derived_from(&key(), None));
     let outcome = shop
         .checkout
-        .place(&lines(&[("mug", 2)]), Some(&key()), soon_over)
+        .store(&lines(&[("mug", 2)]), id, soon_over)
         .await;
 
     let problem = outcome.unwrap_err();
@@ -309,18 +319,15 @@ async fn requests_with_the_same_key_at_the_same_time_place_one_order() {
         .map(|_| {
             let checkout = shop.checkout.clone();
             tokio::spawn(async move {
-                checkout
-                    .place(&lines(&[("mug", 2)]), Some(&key()), soon())
-                    .await
-                    .unwrap()
-                    .order
-                    .id
+                let id = Some(OrderId::derived_from(&key(), None));
+                let placed = checkout.store(&lines(&[("mug", 2)]), id, soon()).await;
+                placed.unwrap().order.id
             })
         })
         .collect();
 
     for request in requests {
-        assert_eq!(request.await.unwrap(), OrderId::derived_from(&key()));
+        assert_eq!(request.await.unwrap(), OrderId::derived_from(&key(), None));
     }
     assert_eq!(shop.count_orders().await, 1);
 }

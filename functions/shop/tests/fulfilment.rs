@@ -3,21 +3,32 @@
 
 mod common;
 
+use std::collections::HashMap;
 use std::time::Duration;
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use common::{Fault, ORDERS, Shop, lines, product_id, soon};
+use proptest::prelude::*;
 use serde_json::json;
 use shop::deadline::Deadline;
-use shop::fulfilment::{NotSettled, Settled};
+use shop::fulfilment::{NotSettled, Outcome};
 use shop::order::{Order, OrderId, OrderMessage, Status};
+use shop::precondition::Precondition;
 
 async fn place(shop: &Shop, ordered: &[(&str, u64)]) -> OrderMessage {
-    shop.checkout
-        .place(&lines(ordered), None, soon())
-        .await
-        .unwrap()
-        .order
-        .message()
+    let placed = shop.checkout.store(&lines(ordered), None, soon()).await;
+    placed.unwrap().order.message()
+}
+
+/// What becomes of the order when a message of this id is delivered.
+async fn deliver(shop: &Shop, message: &OrderMessage, id: &str) -> Result<Outcome, NotSettled> {
+    let settled = shop.fulfilment.settle(message, id, soon()).await;
+    settled.map(|settled| settled.outcome)
+}
+
+/// What becomes of the order of a message.
+async fn settle(shop: &Shop, message: &OrderMessage) -> Result<Outcome, NotSettled> {
+    deliver(shop, message, "m-1").await
 }
 
 async fn order(shop: &Shop, message: &OrderMessage) -> Order {
@@ -37,10 +48,7 @@ async fn an_order_is_fulfilled_by_one_transaction_that_takes_its_stock() {
     let message = place(&shop, &[("mug", 2), ("pan", 1)]).await;
     shop.wire.calls();
 
-    assert_eq!(
-        shop.fulfilment.settle(&message, soon()).await,
-        Ok(Settled::Fulfilled)
-    );
+    assert_eq!(settle(&shop, &message).await, Ok(Outcome::Fulfilled));
 
     assert_eq!(shop.wire.calls(), ["TransactWriteItems"]);
     assert_eq!(
@@ -58,11 +66,14 @@ async fn a_sale_is_a_new_version_of_the_product() {
     shop.stock("mug", 250, 9).await;
     let message = place(&shop, &[("mug", 2)]).await;
 
-    shop.fulfilment.settle(&message, soon()).await.unwrap();
-
     let fields = shop::product::Fields::ALL;
-    let (_, version) = shop.catalog.get(&product_id("mug"), fields).await.unwrap();
-    assert_eq!(version.get(), 2);
+    let (_, before) = shop.catalog.get(&product_id("mug"), fields).await.unwrap();
+
+    settle(&shop, &message).await.unwrap();
+
+    let (_, after) = shop.catalog.get(&product_id("mug"), fields).await.unwrap();
+    assert_eq!((before.version.get(), after.version.get()), (1, 2));
+    assert_ne!(before, after);
 }
 
 #[tokio::test]
@@ -70,35 +81,58 @@ async fn a_message_that_comes_twice_takes_stock_once() {
     let shop = Shop::open().await;
     shop.stock("mug", 250, 9).await;
     let message = place(&shop, &[("mug", 2)]).await;
+    let first = shop.fulfilment.settle(&message, "m-1", soon()).await;
 
-    assert_eq!(
-        shop.fulfilment.settle(&message, soon()).await,
-        Ok(Settled::Fulfilled)
-    );
-    assert_eq!(
-        shop.fulfilment.settle(&message, soon()).await,
-        Ok(Settled::Before)
-    );
+    // The worker may have died before it counted the order, so its next delivery is told the same.
+    let again = shop.fulfilment.settle(&message, "m-1", soon()).await;
 
+    assert_eq!(first.as_ref().unwrap().outcome, Outcome::Fulfilled);
+    assert_eq!(again, first);
+    assert_eq!(shop.stock_of("mug").await, 7);
+    assert_eq!(order(&shop, &message).await.updated_at, first.unwrap().at);
+}
+
+#[tokio::test]
+async fn two_messages_for_an_order_take_stock_once_and_one_of_them_settles_it() {
+    let shop = Shop::open().await;
+    for (product, outcome) in [
+        ("mug", Outcome::Fulfilled),
+        (
+            "pot",
+            Outcome::Rejected("insufficient stock: pot".to_owned()),
+        ),
+    ] {
+        shop.stock(product, 250, if product == "mug" { 9 } else { 0 })
+            .await;
+        let message = place(&shop, &[(product, 2)]).await;
+
+        assert_eq!(deliver(&shop, &message, "m-1").await, Ok(outcome.clone()));
+        assert_eq!(
+            deliver(&shop, &message, "m-2").await,
+            Ok(Outcome::SettledByAnother)
+        );
+        assert_eq!(deliver(&shop, &message, "m-1").await, Ok(outcome));
+    }
     assert_eq!(shop.stock_of("mug").await, 7);
 }
 
 #[tokio::test]
-async fn workers_that_get_the_same_message_at_the_same_time_take_stock_once() {
+async fn workers_that_settle_the_same_order_at_the_same_time_take_stock_once() {
     let shop = Shop::open().await;
     shop.stock("mug", 250, 9).await;
     let message = place(&shop, &[("mug", 2)]).await;
 
     let workers: Vec<_> = (0..8)
-        .map(|_| {
+        .map(|worker| {
             let (fulfilment, message) = (shop.fulfilment.clone(), message.clone());
-            tokio::spawn(async move { fulfilment.settle(&message, soon()).await.unwrap() })
+            let id = format!("m-{worker}");
+            tokio::spawn(async move { fulfilment.settle(&message, &id, soon()).await.unwrap() })
         })
         .collect();
 
     let mut fulfilled = 0;
     for worker in workers {
-        fulfilled += u32::from(worker.await.unwrap() == Settled::Fulfilled);
+        fulfilled += u32::from(worker.await.unwrap().outcome == Outcome::Fulfilled);
     }
     assert_eq!(fulfilled, 1);
     assert_eq!(shop.stock_of("mug").await, 7);
@@ -118,7 +152,7 @@ async fn orders_that_compete_for_the_last_pieces_never_take_more_than_there_are(
         .cloned()
         .map(|message| {
             let fulfilment = shop.fulfilment.clone();
-            tokio::spawn(async move { fulfilment.settle(&message, soon()).await.unwrap() })
+            tokio::spawn(async move { fulfilment.settle(&message, "m-1", soon()).await.unwrap() })
         })
         .collect();
     for worker in workers {
@@ -144,9 +178,9 @@ async fn an_order_without_enough_stock_is_rejected_and_takes_nothing() {
     let message = place(&shop, &[("pot", 1), ("mug", 2), ("pan", 2)]).await;
     let reason = "insufficient stock: pot, pan".to_owned();
 
-    let settled = shop.fulfilment.settle(&message, soon()).await;
+    let settled = settle(&shop, &message).await;
 
-    assert_eq!(settled, Ok(Settled::Rejected(reason.clone())));
+    assert_eq!(settled, Ok(Outcome::Rejected(reason.clone())));
     assert_eq!(
         (shop.stock_of("mug").await, shop.stock_of("pan").await),
         (9, 1)
@@ -157,8 +191,8 @@ async fn an_order_without_enough_stock_is_rejected_and_takes_nothing() {
         (Status::Rejected, Some(reason))
     );
     assert_eq!(
-        shop.fulfilment.settle(&message, soon()).await,
-        Ok(Settled::Before)
+        deliver(&shop, &message, "m-2").await,
+        Ok(Outcome::SettledByAnother)
     );
 }
 
@@ -167,14 +201,12 @@ async fn a_rejected_order_stays_rejected_when_stock_comes_in() {
     let shop = Shop::open().await;
     shop.stock("mug", 250, 0).await;
     let message = place(&shop, &[("mug", 1)]).await;
-    shop.fulfilment.settle(&message, soon()).await.unwrap();
+    settle(&shop, &message).await.unwrap();
 
     shop.stock("mug", 250, 5).await;
 
-    assert_eq!(
-        shop.fulfilment.settle(&message, soon()).await,
-        Ok(Settled::Before)
-    );
+    let reason = "insufficient stock: mug".to_owned();
+    assert_eq!(settle(&shop, &message).await, Ok(Outcome::Rejected(reason)));
     assert_eq!(shop.stock_of("mug").await, 5);
 }
 
@@ -185,14 +217,14 @@ async fn an_order_for_a_product_that_has_gone_is_rejected() {
     shop.stock("pan", 900, 0).await;
     let message = place(&shop, &[("mug", 1), ("pan", 1)]).await;
     shop.catalog
-        .delete(&product_id("mug"), soon())
+        .delete(&product_id("mug"), &Precondition::default(), soon())
         .await
         .unwrap();
 
-    let settled = shop.fulfilment.settle(&message, soon()).await;
+    let settled = settle(&shop, &message).await;
 
     let reason = "insufficient stock: pan; no longer sold: mug".to_owned();
-    assert_eq!(settled, Ok(Settled::Rejected(reason)));
+    assert_eq!(settled, Ok(Outcome::Rejected(reason)));
 }
 
 #[tokio::test]
@@ -215,7 +247,7 @@ async fn a_message_that_fits_no_order_is_never_settled() {
     };
 
     for message in [no_order, other_lines, too_many] {
-        let outcome = shop.fulfilment.settle(&message, soon()).await;
+        let outcome = settle(&shop, &message).await;
         assert!(matches!(outcome, Err(NotSettled::Poison(_))), "{outcome:?}");
     }
     assert_eq!(shop.stock_of("mug").await, 9);
@@ -241,22 +273,40 @@ async fn a_transaction_that_meets_another_is_tried_again() {
         "TransactWriteItems",
         cancelled(&["None", "TransactionConflict"]),
     );
-    shop.wire.break_next(
-        "TransactWriteItems",
-        cancelled(&["ThrottlingError", "None"]),
-    );
     let in_progress = "com.amazonaws.dynamodb.v20120810#TransactionInProgressException";
     shop.wire
         .break_next("TransactWriteItems", Fault::refusal(400, in_progress));
     shop.wire.calls();
 
-    assert_eq!(
-        shop.fulfilment.settle(&message, soon()).await,
-        Ok(Settled::Fulfilled)
-    );
+    assert_eq!(settle(&shop, &message).await, Ok(Outcome::Fulfilled));
 
-    assert_eq!(shop.wire.calls(), ["TransactWriteItems"; 4]);
+    assert_eq!(shop.wire.calls(), ["TransactWriteItems"; 3]);
     assert_eq!(shop.stock_of("mug").await, 8);
+}
+
+#[tokio::test]
+async fn throttling_is_met_by_four_transactions_wherever_it_shows() {
+    let shop = Shop::open().await;
+    shop.stock("mug", 250, 9).await;
+    for codes in [
+        ["ThrottlingError", "None"],
+        ["None", "ProvisionedThroughputExceeded"],
+        ["TransactionConflict", "ThrottlingError"],
+    ] {
+        let message = place(&shop, &[("mug", 1)]).await;
+        for _ in 0..4 {
+            shop.wire
+                .break_next("TransactWriteItems", cancelled(&codes));
+        }
+        shop.wire.calls();
+
+        let outcome = settle(&shop, &message).await;
+
+        assert!(matches!(outcome, Err(NotSettled::Failed(_))), "{outcome:?}");
+        assert_eq!(shop.wire.calls(), ["TransactWriteItems"; 4], "{codes:?}");
+        // Once it is over, the next delivery settles the order.
+        assert_eq!(settle(&shop, &message).await, Ok(Outcome::Fulfilled));
+    }
 }
 
 #[tokio::test]
@@ -272,9 +322,9 @@ async fn a_rejection_that_meets_a_transaction_is_tried_again() {
     }
     shop.wire.calls();
 
-    let settled = shop.fulfilment.settle(&message, soon()).await;
+    let settled = settle(&shop, &message).await;
 
-    assert!(matches!(settled, Ok(Settled::Rejected(_))), "{settled:?}");
+    assert!(matches!(settled, Ok(Outcome::Rejected(_))), "{settled:?}");
     let expected = [
         "TransactWriteItems",
         "UpdateItem",
@@ -297,7 +347,7 @@ async fn an_order_whose_time_runs_out_stays_pending_for_the_next_delivery() {
     }
 
     let deadline = Deadline::after(Duration::from_millis(200));
-    let outcome = shop.fulfilment.settle(&message, deadline).await;
+    let outcome = shop.fulfilment.settle(&message, "m-1", deadline).await;
 
     assert!(matches!(outcome, Err(NotSettled::Failed(_))), "{outcome:?}");
     assert_eq!(order(&shop, &message).await.status, Status::Pending);
@@ -315,7 +365,7 @@ async fn an_order_goes_back_to_the_queue_when_dynamodb_is_out() {
     }
     shop.wire.calls();
 
-    let outcome = shop.fulfilment.settle(&message, soon()).await;
+    let outcome = settle(&shop, &message).await;
 
     assert!(matches!(outcome, Err(NotSettled::Failed(_))), "{outcome:?}");
     // Four, each of which the SDK of this test repeats once.
@@ -334,24 +384,64 @@ async fn a_rejection_goes_back_to_the_queue_when_dynamodb_is_out() {
     }
     shop.wire.calls();
 
-    let outcome = shop.fulfilment.settle(&message, soon()).await;
+    let outcome = settle(&shop, &message).await;
 
     assert!(matches!(outcome, Err(NotSettled::Failed(_))), "{outcome:?}");
     assert_eq!(shop.wire.calls()[1..], ["UpdateItem"; 8]);
 }
 
 #[tokio::test]
-async fn a_transaction_whose_answer_is_lost_takes_stock_once() {
+async fn a_transaction_whose_answers_are_lost_takes_stock_once_and_is_counted() {
+    let shop = Shop::open().await;
+    shop.stock("mug", 250, 9).await;
+    // One is repeated by the SDK with the same token. Two are more than it repeats: then the next
+    // transaction finds the order settled by its own message.
+    for lost in [1, 2] {
+        let message = place(&shop, &[("mug", 1)]).await;
+        for _ in 0..lost {
+            shop.wire
+                .break_next("TransactWriteItems", Fault::LostAnswer);
+        }
+
+        assert_eq!(settle(&shop, &message).await, Ok(Outcome::Fulfilled));
+
+        assert_eq!(order(&shop, &message).await.status, Status::Fulfilled);
+        assert_eq!(shop.stock_of("mug").await, 9 - lost);
+    }
+}
+
+#[tokio::test]
+async fn a_rejection_whose_answer_is_lost_is_counted() {
+    let shop = Shop::open().await;
+    shop.stock("mug", 250, 0).await;
+    let message = place(&shop, &[("mug", 1)]).await;
+    shop.wire.break_next("UpdateItem", Fault::LostAnswer);
+
+    let outcome = settle(&shop, &message).await;
+
+    let reason = "insufficient stock: mug".to_owned();
+    assert_eq!(outcome, Ok(Outcome::Rejected(reason)));
+}
+
+#[tokio::test]
+async fn refused_credentials_are_told_from_what_passes() {
     let shop = Shop::open().await;
     shop.stock("mug", 250, 9).await;
     let message = place(&shop, &[("mug", 1)]).await;
-    shop.wire
-        .break_next("TransactWriteItems", Fault::LostAnswer);
+    for code in [
+        "com.amazon.coral.service#ExpiredTokenException",
+        "com.amazon.coral.service#UnrecognizedClientException",
+    ] {
+        shop.wire
+            .break_next("TransactWriteItems", Fault::refusal(400, code));
 
-    shop.fulfilment.settle(&message, soon()).await.unwrap();
+        let outcome = settle(&shop, &message).await;
 
-    assert_eq!(order(&shop, &message).await.status, Status::Fulfilled);
-    assert_eq!(shop.stock_of("mug").await, 8);
+        assert!(
+            matches!(outcome, Err(NotSettled::CredentialsRefused(_))),
+            "{outcome:?}"
+        );
+    }
 }
 
 #[tokio::test]
@@ -367,24 +457,15 @@ async fn an_order_that_another_worker_fulfils_meanwhile_is_not_rejected() {
     shop.dynamodb
         .update_item()
         .table_name(ORDERS)
-        .key(
-            "id",
-            aws_sdk_dynamodb::types::AttributeValue::S(message.order_id.to_string()),
-        )
+        .key("id", AttributeValue::S(message.order_id.to_string()))
         .update_expression("SET #status = :fulfilled")
         .expression_attribute_names("#status", "status")
-        .expression_attribute_values(
-            ":fulfilled",
-            aws_sdk_dynamodb::types::AttributeValue::S("FULFILLED".to_owned()),
-        )
+        .expression_attribute_values(":fulfilled", AttributeValue::S("FULFILLED".to_owned()))
         .send()
         .await
         .unwrap();
 
-    assert_eq!(
-        shop.fulfilment.settle(&message, soon()).await,
-        Ok(Settled::Before)
-    );
+    assert_eq!(settle(&shop, &message).await, Ok(Outcome::SettledByAnother));
     assert_eq!(order(&shop, &message).await.status, Status::Fulfilled);
 }
 
@@ -393,14 +474,104 @@ async fn a_transaction_that_cannot_succeed_is_not_tried_again() {
     let shop = Shop::open().await;
     shop.stock("mug", 250, 9).await;
     let message = place(&shop, &[("mug", 1)]).await;
-    shop.wire.break_next(
-        "TransactWriteItems",
-        cancelled(&["None", "ValidationError"]),
-    );
-    shop.wire.calls();
+    for (codes, settled) in [
+        // It is the order that cannot be written: a person must look.
+        (["ValidationError", "None"], None),
+        // It is the product: the order is rejected, because no repeat would ever sell it.
+        (["None", "ValidationError"], Some("no longer sold: mug")),
+    ] {
+        shop.wire
+            .break_next("TransactWriteItems", cancelled(&codes));
+        shop.wire.calls();
 
-    let outcome = shop.fulfilment.settle(&message, soon()).await;
+        let outcome = settle(&shop, &message).await;
 
-    assert!(matches!(outcome, Err(NotSettled::Failed(_))), "{outcome:?}");
-    assert_eq!(shop.wire.calls(), ["TransactWriteItems"]);
+        match settled {
+            None => assert!(matches!(outcome, Err(NotSettled::Failed(_))), "{outcome:?}"),
+            Some(reason) => assert_eq!(outcome, Ok(Outcome::Rejected(reason.to_owned()))),
+        }
+        assert_eq!(shop.wire.calls()[0], "TransactWriteItems");
+    }
+}
+
+/// An attribute of a product as any program may have written it.
+fn any_value() -> impl Strategy<Value = Option<AttributeValue>> {
+    let number = prop_oneof![
+        (0..20_u64).prop_map(|number| number.to_string()),
+        Just("-1".to_owned()),
+        Just("1.5".to_owned()),
+        Just("9007199254740990".to_owned()),
+        Just("9007199254740991".to_owned()),
+        Just("9007199254740992".to_owned()),
+        Just("1e125".to_owned()),
+        Just("-1e125".to_owned()),
+        Just("1e-130".to_owned()),
+    ];
+    prop_oneof![
+        1 => Just(None),
+        4 => number.prop_map(|number| Some(AttributeValue::N(number))),
+        1 => "[0-9a-z ]{0,4}".prop_map(|text| Some(AttributeValue::S(text))),
+        1 => any::<bool>().prop_map(|flag| Some(AttributeValue::Bool(flag))),
+        1 => Just(Some(AttributeValue::Null(true))),
+        1 => Just(Some(AttributeValue::L(vec![]))),
+        1 => Just(Some(AttributeValue::Ns(vec!["1".to_owned()]))),
+    ]
+}
+
+/// An item of the products table: the attributes that an order reads or changes.
+fn any_item() -> impl Strategy<Value = HashMap<String, AttributeValue>> {
+    // Most attributes are right most of the time, so that orders are accepted too.
+    let attribute = |right: u64| {
+        prop_oneof![
+            3 => Just(Some(AttributeValue::N(right.to_string()))),
+            2 => any_value(),
+        ]
+    };
+    (attribute(250), attribute(9), attribute(1)).prop_map(|(price, stock, version)| {
+        let attributes = [
+            ("price_cents", price),
+            ("stock", stock),
+            ("version", version),
+        ];
+        let present = attributes
+            .into_iter()
+            .filter_map(|(name, it)| Some((name, it?)));
+        let mut item: HashMap<_, _> = present.map(|(name, it)| (name.to_owned(), it)).collect();
+        item.insert("id".to_owned(), AttributeValue::S("mug".to_owned()));
+        item
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn whatever_the_catalogue_holds_no_accepted_order_stays_pending(
+        ordered_from in any_item(),
+        settled_from in any_item(),
+        quantity in 1..=12_u64,
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let shop = Shop::open().await;
+            shop.store_item(ordered_from.clone()).await;
+            let lines = lines(&[("mug", quantity)]);
+            let placed = match shop.checkout.store(&lines, None, soon()).await {
+                Ok(placed) => placed,
+                Err(problem) => {
+                    prop_assert_eq!(problem.status(), 422, "{}", problem);
+                    return Ok(());
+                }
+            };
+
+            // The item may have changed by the time that the order is settled.
+            shop.store_item(settled_from.clone()).await;
+            let settled = settle(&shop, &placed.order.message()).await;
+
+            prop_assert!(settled.is_ok(), "{:?}", settled);
+            let order = shop.orders.get(&placed.order.id).await.unwrap().unwrap().order;
+            prop_assert_ne!(order.status, Status::Pending);
+            Ok(())
+        })?;
+    }
 }

@@ -2,7 +2,7 @@
 //! calls and can break them.
 #![allow(dead_code, unreachable_pub, missing_docs)] // Each test file uses a part of it.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -93,7 +93,7 @@ impl Shop {
     pub async fn stock(&self, id: &str, price_cents: u64, stock: u64) {
         let product = product("mugs", price_cents, stock);
         self.catalog
-            .put(&product_id(id), product, Precondition::None, soon())
+            .put(&product_id(id), product, &Precondition::default(), soon())
             .await
             .unwrap();
     }
@@ -107,17 +107,26 @@ impl Shop {
         product.stock.unwrap().get()
     }
 
-    /// Writes an item that is no product.
-    pub async fn store_malformed_product(&self, id: &str, category: &str) {
+    /// Writes an item to the table of products, past the shop.
+    pub async fn store_item(&self, item: HashMap<String, AttributeValue>) {
         self.dynamodb
             .put_item()
             .table_name(PRODUCTS)
-            .item("id", AttributeValue::S(id.to_owned()))
-            .item("category", AttributeValue::S(category.to_owned()))
-            .item("price_cents", AttributeValue::S("much".to_owned()))
+            .set_item(Some(item))
             .send()
             .await
             .unwrap();
+    }
+
+    /// Writes an item that is no product.
+    pub async fn store_malformed_product(&self, id: &str, category: &str) {
+        let text = |text: &str| AttributeValue::S(text.to_owned());
+        self.store_item(HashMap::from([
+            ("id".to_owned(), text(id)),
+            ("category".to_owned(), text(category)),
+            ("price_cents".to_owned(), text("much")),
+        ]))
+        .await;
     }
 
     pub async fn count_orders(&self) -> usize {

@@ -1,0 +1,33 @@
+//! The mark of one request's write.
+
+use crate::newtype::text;
+
+text! {
+    /// Tells one request's write from every other write: 128 random bits as 32 hexadecimal digits.
+    ///
+    /// The SDK repeats a call whose answer was lost, and the repeat carries the same id. So a write
+    /// that finds its own id in the table knows that it was made, and is not refused by itself.
+    WriteId,
+    |text| text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')),
+    "must be 32 hexadecimal digits"
+}
+
+impl WriteId {
+    /// An id that no other write has.
+    pub fn random() -> Self {
+        Self(uuid::Uuid::new_v4().simple().to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_writes_have_the_same_id() {
+        let (one, other) = (WriteId::random(), WriteId::random());
+
+        assert_ne!(one, other);
+        assert_eq!(WriteId::parse(one.as_str()), Ok(one));
+    }
+}
