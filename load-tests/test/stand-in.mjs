@@ -88,9 +88,9 @@ function respond(shop, request, text) {
     case 'PUT /products/{id}':
       return putProduct(shop, id, body, headers);
     case 'GET /products/{id}':
-      return getProduct(shop, id, searchParams);
+      return getProduct(shop, id, searchParams, headers);
     case 'DELETE /products/{id}':
-      return (shop.products.delete(id), { status: 204 });
+      return deleteProduct(shop, id, headers);
     case 'GET /products':
       return listProducts(shop, searchParams);
     case 'POST /products/{id}':
@@ -104,10 +104,13 @@ function respond(shop, request, text) {
   }
 }
 
+const isStale = (product, headers) =>
+  headers['if-match'] !== undefined && headers['if-match'] !== `"${product?.version}"`;
+
 function putProduct({ products }, id, body, headers) {
   const present = products.get(id);
-  const stale = headers['if-match'] !== undefined && headers['if-match'] !== `"${present?.version}"`;
-  if (stale || (headers['if-none-match'] === '*' && present)) return problem(412, 'Precondition Failed');
+  if (isStale(present, headers) || (headers['if-none-match'] === '*' && present))
+    return problem(412, 'Precondition Failed');
   const product = { id, ...body, version: (present?.version ?? 0) + 1 };
   products.set(id, product);
   return { status: present ? 200 : 201, body: product, headers: { etag: `"${product.version}"` } };
@@ -118,12 +121,20 @@ const project = (product, fields) =>
     ? Object.fromEntries(fields.filter((field) => field in product).map((field) => [field, product[field]]))
     : product;
 
-function getProduct({ products }, id, query) {
+function deleteProduct({ products }, id, headers) {
+  if (isStale(products.get(id), headers)) return problem(412, 'Precondition Failed');
+  products.delete(id);
+  return { status: 204 };
+}
+
+function getProduct({ products }, id, query, headers) {
   const fields = query.get('fields')?.split(',');
   if (fields?.includes('wings')) return problem(400, 'Bad Request');
   const product = products.get(id);
   if (!product) return problem(404, 'Not Found');
-  return { status: 200, body: project(product, fields), headers: { etag: `"${product.version}"` } };
+  const etag = `"${product.version}"`;
+  if (headers['if-none-match'] === etag) return { status: 304, headers: { etag } };
+  return { status: 200, body: project(product, fields), headers: { etag } };
 }
 
 function listProducts({ products }, query) {

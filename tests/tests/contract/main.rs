@@ -3,9 +3,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
 
+mod authorizers;
 mod batch_get;
 mod hostile_input;
+mod lost_answers;
 mod orders;
+mod preconditions;
 mod products;
 mod telemetry;
 mod worker;
