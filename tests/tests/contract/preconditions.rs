@@ -28,7 +28,7 @@ async fn delete(id: &str, headers: &[(&str, &str)]) -> Reply {
 }
 
 /// The entity tag of a success.
-fn etag(reply: Reply) -> String {
+fn etag(reply: &Reply) -> String {
     assert!(reply.status.is_success(), "{reply:?}");
     let etag = reply.header("etag").to_owned();
     assert!(
@@ -57,8 +57,8 @@ async fn if_match_replaces_only_the_state_that_was_read() {
     put("guarded", &[("if-match", "\"1\"")], 1)
         .await
         .expect_problem(412);
-    let first = etag(put("guarded", &[], 1).await);
-    let second = etag(put("guarded", &[("if-match", &first)], 2).await);
+    let first = etag(&put("guarded", &[], 1).await);
+    let second = etag(&put("guarded", &[("if-match", &first)], 2).await);
 
     put("guarded", &[("if-match", &first)], 3)
         .await
@@ -77,7 +77,7 @@ async fn if_match_replaces_only_the_state_that_was_read() {
 
 #[tokio::test]
 async fn a_reader_that_has_the_product_is_told_so_and_sent_nothing() {
-    let tag = etag(put("known", &[], 1).await);
+    let tag = etag(&put("known", &[], 1).await);
 
     let not_modified = get("known", &[("if-none-match", &tag)]).await;
     let not_modified = not_modified.expect(StatusCode::NOT_MODIFIED);
@@ -102,7 +102,7 @@ async fn a_reader_that_has_the_product_is_told_so_and_sent_nothing() {
     get("known", &[("if-match", &tag)])
         .await
         .expect_problem(412);
-    let now = etag(changed);
+    let now = etag(&changed);
     get("known", &[("if-match", &now)])
         .await
         .expect(StatusCode::OK);
@@ -113,8 +113,8 @@ async fn a_reader_that_has_the_product_is_told_so_and_sent_nothing() {
 
 #[tokio::test]
 async fn a_deletion_spares_a_newer_state() {
-    let read = etag(put("deleted-by-tag", &[], 1).await);
-    let newer = etag(put("deleted-by-tag", &[], 2).await);
+    let read = etag(&put("deleted-by-tag", &[], 1).await);
+    let newer = etag(&put("deleted-by-tag", &[], 2).await);
 
     delete("deleted-by-tag", &[("if-match", &read)])
         .await
@@ -133,9 +133,9 @@ async fn a_deletion_spares_a_newer_state() {
 
 #[tokio::test]
 async fn a_product_that_is_made_anew_has_none_of_its_old_tags() {
-    let old = etag(put("anew", &[], 1).await);
+    let old = etag(&put("anew", &[], 1).await);
     delete("anew", &[]).await.expect(StatusCode::NO_CONTENT);
-    let new = etag(put("anew", &[], 2).await);
+    let new = etag(&put("anew", &[], 2).await);
 
     assert_ne!(old, new);
     put("anew", &[("if-match", &old)], 3)
@@ -151,7 +151,7 @@ async fn a_product_that_is_made_anew_has_none_of_its_old_tags() {
 
 #[tokio::test]
 async fn a_sale_is_a_new_state() {
-    let before = etag(put("sold", &[], 1).await);
+    let before = etag(&put("sold", &[], 1).await);
     let order = json!({"lines": [{"product_id": "sold", "quantity": 2}]});
     let order = shop()
         .post("/orders", &order)
