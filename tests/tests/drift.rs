@@ -276,3 +276,27 @@ fn the_benchmarks_peers_are_built_as_the_functions_of_the_api() {
         profile("Cargo.toml", ring)
     );
 }
+
+#[test]
+fn the_readme_s_lessons_lead_to_functions_that_exist() {
+    let readme = fs::read_to_string(file("README.md")).unwrap();
+    let (_, lessons) = readme.split_once("| lesson | where |\n").unwrap();
+    let lessons = lessons.split("\n\n").next().unwrap();
+
+    let (mut functions, mut files) = (0, 0);
+    for link in lessons.split('[').skip(1) {
+        let (text, rest) = link.split_once("](").unwrap();
+        let path = file(rest.split(')').next().unwrap());
+        assert!(path.exists(), "{}", path.display());
+        files += 1;
+        if let Some(name) = text.strip_prefix('`').and_then(|it| it.strip_suffix('`')) {
+            let name = name.rsplit("::").next().unwrap();
+            let source = fs::read_to_string(&path).unwrap();
+            let defined =
+                source.contains(&format!("fn {name}(")) || source.contains(&format!("fn {name}<"));
+            assert!(defined, "{name} in {}", path.display());
+            functions += 1;
+        }
+    }
+    assert!(functions >= 15 && files >= 20, "{functions}, {files}");
+}
