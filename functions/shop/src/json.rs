@@ -175,7 +175,7 @@ pub(crate) mod tests {
         })
     }
 
-    /// Values at the bounds of what a field may hold, and any others.
+    /// Values at the bounds of what a field may hold, one of each other kind, and any.
     fn any_value() -> impl Strategy<Value = Value> {
         let numbers = [
             0,
@@ -194,6 +194,9 @@ pub(crate) mod tests {
             prop::sample::select(fractions.to_vec()).prop_map(Value::from),
             prop::sample::select(lengths.to_vec()).prop_map(text),
             "[A-Za-z0-9_-]{1,9}".prop_map(Value::from),
+            any::<bool>().prop_map(Value::from),
+            Just(Value::Null),
+            Just(Value::Array(Vec::new())),
             any_json(),
         ]
     }
