@@ -7,6 +7,8 @@
 #![allow(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
 
 use std::cell::Cell;
+use std::panic;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -150,8 +152,21 @@ fn request() -> impl Strategy<Value = Vec<u8>> {
     )
 }
 
+/// Has panics counted, wherever in this process: one in the host would look like a connection that is
+/// hung up.
+fn count_panics() -> &'static AtomicUsize {
+    static PANICS: AtomicUsize = AtomicUsize::new(0);
+    let show = panic::take_hook();
+    panic::set_hook(Box::new(move |what| {
+        PANICS.fetch_add(1, Ordering::Relaxed);
+        show(what);
+    }));
+    &PANICS
+}
+
 #[test]
 fn whatever_bytes_come_the_shop_answers_or_hangs_up() {
+    let panics = count_panics();
     let runtime = Runtime::new().unwrap();
     // One request, several on one connection, or no requests at all.
     let bytes = prop_oneof![
@@ -189,6 +204,7 @@ fn whatever_bytes_come_the_shop_answers_or_hangs_up() {
         "{by_functions}, {successes}"
     );
     runtime.block_on(still_sells());
+    assert_eq!(panics.load(Ordering::Relaxed), 0);
 }
 
 /// Sends `head`, then `piece` again and again, until `megabytes` are sent or the other side hangs up.
