@@ -1172,6 +1172,7 @@ fn any_value() -> impl Strategy<Value = String> {
         any::<i64>().prop_map(|number| number.to_string()),
         any::<f64>().prop_map(|number| number.to_string()),
         "[a-zA-Z0-9 ]{0,8}".prop_map(|text| format!("'{text}'")),
+        Just("\"two\\nlines\\x1b\"".to_owned()),
     ];
     leaf.prop_recursive(4, 24, 4, |inner| {
         prop_oneof![
