@@ -73,6 +73,13 @@ async fn handle(event: LambdaEvent<Value>) -> Result<Value, Error> {
     let number = |name: &str| command[name].as_u64().unwrap_or_default();
     match command["do"].as_str() {
         Some("sleep") => tokio::time::sleep(Duration::from_millis(number("ms"))).await,
+        // Until a test lets it go on.
+        Some("wait") => {
+            let gate = command["file"].as_str().unwrap_or_default();
+            while !std::fs::exists(gate)? {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
         Some("exit") => std::process::exit(i32::try_from(number("code"))?),
         Some("abort") => std::process::abort(),
         Some("fail") => return Err("it went wrong".into()),
@@ -88,7 +95,8 @@ async fn handle(event: LambdaEvent<Value>) -> Result<Value, Error> {
         }
         Some("burn") => {
             // By the process's own clock: others may want the processor too.
-            while cpu_time()? < Duration::from_millis(number("ms")) {
+            let end = cpu_time()? + Duration::from_millis(number("ms"));
+            while cpu_time()? < end {
                 std::hint::spin_loop();
             }
         }

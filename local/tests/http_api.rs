@@ -4,8 +4,10 @@
 
 mod support;
 
+use std::cell::Cell;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use local::http_api::HttpApi;
 use local::lambda::Function;
@@ -118,9 +120,15 @@ async fn refused(response: reqwest::Response) -> (u16, Value) {
     )
 }
 
+fn now_ms() -> u64 {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
+    u64::try_from(since_1970.expect("after 1970").as_millis()).expect("milliseconds")
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_has_every_field_of_payload_format_2() {
     let api = Api::start().await;
+    let before = now_ms();
     let event = api
         .event(
             api.request(Method::PUT, "/echo?b=2&a=1&b=x%20y%2Bz&c&=&%FF=1")
@@ -150,10 +158,7 @@ async fn an_event_has_every_field_of_payload_format_2() {
         "{time}"
     );
     let epoch = context["timeEpoch"].as_u64().expect("milliseconds");
-    assert!(
-        (1_577_836_800_000..4_102_444_800_000).contains(&epoch),
-        "{epoch}"
-    );
+    assert!((before..=now_ms()).contains(&epoch), "{epoch}");
     let expected = json!({
         "version": "2.0",
         "routeKey": "ANY /echo",
@@ -458,12 +463,12 @@ async fn errors_and_timeouts_of_a_function_are_500_and_say_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_integration_that_takes_thirty_seconds_or_is_throttled_is_503() {
     let api = Api::with(|spec| {
-        spec.timeout = Duration::from_secs(60);
+        spec.timeout = Duration::from_secs(900);
         spec.reserved_concurrency = Some(1);
     })
     .await;
-    let start = std::time::Instant::now();
-    let slow = json!({"do": "sleep", "ms": 31_000});
+    let start = Instant::now();
+    let slow = api.host.wait_for_gate();
     let slow = api.request(Method::POST, "/do").json(&slow).send();
     let throttled = async {
         // Once the first runs.
@@ -474,7 +479,7 @@ async fn an_integration_that_takes_thirty_seconds_or_is_throttled_is_503() {
     let expected = (503, json!({"message": "Service Unavailable"}));
     assert_eq!(refused(throttled.expect("it answers")).await, expected);
     assert_eq!(refused(slow.expect("it answers")).await, expected);
-    assert!((30..31).contains(&start.elapsed().as_secs()));
+    assert!(start.elapsed() >= Duration::from_secs(30));
     api.shutdown().await;
 }
 
@@ -636,7 +641,7 @@ async fn odd_targets_find_no_route() {
 async fn a_client_that_hangs_up_leaves_the_api_as_it_was() {
     let api = Api::start().await;
     invoke(&api.function, json!({})).await;
-    let body = json!({"do": "sleep", "ms": 200}).to_string();
+    let body = api.host.wait_for_gate().to_string();
     let request = format!(
         "POST /do HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
@@ -657,6 +662,7 @@ async fn a_client_that_hangs_up_leaves_the_api_as_it_was() {
         .await
         .expect("it writes");
     drop(half);
+    api.host.open_gate();
     // The invocation ran to its end, the half request never began.
     api.host.lines("Web", "REPORT", 2).await;
     let event = api.event(api.request(Method::GET, "/echo")).await;
@@ -671,42 +677,50 @@ async fn shutdown_lets_requests_finish_and_then_nobody_listens() {
     let address = api.address();
     let request = api
         .request(Method::POST, "/do")
-        .json(&json!({"do": "sleep", "ms": 300}))
+        .json(&api.host.wait_for_gate())
         .send();
     let request = tokio::spawn(request);
     api.host.lines("Web", "START", 2).await;
-    api.api.shutdown().await;
+    let finish = async {
+        while TcpStream::connect(address).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        api.host.open_gate();
+    };
+    let finish = tokio::time::timeout(Duration::from_secs(30), finish);
+    let ((), finished) = tokio::join!(api.api.shutdown(), finish);
+    finished.expect("nobody listens");
     assert_eq!(
         request.await.expect("joined").expect("it answers").status(),
         200
     );
-    assert!(TcpStream::connect(address).await.is_err());
     api.function.shutdown().await;
 }
 
 /// Bytes that look more or less like a request.
 fn requests() -> impl Strategy<Value = Vec<u8>> {
     let target = prop_oneof![
-        Just("/echo".to_owned()),
-        "/items/[a-z%0-9/.?#&=+-]{0,20}",
-        "/files/\\PC{0,10}",
-        "[ -~]{0,30}",
+        3 => Just("/echo".to_owned()),
+        2 => "/items/[a-z%0-9/.?&=+-]{0,20}",
+        2 => "/files/\\PC{0,10}",
+        1 => "[ -~]{0,30}",
     ];
-    let header = (
-        prop_oneof![
-            "host",
-            "cookie",
-            "content-type",
-            "x-amzn-trace-id",
-            "user-agent",
-            "[a-zA-Z-]{1,12}"
-        ],
-        prop::collection::vec(any::<u8>(), 0..30),
-    );
+    let name = prop_oneof![
+        "cookie",
+        "content-type",
+        "x-amzn-trace-id",
+        "user-agent",
+        "[a-zA-Z-]{1,12}"
+    ];
+    // A byte that no header may hold ends the whole request: seldom, or little else would be tried.
+    let value = prop_oneof![
+        6 => "[ -~]{0,30}".prop_map(String::into_bytes),
+        1 => prop::collection::vec(any::<u8>(), 0..30),
+    ];
     let request = (
-        prop_oneof!["GET", "PUT", "[A-Z]{0,8}"],
+        prop_oneof![8 => prop::sample::select(vec!["GET", "PUT"]).prop_map(str::to_owned), 1 => "[A-Z]{0,8}"],
         target,
-        prop::collection::vec(header, 0..5),
+        prop::collection::vec((name, value), 0..5),
         prop::collection::vec(any::<u8>(), 0..100),
     );
     let request = request.prop_map(|(method, target, headers, body)| {
@@ -731,29 +745,30 @@ fn requests() -> impl Strategy<Value = Vec<u8>> {
 
 #[test]
 fn any_bytes_at_all_are_answered_or_the_connection_closed() {
+    let panics = support::count_panics();
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let api = runtime.block_on(Api::start());
-    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(300));
+    let mut config = ProptestConfig::with_cases(300);
+    config.failure_persistence = None; // it would be kept beside the source, which a runner cannot find
+    let events = Cell::new(0);
+    let mut runner = proptest::test_runner::TestRunner::new(config);
     let outcome = runner.run(&requests(), |bytes| {
         runtime.block_on(async {
-            let mut stream = TcpStream::connect(api.address())
-                .await
-                .expect("it connects");
-            let _ = stream.write_all(&bytes).await;
-            let _ = stream.shutdown().await;
-            let mut answer = Vec::new();
-            let read = stream.read_to_end(&mut answer);
-            let ended = tokio::time::timeout(Duration::from_secs(10), read).await;
-            prop_assert!(ended.is_ok(), "it hangs");
-            let answer = String::from_utf8_lossy(&answer);
+            let answer = support::exchange(api.address(), &bytes).await;
+            prop_assert!(answer.is_some(), "it hangs");
+            let answer = answer.unwrap_or_default();
             prop_assert!(
                 answer.is_empty() || answer.starts_with("HTTP/1.1 "),
                 "{answer}"
             );
             prop_assert!(!answer.starts_with("HTTP/1.1 5"), "{answer}");
+            events.set(events.get() + usize::from(answer.contains("\"version\":\"2.0\"")));
             Ok(())
         })
     });
     outcome.expect("no bytes harm it");
+    // Refused before they become events, they would say little.
+    assert!(events.get() >= 40, "{} of 300 became events", events.get());
+    assert_eq!(panics.load(Ordering::Relaxed), 0);
     runtime.block_on(api.shutdown());
 }

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use local::lambda::{InvokeError, MAX_PAYLOAD, StartError};
-use serde_json::json;
+use local::lambda::{Function, InvokeError, MAX_PAYLOAD, StartError, State};
+use serde_json::{Value, json};
 use support::{TestHost, eventually, field, invoke};
 
 fn alive(pid: u64) -> bool {
@@ -48,21 +48,30 @@ async fn one_environment_serves_one_invocation_after_another() {
 async fn concurrent_invocations_run_in_environments_of_their_own() {
     let host = TestHost::new();
     let function = host.start(host.spec("Wide")).await.expect("it starts");
-    let event = json!({"do": "sleep", "ms": 1500});
-    let results = join_all((0..5).map(|_| invoke(&function, event.clone()))).await;
-    let pids: BTreeSet<u64> = results
-        .iter()
-        .filter_map(|result| result["pid"].as_u64())
-        .collect();
-    assert_eq!(pids.len(), 5);
+    let event = host.wait_for_gate();
+    let five = || join_all((0..5).map(|_| invoke(&function, event.clone())));
+    let all_run = async {
+        eventually(|| function.state().busy == 5).await;
+        host.open_gate();
+    };
+    let (results, ()) = tokio::join!(five(), all_run);
+    let pids = |results: &[Value]| -> BTreeSet<u64> {
+        let pids = results.iter().map(|result| result["pid"].as_u64());
+        pids.map(|pid| pid.expect("a process id")).collect()
+    };
+    let first = pids(&results);
+    assert_eq!(first.len(), 5);
     // All five are kept warm and are enough for the next five.
-    let results = join_all((0..5).map(|_| invoke(&function, event.clone()))).await;
-    let again: BTreeSet<u64> = results
-        .iter()
-        .filter_map(|result| result["pid"].as_u64())
-        .collect();
-    assert_eq!(pids, again);
+    eventually(|| function.state().idle == 5).await;
+    host.close_gate();
+    let all_run = async {
+        eventually(|| function.state().busy == 5).await;
+        host.open_gate();
+    };
+    let (results, ()) = tokio::join!(five(), all_run);
+    assert_eq!(pids(&results), first);
     function.shutdown().await;
+    let pids = first;
     assert!(!pids.into_iter().any(alive));
 }
 
@@ -93,24 +102,48 @@ async fn a_waiting_invocation_takes_whichever_environment_is_free_first() {
     function.shutdown().await;
 }
 
+/// Starts two environments, and gives their process ids once both are idle.
+async fn two_idle(host: &TestHost, function: &Function) -> [u64; 2] {
+    let event = host.wait_for_gate();
+    let both_run = async {
+        eventually(|| function.state().busy == 2).await;
+        host.open_gate();
+    };
+    let (one, two, ()) = tokio::join!(
+        invoke(function, event.clone()),
+        invoke(function, event.clone()),
+        both_run
+    );
+    eventually(|| function.state().idle == 2).await;
+    host.close_gate();
+    [one, two].map(|result| result["pid"].as_u64().expect("a process id"))
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn the_environment_used_last_is_used_first_and_idle_ones_end() {
+async fn the_environment_used_last_is_used_first() {
+    let host = TestHost::new();
+    let function = host.start(host.spec("Last")).await.expect("it starts");
+    let pids = two_idle(&host, &function).await;
+    assert_ne!(pids[0], pids[1]);
+    let used = invoke(&function, json!({})).await["pid"].clone();
+    for _ in 0..10 {
+        eventually(|| function.state().idle == 2).await;
+        assert_eq!(invoke(&function, json!({})).await["pid"], used);
+    }
+    function.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_environment_ends_once_it_is_idle_for_long_enough_and_not_while_it_works() {
     let mut host = TestHost::new();
     host.host.idle_timeout = Duration::from_millis(400);
     let function = host.start(host.spec("Idle")).await.expect("it starts");
-    let sleep = json!({"do": "sleep", "ms": 1000});
-    let (one, two) = tokio::join!(invoke(&function, sleep.clone()), invoke(&function, sleep));
-    let pids = [&one, &two].map(|result| result["pid"].as_u64().expect("a process id"));
-    assert_ne!(pids[0], pids[1]);
-    // One invocation after another keeps the same environment busy; the other one is ended.
-    while alive(pids[0]) && alive(pids[1]) {
-        invoke(&function, json!({})).await;
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    let kept = pids.into_iter().find(|pid| alive(*pid));
-    assert_eq!(invoke(&function, json!({})).await["pid"].as_u64(), kept);
-    eventually(|| !alive(pids[0]) && !alive(pids[1])).await;
-    invoke(&function, json!({})).await;
+    // Three times as long as it may be idle.
+    let first = invoke(&function, json!({"do": "sleep", "ms": 1200})).await;
+    let pid = first["pid"].as_u64().expect("a process id");
+    eventually(|| !alive(pid)).await;
+    eventually(|| function.state().environments == 0).await;
+    assert_eq!(invoke(&function, json!({})).await["invocation"], 1);
     function.shutdown().await;
 }
 
@@ -118,20 +151,18 @@ async fn the_environment_used_last_is_used_first_and_idle_ones_end() {
 async fn idle_environments_end_on_request_and_busy_ones_do_not() {
     let host = TestHost::new();
     let function = host.start(host.spec("Reaped")).await.expect("it starts");
-    let short = json!({"do": "sleep", "ms": 300});
-    let (one, two) = tokio::join!(invoke(&function, short.clone()), invoke(&function, short));
-    eventually(|| function.state().idle == 2).await;
+    let pids = two_idle(&host, &function).await;
     let busy = tokio::spawn({
-        let function = function.clone();
-        async move { invoke(&function, json!({"do": "sleep", "ms": 500})).await }
+        let (function, event) = (function.clone(), host.wait_for_gate());
+        async move { invoke(&function, event).await }
     });
     eventually(|| function.state().busy == 1).await;
     function.reap().await;
-    let kept = busy.await.expect("joined")["pid"]
-        .as_u64()
-        .expect("a process id");
-    for pid in [one, two].map(|result| result["pid"].as_u64().expect("a process id")) {
-        assert_eq!(alive(pid), pid == kept);
+    assert_eq!(function.state().environments, 1);
+    host.open_gate();
+    let kept = busy.await.expect("joined")["pid"].as_u64();
+    for pid in pids {
+        assert_eq!(alive(pid), Some(pid) == kept);
     }
     eventually(|| function.state().idle == 1).await;
     function.reap().await;
@@ -198,12 +229,11 @@ async fn provisioned_environments_are_ready_before_the_first_event_and_stay() {
     host.host.idle_timeout = Duration::from_millis(1);
     let mut spec = host.spec("Provisioned");
     spec.provisioned_concurrency = 2;
-    spec.environment
-        .insert("INIT".to_owned(), "sleep:300".to_owned());
+    let on_demand = host.start(host.spec("OnDemand")).await.expect("it starts");
     let function = host.start(spec).await.expect("it starts");
-    let start = Instant::now();
+    let two_ready = |state: State| (state.environments, state.starting) == (2, 0);
+    assert!(two_ready(function.state()), "{:?}", function.state());
     let first = invoke(&function, json!({"do": "environment"})).await;
-    assert!(start.elapsed() < Duration::from_millis(300));
     assert_eq!(
         first["variables"]["AWS_LAMBDA_INITIALIZATION_TYPE"],
         "provisioned-concurrency"
@@ -211,15 +241,23 @@ async fn provisioned_environments_are_ready_before_the_first_event_and_stay() {
     let pid = invoke(&function, json!({})).await["pid"]
         .as_u64()
         .expect("a process id");
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    assert!(alive(pid));
+    eventually(|| function.state().idle == 2).await;
+    // As long as it takes an environment that is not provisioned to start and be ended for being idle.
+    let idle = invoke(&on_demand, json!({})).await["pid"].as_u64();
+    eventually(|| !alive(idle.expect("a process id"))).await;
+    assert!(alive(pid) && two_ready(function.state()));
     // One that dies is replaced.
     let dead = function
         .invoke(json!({"do": "exit"}).to_string().into(), None)
         .await;
     assert!(dead.is_err());
-    let sleep = json!({"do": "sleep", "ms": 100});
-    invoke(&function, sleep).await;
+    eventually(|| function.state().idle == 2).await;
+    for _ in 0..2 {
+        let next = invoke(&function, json!({"do": "environment"})).await;
+        let how = &next["variables"]["AWS_LAMBDA_INITIALIZATION_TYPE"];
+        assert_eq!(how, "provisioned-concurrency");
+    }
+    on_demand.shutdown().await;
     function.shutdown().await;
 }
 
@@ -483,9 +521,8 @@ async fn an_environment_is_frozen_between_invocations_with_what_it_started() {
         let pid = invoke(&function, json!({})).await["pid"]
             .as_u64()
             .expect("a process id");
-        eventually(|| state(pid).0 == "T").await;
         let shell = state(pid).1;
-        assert_eq!(state(shell).0, "T");
+        eventually(|| state(pid).0 == "T" && state(shell).0 == "T").await;
     }
     function.shutdown().await;
 }
@@ -521,7 +558,7 @@ async fn an_environment_has_the_variables_of_lambda_and_nothing_of_this_host() {
         .invoke(event.into(), Some(trace))
         .await
         .expect("it succeeds");
-    let result: serde_json::Value = serde_json::from_slice(&result).expect("JSON");
+    let result: Value = serde_json::from_slice(&result).expect("JSON");
     let variables = &result["variables"];
     for (name, value) in [
         ("TABLE", "Products"),
@@ -558,11 +595,11 @@ async fn an_environment_has_the_variables_of_lambda_and_nothing_of_this_host() {
     );
     assert_eq!(result["trace_id"], trace);
     let deadline = u128::from(result["deadline"].as_u64().expect("a deadline"));
-    let expected = before.as_millis() + 20_000;
-    assert!(
-        (expected..expected + 20_000).contains(&deadline),
-        "{deadline} {expected}"
-    );
+    let after = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("after 1970");
+    let expected = before.as_millis() + 20_000..=after.as_millis() + 20_000;
+    assert!(expected.contains(&deadline), "{deadline} {expected:?}");
     let start = host.lines("Variables", "START", 1).await.remove(0);
     let id = result["request_id"].as_str().expect("an id");
     assert_eq!(start, format!("START RequestId: {id} Version: $LATEST"));
@@ -604,7 +641,10 @@ async fn a_report_tells_duration_memory_and_cpu_time() {
     spec.environment
         .insert("INIT".to_owned(), "sleep:100".to_owned());
     let function = host.start(spec).await.expect("it starts");
+    let begun = Instant::now();
     invoke(&function, json!({"do": "sleep", "ms": 50})).await;
+    host.lines("Report", "REPORT", 1).await;
+    let all_ms = begun.elapsed().as_secs_f64() * 1000.0;
     invoke(&function, json!({"do": "burn", "ms": 100})).await;
     invoke(&function, json!({"do": "allocate", "mb": 60})).await;
     let reports = host.lines("Report", "REPORT", 3).await;
@@ -618,6 +658,7 @@ async fn a_report_tells_duration_memory_and_cpu_time() {
     assert!(number(0, "Init Duration") >= 100.0);
     assert!(number(0, "Duration") >= 50.0);
     let billed = number(0, "Duration") + number(0, "Init Duration");
+    assert!(billed <= all_ms, "{} in {all_ms} ms", reports[0]);
     assert!(
         (billed..billed + 1.01).contains(&number(0, "Billed Duration")),
         "{}",
@@ -789,13 +830,14 @@ async fn an_invocation_whose_caller_has_gone_runs_to_its_end() {
     let host = TestHost::new();
     let function = host.start(host.spec("Alone")).await.expect("it starts");
     invoke(&function, json!({})).await;
-    let event = json!({"do": "sleep", "ms": 200}).to_string();
-    let call = function.invoke(event.into(), None);
-    assert!(
-        tokio::time::timeout(Duration::from_millis(50), call)
-            .await
-            .is_err()
-    );
+    let call = tokio::spawn({
+        let (function, event) = (function.clone(), host.wait_for_gate().to_string());
+        async move { function.invoke(event.into(), None).await }
+    });
+    host.lines("Alone", "START", 2).await;
+    call.abort();
+    assert!(call.await.expect_err("it was dropped").is_cancelled());
+    host.open_gate();
     host.lines("Alone", "REPORT", 2).await;
     assert_eq!(invoke(&function, json!({})).await["invocation"], 3);
     function.shutdown().await;

@@ -626,7 +626,7 @@ async fn no_more_invocations_run_at_one_time_than_maximum_concurrency() {
             let (running, most, both) = (running.clone(), most.clone(), both.clone());
             async move {
                 most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-                drop(both.acquire().await);
+                both.acquire().await.unwrap().forget();
                 running.fetch_sub(1, Ordering::SeqCst);
                 Ok(Bytes::from_static(b"null"))
             }
@@ -644,7 +644,15 @@ async fn no_more_invocations_run_at_one_time_than_maximum_concurrency() {
         running.load(Ordering::SeqCst) == 2
     })
     .await;
-    both.add_permits(30);
+    // One at a time, so that others have 28 times the occasion to run beside the two.
+    for ended in 1..=28 {
+        both.add_permits(1);
+        measured(aws, "two at one time again", |s| {
+            orders(s).0.deleted == ended && running.load(Ordering::SeqCst) == 2
+        })
+        .await;
+    }
+    both.add_permits(2);
     measured(aws, "deleting all", |s| orders(s).0.deleted == 30).await;
     assert_eq!(most.load(Ordering::SeqCst), 2);
 }

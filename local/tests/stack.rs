@@ -11,6 +11,7 @@ use std::os::unix::fs::symlink;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
 use aws_credential_types::Credentials;
 use aws_sdk_sqs::config::{BehaviorVersion, Region};
@@ -251,20 +252,22 @@ async fn a_foreign_template_is_hosted_until_ctrl_c() {
     let meter = host.get(&host.url("control_url", "/meter")).await;
     assert_eq!(meter["queues"]["Jobs"]["visible"], 0);
     let functions = host.url("control_url", "/functions");
-    let mut state = host.get(&functions).await["Greeter"].clone();
-    // It asks for its next event a moment after its answer.
-    while state["idle"] != 1 {
-        state = host.get(&functions).await["Greeter"].clone();
-    }
-    assert_eq!(
-        state,
-        json!({"environments": 1, "starting": 0, "idle": 1, "busy": 0})
-    );
+    let idle = json!({"environments": 1, "starting": 0, "idle": 1, "busy": 0});
+    let ask_again = async {
+        // It asks for its next event a moment after its answer.
+        while host.get(&functions).await["Greeter"] != idle {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let asked = tokio::time::timeout(Duration::from_secs(60), ask_again).await;
+    asked.expect("it is idle");
     let nothing = reqwest::get(host.url("api_url", "/nothing"))
         .await
         .expect("an answer");
     assert_eq!(nothing.status(), 404);
 
+    #[cfg(target_os = "linux")]
+    assert!(processes_of(&app).len() >= 3); // it, fauxqs and an environment
     host.signal(Signal::SIGINT);
     let status = host.child.wait().expect("it ends");
     let stderr = host.stderr();
@@ -332,14 +335,26 @@ async fn a_second_signal_does_not_wait_for_what_is_under_way() {
 async fn nothing_survives_kill_9() {
     let app = App::new(FOREIGN);
     let mut host = app.start(&[]).await;
-    // One environment is busy, one is frozen, and one has a child of its own.
+    // Two environments are busy, and one of them has a child of its own from before.
     host.tell(json!({"do": "child"})).await;
+    let gate = app.path("never");
+    let busy = reqwest::Client::new()
+        .post(host.url("api_url", "/do"))
+        .json(&json!({"do": "wait", "file": gate}));
+    let busy = [busy.try_clone().expect("a request"), busy].map(|busy| tokio::spawn(busy.send()));
+    let log = app.path("logs/Greeter.log");
+    let started = || fs::read_to_string(&log).is_ok_and(|log| log.matches("START").count() == 3);
+    eventually(started).await;
     let before = processes_of(&app);
-    assert!(before.len() >= 3, "{before:?}");
+    // The host, fauxqs, two environments and a child of one.
+    assert!(before.len() >= 5, "{before:?}");
     host.signal(Signal::SIGKILL);
     let status = host.child.wait().expect("it ends");
     assert_eq!(status.signal(), Some(9));
     eventually(|| processes_of(&app).is_empty()).await;
+    for busy in busy {
+        assert!(busy.await.expect("no panic").is_err());
+    }
 }
 
 #[test]

@@ -27,6 +27,9 @@ use tokio::sync::oneshot;
 /// How long a test waits for something that takes milliseconds when all is well.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long a client waits for an answer: the HTTP API gives one after 30 s, whatever happens.
+const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+
 /// A running shop.
 pub struct Shop {
     /// Base address of the API.
@@ -117,7 +120,9 @@ impl Shop {
         headers: &[(&str, &str)],
         body: Option<Vec<u8>>,
     ) -> Reply {
-        let mut request = reqwest::Client::new().request(method, format!("{}{path}", self.api_url));
+        let mut request = reqwest::Client::new()
+            .request(method, format!("{}{path}", self.api_url))
+            .timeout(ANSWER_LIMIT);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -175,6 +180,13 @@ impl Shop {
     /// What the host has metered so far.
     pub async fn meter(&self) -> Value {
         self.told("/meter").await
+    }
+
+    /// What a function and Lambda have logged of it so far; the last lines may not be there yet.
+    pub fn log(&self, function: &str) -> String {
+        let path = self.stack.log_dir().join(format!("{function}.log"));
+        let bytes = fs::read(path).unwrap_or_default();
+        String::from_utf8(bytes).expect("a log is UTF-8")
     }
 
     /// How many execution environments the function of this logical id has now.
@@ -429,7 +441,7 @@ impl Reply {
             .unwrap_or_default();
         errors
             .iter()
-            .filter_map(|error| error["pointer"].as_str())
+            .map(|error| error["pointer"].as_str().expect("an error has a pointer"))
             .collect()
     }
 }

@@ -103,8 +103,20 @@ mod tests {
         }
 
         #[test]
-        fn any_text_is_refused_or_read_but_never_fatal(text in ".{0,200}") {
-            let _ = Listing::All.position(&text);
+        fn no_two_texts_are_cursors_for_one_position(
+            id in "[A-Za-z0-9_-]{1,64}",
+            at in any::<prop::sample::Index>(),
+            cut in 0..3_usize,
+            put in "([A-Za-z0-9_-]{0,3}|[=+/ ]|.{0,3})",
+        ) {
+            let cursor = Listing::All.cursor_after(&id);
+            let (before, after) = cursor.split_at(at.index(cursor.len() + 1));
+            let changed = format!("{before}{put}{}", &after[cut.min(after.len())..]);
+
+            // Refused, or the very cursor of the position that it stands for.
+            if let Ok(position) = Listing::All.position(&changed) {
+                prop_assert_eq!(Listing::All.cursor_after(&position), changed);
+            }
         }
 
         #[test]

@@ -251,12 +251,14 @@ pub struct OrderMessage {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
     use std::time::Duration;
 
     use proptest::prelude::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
+    use crate::json::tests::{Outcome, look_at_bodies_near};
 
     proptest! {
         #[test]
@@ -269,11 +271,52 @@ mod tests {
 
             prop_assert_eq!(serde_json::from_str::<OrderMessage>(&text).unwrap(), message);
         }
+    }
 
-        #[test]
-        fn no_message_is_fatal(text in ".{0,100}") {
-            let _ = serde_json::from_str::<OrderMessage>(&text);
-        }
+    /// Whether `value` is an object with just these members.
+    fn has_just(value: &Value, names: [&str; 2]) -> bool {
+        let members = value.as_object();
+        members.is_some_and(|it| it.len() == 2 && names.iter().all(|name| it.contains_key(*name)))
+    }
+
+    fn is_line(line: &Value) -> bool {
+        let product_id = line["product_id"].as_str().map(ProductId::parse);
+        let quantity = line["quantity"].as_u64();
+        has_just(line, ["product_id", "quantity"])
+            && product_id.is_some_and(|it| it.is_ok())
+            && quantity.is_some_and(|it| (1..=10_000).contains(&it))
+    }
+
+    fn is_message(message: &Value) -> bool {
+        let order_id = message["order_id"].as_str().map(OrderId::parse);
+        let lines = message["lines"].as_array().map_or(&[][..], Vec::as_slice);
+        let products: HashSet<_> = lines.iter().map(|it| it["product_id"].as_str()).collect();
+        has_just(message, ["order_id", "lines"])
+            && order_id.is_some_and(|it| it.is_ok())
+            && (1..=25).contains(&lines.len())
+            && lines.iter().all(is_line)
+            && products.len() == lines.len()
+    }
+
+    #[test]
+    fn what_is_near_a_message_is_read_just_as_it_is_or_refused() {
+        let valid = json!({
+            "order_id": "0123456789abcdef0123456789abcdef",
+            "lines": [{"product_id": "mug", "quantity": 12}, {"product_id": "lamp", "quantity": 1}],
+        });
+        look_at_bodies_near(&valid, |body| {
+            let read = serde_json::from_slice::<OrderMessage>(body);
+            let Ok(body) = serde_json::from_slice::<Value>(body) else {
+                prop_assert!(read.is_err());
+                return Ok(Outcome::NotJson);
+            };
+            prop_assert_eq!(read.is_ok(), is_message(&body), "{}", body);
+            let Ok(message) = read else {
+                return Ok(Outcome::BrokeTheRules);
+            };
+            prop_assert_eq!(serde_json::to_value(message).unwrap(), body);
+            Ok(Outcome::Read)
+        });
     }
 
     #[test]
@@ -349,8 +392,11 @@ mod tests {
 
     #[test]
     fn the_present_is_a_time_that_can_be_read() {
+        let before = Timestamp::at(SystemTime::now());
         let now = Timestamp::now();
+        let after = Timestamp::at(SystemTime::now());
 
+        assert!(before <= now && now <= after, "{before} {now} {after}");
         assert_eq!(Timestamp::parse(now.as_str()), Ok(now));
     }
 

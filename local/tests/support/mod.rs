@@ -8,15 +8,20 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::panic;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use local::aws::Faults;
 use local::children::Children;
 use local::lambda::{AccountConcurrency, Function, Host, StartError};
 use local::template;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, ToSocketAddrs};
+use tokio::time::timeout;
 
 /// Everything that functions need, gone when dropped.
 pub struct TestHost {
@@ -85,6 +90,19 @@ impl TestHost {
         spec
     }
 
+    /// What makes an invocation wait until the gate is opened; that lets all others go on too.
+    pub fn wait_for_gate(&self) -> Value {
+        json!({"do": "wait", "file": self.folder.path().join("gate")})
+    }
+
+    pub fn close_gate(&self) {
+        fs::remove_file(self.folder.path().join("gate")).expect("it was open");
+    }
+
+    pub fn open_gate(&self) {
+        fs::write(self.folder.path().join("gate"), "").expect("the gate is written");
+    }
+
     pub async fn start(&self, spec: template::Function) -> Result<Function, StartError> {
         Function::start(spec, self.host.clone()).await
     }
@@ -150,4 +168,32 @@ pub fn example() -> PathBuf {
         "run `cargo build -p local --examples` first"
     );
     example
+}
+
+/// Sends bytes and gives what comes until the other side hangs up; `None` if it never does.
+pub async fn exchange(address: impl ToSocketAddrs, bytes: &[u8]) -> Option<String> {
+    let mut stream = TcpStream::connect(address).await.expect("it connects");
+    // It may hang up before all is sent, and break the connection.
+    let _ = stream.write_all(bytes).await;
+    let mut answer = Vec::new();
+    // A client that hangs up is not waited for, and its request is dropped. So this says that nothing
+    // follows only when no answer comes of what it has sent.
+    let first = stream.read_buf(&mut answer);
+    let _ = timeout(Duration::from_millis(20), first).await;
+    let _ = stream.shutdown().await;
+    let rest = timeout(Duration::from_secs(60), stream.read_to_end(&mut answer)).await;
+    rest.is_ok()
+        .then(|| String::from_utf8_lossy(&answer).into_owned())
+}
+
+/// Has panics counted, wherever in this process: one in the host would look like a connection that is
+/// hung up.
+pub fn count_panics() -> &'static AtomicUsize {
+    static PANICS: AtomicUsize = AtomicUsize::new(0);
+    let show = panic::take_hook();
+    panic::set_hook(Box::new(move |what| {
+        PANICS.fetch_add(1, Ordering::Relaxed);
+        show(what);
+    }));
+    &PANICS
 }

@@ -15,6 +15,9 @@ use crate::wreck::{Ordered, Report, examine, impatient};
 /// Orders accepted between two kills: each process has time for whole orders, and for half ones.
 const ORDERS: usize = 40;
 
+/// Products written between two kills, at least.
+const WRITES: usize = 5;
+
 /// How long so many orders may take: clients that are refused give up after 90 s.
 const PATIENCE: Duration = Duration::from_secs(100);
 
@@ -52,18 +55,22 @@ async fn kill_again_and_again(kills: usize) -> Report {
     let wishes = Wish::list(1, orders, products.len());
     let accepted = Accepted::default();
 
-    let written = Mutex::new(Vec::new());
-    let killing = kill(&kept, process, &address, &accepted, kills);
+    let written = Written::default();
+    let killing = kill(&kept, process, &address, &accepted, &written, kills);
     let placing = orders::place_all(&address, 1, &products, &wishes, &accepted);
     let load = async {
-        tokio::select! {
-            requests = placing => requests,
-            () = write(&address, &written) => unreachable!("it never ends"),
-        }
+        let (process, requests) = tokio::join!(killing, placing);
+        let enough = acknowledged(&accepted, 0, &written).await;
+        // The last one ends while the last orders are in the queue.
+        (
+            process.and_then(|process| enough.map(|()| drop(process))),
+            requests,
+        )
     };
-    let (process, requests) = tokio::join!(killing, load);
-    // While the last orders are in the queue.
-    drop(process);
+    let (killed, requests) = tokio::select! {
+        ended = load => ended,
+        () = write(&address, &written) => unreachable!("it never ends"),
+    };
 
     let shop = kept.start();
     let ordered = Ordered {
@@ -75,6 +82,7 @@ async fn kill_again_and_again(kills: usize) -> Report {
         poison: Vec::new(),
     };
     let mut report = examine(&shop, ordered).await;
+    report.wrong.extend(killed.err());
     let written = written.into_inner().unwrap();
     report.wrong.extend(lost(&shop, &written).await);
     println!(
@@ -86,23 +94,44 @@ async fn kill_again_and_again(kills: usize) -> Report {
     report
 }
 
-/// Kills the process each time that enough orders more are accepted. Gives the last process.
+/// Waits until so many orders are accepted in all, and so many products more are written as a process
+/// has to write before it is killed.
+///
+/// # Errors
+/// When that does not come.
+async fn acknowledged(accepted: &Accepted, orders: usize, written: &Written) -> Result<(), String> {
+    let before = written.lock().unwrap().len();
+    let patience = Instant::now() + PATIENCE;
+    loop {
+        let accepted = accepted.lock().unwrap().len();
+        let written = written.lock().unwrap().len() - before;
+        if accepted >= orders && written >= WRITES {
+            return Ok(());
+        }
+        if Instant::now() > patience {
+            return Err(format!(
+                "{accepted} of {orders} orders were accepted, and {written} of {WRITES} products \
+                 written, in {PATIENCE:?}"
+            ));
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// Kills the process each time that enough more is acknowledged. Gives the last process.
+///
+/// # Errors
+/// When one of them acknowledges too little.
 async fn kill(
     kept: &Kept,
     mut process: Process,
     address: &Address,
     accepted: &Accepted,
+    written: &Written,
     kills: usize,
-) -> Process {
+) -> Result<Process, String> {
     for kill in 1..=kills {
-        let patience = Instant::now() + PATIENCE;
-        while accepted.lock().unwrap().len() < kill * ORDERS {
-            if Instant::now() > patience {
-                // The clients say why.
-                return process;
-            }
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        acknowledged(accepted, kill * ORDERS, written).await?;
         drop(process);
         if kill % 3 == 0 {
             // One that is just starting is killed too.
@@ -114,11 +143,14 @@ async fn kill(
         let url = process.ready().await;
         *address.lock().unwrap() = url;
     }
-    process
+    Ok(process)
 }
 
+/// The products whose writing was acknowledged.
+type Written = Mutex<Vec<Value>>;
+
 /// Puts one product after the other, each until that is acknowledged.
-async fn write(address: &Address, written: &Mutex<Vec<Value>>) {
+async fn write(address: &Address, written: &Written) {
     for number in 0_u64.. {
         let id = format!("written-{number}");
         let product = json!({
@@ -131,13 +163,18 @@ async fn write(address: &Address, written: &Mutex<Vec<Value>>) {
 
 async fn put(address: &Address, id: &str, product: &Value) {
     let http = reqwest::Client::new();
+    let patience = Instant::now() + PATIENCE;
     loop {
         let url = format!("{}/products/{id}", address.lock().unwrap());
         let request = http.put(url).header("content-type", "application/json");
-        match request.body(product.to_string()).send().await {
+        let request = request.timeout(PATIENCE).body(product.to_string());
+        let last = match request.send().await {
             Ok(reply) if reply.status().is_success() => return,
-            _ => tokio::time::sleep(Duration::from_millis(10)).await,
-        }
+            Ok(reply) => reply.status().to_string(),
+            Err(error) => error.to_string(),
+        };
+        assert!(Instant::now() < patience, "{id} is not written: {last}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 

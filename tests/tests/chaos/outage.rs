@@ -1,5 +1,5 @@
-//! DynamoDB or SQS out altogether: every request is refused, in time and in the words of the contract,
-//! and nothing is left of it when they are back.
+//! DynamoDB or SQS out altogether: every request is refused by its function, before Lambda would end
+//! it, in the words of the contract; and nothing is left of it when they are back.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -90,7 +90,7 @@ async fn shop_and_requests(name: &str) -> (Shop, Vec<Request>) {
 }
 
 #[tokio::test]
-async fn while_dynamodb_is_out_every_route_refuses_and_right_after_it_each_works_again() {
+async fn while_dynamodb_is_out_every_route_refuses_and_the_first_request_after_it_succeeds() {
     let (shop, requests) = shop_and_requests("outage").await;
     for way in WAYS {
         take_out(&shop, &DYNAMODB, way).await;

@@ -27,8 +27,8 @@ const POISON: usize = 12;
 pub(crate) struct Report {
     orders: usize,
     requests: usize,
-    fulfilled: usize,
-    rejected: usize,
+    pub(crate) fulfilled: usize,
+    pub(crate) rejected: usize,
     poison: usize,
     seconds: f64,
     pub(crate) faults: BTreeMap<String, u64>,

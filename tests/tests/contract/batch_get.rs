@@ -33,7 +33,7 @@ async fn fields_are_projected_for_each_product() {
 }
 
 #[tokio::test]
-async fn a_hundred_ids_are_one_call() {
+async fn a_hundred_ids_are_one_request() {
     for n in 0..100 {
         shop()
             .has_product(&format!("hundred-{n}"), "hundred", n, 1)

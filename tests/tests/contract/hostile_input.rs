@@ -115,9 +115,10 @@ async fn a_charset_does_not_make_it_another_content_type() {
 
 #[tokio::test]
 async fn each_wrong_field_of_a_product_is_named() {
-    let cases: [(Value, &[&str]); 16] = [
+    let cases: [(Value, &[&str]); 17] = [
         (product(&json!({"name": 1})), &["/name"]),
         (product(&json!({"name": ""})), &["/name"]),
+        (product(&json!({"name": "\u{0}\u{7}"})), &["/name"]),
         (product(&json!({"name": "x".repeat(10_000)})), &["/name"]),
         (product(&json!({"category": ""})), &["/category"]),
         (product(&json!({"category": null})), &["/category"]),
@@ -232,16 +233,13 @@ async fn text_that_looks_like_an_expression_is_only_text() {
         "#id = :v",
         "'; DROP TABLE products; --",
         "{{7*7}}",
-        "\u{0}\u{7}",
         "\u{202e}gnp.exe",
     ];
     for (n, name) in names.into_iter().enumerate() {
         let path = format!("/products/text-{n}");
         let reply = shop().put(&path, &product(&json!({"name": name}))).await;
-        if reply.status == StatusCode::CREATED {
-            assert_eq!(shop().get(&path).await.body["name"], name);
-        } else {
-            reply.expect_problem(422);
-        }
+        reply.expect(StatusCode::CREATED);
+        let read = shop().get(&path).await.expect(StatusCode::OK);
+        assert_eq!(read.body["name"], name);
     }
 }

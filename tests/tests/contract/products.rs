@@ -4,6 +4,8 @@ use std::collections::HashSet;
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use shop::cursor::Listing;
+use shop::product::Category;
 use shop_tests::shop;
 
 fn lamp() -> Value {
@@ -111,21 +113,21 @@ async fn pages_of_a_category_hold_each_product_once() {
             .has_product(&format!("unpaged-{n:02}"), "unpaged", 100, 1)
             .await;
     }
-    let (mut seen, mut pages) = (Vec::new(), 0);
+    let mut seen = Vec::new();
     let mut path = "/products?category=paged&limit=10".to_owned();
-    loop {
+    for size in [10, 10, 5] {
         let page = shop().get(&path).await.expect(StatusCode::OK).body;
-        pages += 1;
-        for product in page["products"].as_array().unwrap() {
+        let products = page["products"].as_array().unwrap();
+        assert_eq!(products.len(), size, "{page}");
+        for product in products {
             assert_eq!(product["category"], "paged");
             seen.push(product["id"].as_str().unwrap().to_owned());
         }
-        let Some(cursor) = page["next_cursor"].as_str() else {
-            break;
-        };
+        let cursor = page["next_cursor"].as_str();
+        assert_eq!(cursor.is_none(), seen.len() == 25, "{page}");
+        let cursor = cursor.unwrap_or_default();
         path = format!("/products?category=paged&limit=10&cursor={cursor}");
     }
-    assert_eq!(pages, 3);
     assert_eq!(seen.len(), 25);
     assert_eq!(seen.iter().collect::<HashSet<_>>().len(), 25);
 }
@@ -147,6 +149,8 @@ async fn pages_without_a_category_hold_each_product_once() {
             assert_eq!(product.as_object().unwrap().len(), 1);
             seen.push(product["id"].as_str().unwrap().to_owned());
         }
+        // The other tests beside this one write a few hundred.
+        assert!(seen.len() < 10_000, "the pages do not end");
         let Some(cursor) = page["next_cursor"].as_str() else {
             break;
         };
@@ -231,30 +235,60 @@ async fn a_bad_cursor_is_refused() {
 
 #[tokio::test]
 async fn every_character_of_a_cursor_counts() {
-    for n in 0..3 {
-        shop()
-            .has_product(&format!("forged-{n}"), "forged", 100, 1)
-            .await;
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    // Of the 22 characters that stand for `forged-0`, ten and a part of the next say which listing it is.
+    const TAG: usize = 10;
+    let ids = ["forged-0", "forged-1", "forged-2"];
+    for id in ids {
+        shop().has_product(id, "forged", 100, 1).await;
     }
+    let listing = Listing::Category(Category::parse("forged").unwrap());
     let page = shop()
         .get("/products?category=forged&limit=1")
         .await
         .expect(StatusCode::OK);
     let cursor = page.body["next_cursor"].as_str().unwrap().to_owned();
-    for position in 0..cursor.len() {
-        let mut bytes = cursor.clone().into_bytes();
-        bytes[position] = if bytes[position] == b'A' { b'B' } else { b'A' };
-        let forged = String::from_utf8(bytes).unwrap();
-        let reply = shop()
-            .get(&format!("/products?category=forged&cursor={forged}"))
-            .await;
-        // A forged position may still be a position: it must then be one in this very category.
-        if reply.status == StatusCode::OK {
-            for product in reply.body["products"].as_array().unwrap() {
-                assert_eq!(product["category"], "forged");
+    let follow = async |cursor: &str| {
+        let path = format!("/products?category=forged&fields=id&cursor={cursor}");
+        shop().get(&path).await
+    };
+    let page_after = |position: &str| {
+        let rest = ids.into_iter().filter(|id| *id > position);
+        let rest: Vec<_> = rest.map(|id| json!({"id": id})).collect();
+        json!({"products": rest, "next_cursor": null})
+    };
+    let genuine = follow(&cursor).await.expect(StatusCode::OK);
+    assert_eq!(genuine.body, page_after("forged-0"));
+
+    let (mut refused, mut moved) = (0, 0);
+    for at in 0..cursor.len() {
+        let digit = ALPHABET
+            .iter()
+            .position(|it| *it == cursor.as_bytes()[at])
+            .unwrap();
+        for bit in 0..6 {
+            let mut forged = cursor.clone().into_bytes();
+            forged[at] = ALPHABET[digit ^ (1 << bit)];
+            let forged = String::from_utf8(forged).unwrap();
+            let reply = follow(&forged).await;
+            match listing.position(&forged) {
+                // A forged id may still be one. Then it stands for itself, and not for the genuine one.
+                Ok(position) => {
+                    assert!(at >= TAG, "{forged} is of another listing");
+                    assert_ne!(position.as_str(), "forged-0", "{forged}");
+                    let reply = reply.expect(StatusCode::OK);
+                    assert_eq!(reply.body, page_after(position.as_str()), "{forged}");
+                    moved += 1;
+                }
+                Err(_) => {
+                    reply.expect_problem(400);
+                    refused += 1;
+                }
             }
-        } else {
-            reply.expect_problem(400);
         }
     }
+    assert!(
+        refused >= TAG * 6 && moved >= 20,
+        "{refused} refused, {moved} moved"
+    );
 }

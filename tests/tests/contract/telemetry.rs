@@ -2,23 +2,15 @@
 //! the API through the queue to the worker, and metrics that add up.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::time::Duration;
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use shop_tests::{PATIENCE, Reply, Shop, shop};
 
-/// The log of a function.
-fn log(shop: &Shop, function: &str) -> String {
-    let path = shop.stack().log_dir().join(format!("{function}.log"));
-    let bytes = fs::read(path).unwrap_or_default();
-    String::from_utf8(bytes).unwrap()
-}
-
 /// The lines that a function itself wrote.
-pub(crate) fn lines(shop: &Shop, function: &str) -> Vec<Value> {
-    let log = log(shop, function);
+fn lines(shop: &Shop, function: &str) -> Vec<Value> {
+    let log = shop.log(function);
     let lines = log.lines().filter(|line| line.starts_with('{'));
     lines
         .map(|line| serde_json::from_str(line).unwrap())
@@ -143,7 +135,7 @@ async fn every_line_says_which_invocation_it_is_of_and_whether_that_was_a_cold_s
     for function in ["GetProduct", "PlaceOrder", "ProcessOrders", "GetOrder"] {
         // Lambda writes what it knows of an invocation after the function's own lines.
         let log = until(&format!("{function} has no REPORT"), async || {
-            let log = log(&shop, function);
+            let log = shop.log(function);
             let started = invocations(&log, "START RequestId: ");
             (started == invocations(&log, "REPORT RequestId: ")).then_some(log.clone())
         })
@@ -209,7 +201,7 @@ pub(crate) fn sums(shop: &Shop, function: &str) -> BTreeMap<String, u64> {
 /// Waits until the log of a function has the last line of each invocation that has begun.
 pub(crate) async fn settled_log(shop: &Shop, function: &str) {
     until("an invocation has no REPORT", async || {
-        let log = log(shop, function);
+        let log = shop.log(function);
         let begun = invocations(&log, "START RequestId: ");
         (begun == invocations(&log, "REPORT RequestId: ")).then_some(())
     })
@@ -267,7 +259,7 @@ async fn the_metrics_add_up_to_what_was_placed() {
     let most = u64::try_from(PATIENCE.as_millis()).unwrap();
     assert!(took_ms.iter().all(|ms| *ms < most), "{took_ms:?}");
     // One line an invocation, and the worker's orders one each.
-    let worker = log(&shop, "ProcessOrders");
+    let worker = shop.log("ProcessOrders");
     let documents = worker.matches("\"_aws\":").count();
     assert!(
         documents <= invocations(&worker, "START RequestId: ").len(),

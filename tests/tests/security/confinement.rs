@@ -66,7 +66,9 @@ async fn the_id_of_a_product_names_no_order() {
 
 #[tokio::test]
 async fn names_of_tables_attributes_and_expressions_are_only_ids_that_nobody_has() {
-    for table in &shop().stack().template().tables {
+    let tables = &shop().stack().template().tables;
+    assert_eq!(tables.len(), 2);
+    for table in tables {
         shop()
             .get(&format!("/products/{}", table.name))
             .await

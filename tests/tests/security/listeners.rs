@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use reqwest::StatusCode;
 use shop_tests::shop;
 
 /// `/proc/net`'s files by protocol, with the state in which a socket takes in what others send: a TCP
@@ -68,7 +69,9 @@ fn address(hex: &str) -> IpAddr {
 fn whatever_listens_listens_on_loopback() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     // Starts an execution environment, whose Runtime API is a listener too.
-    runtime.block_on(shop().get("/products"));
+    runtime
+        .block_on(shop().get("/products"))
+        .expect(StatusCode::OK);
 
     let processes = process_tree();
     let ours: BTreeSet<String> = processes.iter().copied().flat_map(sockets).collect();
