@@ -29,8 +29,18 @@ pub(crate) struct Message {
     pub(crate) trace_id: Option<String>,
 }
 
-/// Runs `process` on every message. Gives what came of those that succeeded, and the report of those
-/// that failed.
+/// The outcome of a batch.
+pub(crate) struct Batch<T> {
+    /// The results of the messages that succeeded.
+    pub(crate) done: Vec<T>,
+    /// The messages that failed.
+    pub(crate) report: SqsBatchResponse,
+    /// Whether every message made the program panic. Then it is more likely the environment that is
+    /// broken than each of them: a lock that an earlier panic poisoned, for example.
+    pub(crate) all_panicked: bool,
+}
+
+/// Runs `process` on every message.
 ///
 /// A message fails if `process` returns an error, panics, or cannot end before `deadline`. What
 /// fails goes back to the queue, and after enough deliveries to the dead-letter queue.
@@ -42,7 +52,7 @@ pub(crate) async fn process<T>(
     event: SqsEvent,
     deadline: Deadline,
     process: impl AsyncFn(&Message) -> Result<T, Error>,
-) -> Result<(Vec<T>, SqsBatchResponse), Error> {
+) -> Result<Batch<T>, Error> {
     let messages = event
         .records
         .into_iter()
@@ -51,28 +61,51 @@ pub(crate) async fn process<T>(
     let outcomes: Vec<_> = stream::iter(&messages)
         .map(async |message| {
             let outcome = run(message, deadline, &process).await;
-            outcome.map_err(|error| {
+            outcome.map_err(|failure| {
                 tracing::error!(
                     message_id = message.id,
                     message_trace_id = message.trace_id,
-                    %error,
+                    error = %failure,
                     "message failed"
                 );
-                &message.id
+                (&message.id, matches!(failure, Failure::Panicked))
             })
         })
         .buffer_unordered(CONCURRENCY)
         .collect()
         .await;
-    let mut done = Vec::with_capacity(outcomes.len());
-    let mut response = SqsBatchResponse::default();
+    let mut batch = Batch {
+        done: Vec::with_capacity(outcomes.len()),
+        report: SqsBatchResponse::default(),
+        all_panicked: !outcomes.is_empty(),
+    };
     for outcome in outcomes {
         match outcome {
-            Ok(result) => done.push(result),
-            Err(id) => response.add_failure(id),
+            Ok(result) => {
+                batch.done.push(result);
+                batch.all_panicked = false;
+            }
+            Err((id, panicked)) => {
+                batch.report.add_failure(id);
+                batch.all_panicked &= panicked;
+            }
         }
     }
-    Ok((done, response))
+    Ok(batch)
+}
+
+/// Why a message failed.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("too little time is left to begin")]
+    NotBegun,
+    #[error("{0}")]
+    Process(Error),
+    /// The panic hook has logged what panicked, and where.
+    #[error("the message made the program panic")]
+    Panicked,
+    #[error("the time ran out")]
+    TimedOut,
 }
 
 fn read(message: SqsMessage) -> Result<Message, Error> {
@@ -92,17 +125,16 @@ async fn run<T>(
     message: &Message,
     deadline: Deadline,
     process: &impl AsyncFn(&Message) -> Result<T, Error>,
-) -> Result<T, Error> {
+) -> Result<T, Failure> {
     if !deadline.allows(TIME_TO_SETTLE) {
-        return Err("too little time is left to begin".into());
+        return Err(Failure::NotBegun);
     }
     // Built in here, so that a panic before the first await is caught as well.
     let contained = AssertUnwindSafe(async { process(message).await }).catch_unwind();
     match timeout_at(deadline.instant(), contained).await {
-        Ok(Ok(outcome)) => outcome,
-        // The panic hook has logged what panicked, and where.
-        Ok(Err(_)) => Err("the message made the program panic".into()),
-        Err(_) => Err("the time ran out".into()),
+        Ok(Ok(outcome)) => outcome.map_err(Failure::Process),
+        Ok(Err(_)) => Err(Failure::Panicked),
+        Err(_) => Err(Failure::TimedOut),
     }
 }
 
@@ -158,8 +190,8 @@ mod tests {
         deadline: Deadline,
         process: impl AsyncFn(&Message) -> Result<T, Error>,
     ) -> Result<SqsBatchResponse, Error> {
-        let (_, response) = process_all(event, deadline, process).await?;
-        Ok(response)
+        let batch = process_all(event, deadline, process).await?;
+        Ok(batch.report)
     }
 
     async fn fail_on_bad(message: &Message) -> Result<(), Error> {
@@ -262,14 +294,13 @@ mod tests {
     async fn what_comes_of_the_good_messages_is_given_back() {
         let event = event(&["1", "bad", "3"]);
 
-        let (done, response) = process_all(event, soon(), async |message| {
+        let batch = process_all(event, soon(), async |message| {
             Ok(message.body.parse::<u8>()?)
-        })
-        .await
-        .unwrap();
+        });
 
-        assert_eq!(done, [1, 3]);
-        assert_eq!(failed(&response), ["m-1"]);
+        let batch = batch.await.unwrap();
+        assert_eq!(batch.done, [1, 3]);
+        assert_eq!(failed(&batch.report), ["m-1"]);
     }
 
     #[tokio::test]
@@ -287,15 +318,13 @@ mod tests {
         set(2, "SentTimestamp", json!("yesterday"));
         event.records[3].attributes.clear();
 
-        let (done, _) = process_all(event, soon(), async |message| {
+        let batch = process_all(event, soon(), async |message| {
             Ok((message.sent_ms, message.trace_id.clone()))
-        })
-        .await
-        .unwrap();
+        });
 
         let sent = Some(1_769_851_800_123);
         assert_eq!(
-            done,
+            batch.await.unwrap().done,
             [
                 (sent, Some(root.to_owned())),
                 (sent, None),
@@ -303,6 +332,25 @@ mod tests {
                 (None, None)
             ]
         );
+    }
+
+    #[tokio::test]
+    async fn a_batch_of_nothing_but_panics_is_told_from_every_other() {
+        for (bodies, expected) in [
+            (&["panic", "panic"][..], true),
+            (&["panic", "good"], false),
+            (&["panic", "bad"], false),
+            (&["bad", "bad"], false),
+            (&["good"], false),
+            (&[], false),
+        ] {
+            let batch = process_all(event(bodies), soon(), async |message| {
+                assert_ne!(message.body, "panic");
+                fail_on_bad(message).await
+            });
+
+            assert_eq!(batch.await.unwrap().all_panicked, expected, "{bodies:?}");
+        }
     }
 
     #[tokio::test]

@@ -49,7 +49,7 @@ async fn process_orders(
 ) -> Result<SqsBatchResponse, Error> {
     let deadline = Deadline::from_epoch_ms(event.context.deadline);
 
-    let (settled, response) = batch::process(event.payload, deadline, async |message| {
+    let batch = batch::process(event.payload, deadline, async |message| {
         // Each body is parsed here, by itself: a typed event would fail the batch for one of them.
         let order: OrderMessage = serde_json::from_str(&message.body)?;
         let settled = fulfilment.settle(&order, &message.id, deadline).await;
@@ -68,8 +68,12 @@ async fn process_orders(
     })
     .await?;
 
-    report(metrics, &settled, response.batch_item_failures.len() as u64);
-    Ok(response)
+    if batch.all_panicked {
+        aws::end_environment("every message of a batch made the program panic");
+    }
+    let failed = batch.report.batch_item_failures.len();
+    report(metrics, &batch.done, failed as u64);
+    Ok(batch.report)
 }
 
 /// Logs the metrics of a batch: how each order was settled, how many milliseconds after SQS took its

@@ -107,10 +107,13 @@ pub fn required(name: &'static str) -> Result<String, StartError> {
     )
 }
 
-/// Ends this execution environment, because AWS refuses its credentials and no other are to be had.
-/// Lambda starts a fresh one for the next request.
-pub fn end_environment(cause: &dyn fmt::Display) -> ! {
-    tracing::error!(%cause, "AWS refuses the credentials; this execution environment ends");
+/// Ends this execution environment, because no later request to it could succeed: AWS refuses its
+/// credentials, for example, and it has no others. Lambda starts a fresh one for the next request.
+pub fn end_environment(cause: &str) -> ! {
+    tracing::error!(
+        cause,
+        "this execution environment is of no more use, and ends"
+    );
     std::process::exit(1)
 }
 

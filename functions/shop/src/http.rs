@@ -73,7 +73,7 @@ where
     let outcome = outcome.unwrap_or_else(|_| Err(Problem::unavailable("the deadline has passed")));
     let mut response = match outcome {
         Ok(response) => response,
-        Err(problem) if problem.ends_environment() => aws::end_environment(&problem),
+        Err(problem) if problem.ends_environment() => aws::end_environment(&problem.to_string()),
         Err(problem) => refuse(&problem),
     };
     let headers = response.headers_mut();
