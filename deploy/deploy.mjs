@@ -58,12 +58,18 @@ function showEstimate(stack, { template, values }) {
   say('Use comes on top; `make cost` says what.\n');
 }
 
+/** A value as SAM reads it back, quotes and all: it takes none with a backslash, which `overrides` refuses. */
+function quoted(value) {
+  return `"${value.replaceAll('"', '\\"')}"`;
+}
+
 /** All parameters are given, the defaults too: left out, one would keep the value of the deployment before. */
 function samOptions(stack, { stage, stack: named, yes }, { values, region }) {
   return [
-    ...['--config-env', stage, '--template-file', 'template.yaml', '--region', region],
+    // By name: `sam deploy --guided` writes a samconfig.toml, which SAM would read instead.
+    ...['--config-file', 'samconfig.yaml', '--config-env', stage, '--template-file', 'template.yaml', '--region', region],
     ...(named ? ['--stack-name', stack, '--s3-prefix', stack] : []),
-    ...['--parameter-overrides', ...Object.entries(values).map(([name, value]) => `${name}=${value || '""'}`)],
+    ...['--parameter-overrides', ...Object.entries(values).map(([name, value]) => `${name}=${quoted(value)}`)],
     yes ? '--no-confirm-changeset' : '--confirm-changeset',
   ];
 }

@@ -1,6 +1,5 @@
 // What is deployed: template.yaml, and the profile of samconfig.yaml with the parameters given on the command line.
 
-import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
@@ -33,6 +32,7 @@ export function overrides(stage, given = '') {
     words.map((word) => {
       const [, name, value] = /^(\w+)=(.*)$/.exec(word) ?? [];
       if (!name) throw new Failure(`a parameter is written Name=value, but one is "${word}"`);
+      if (value.includes('\\')) throw new Failure(`the parameter ${name} has a backslash, which SAM would take for its own`);
       return [name, value];
     }),
   );
@@ -109,14 +109,6 @@ export function brokenRule(template, values) {
     .flatMap(({ Assertions }) => Assertions)
     .find(({ Assert }) => !resolve(Assert));
   return broken?.AssertDescription ?? null;
-}
-
-/** SHA-256 of all binaries and all other parameters: what publishes new versions of the functions. */
-export function revision(template, values, root = ROOT) {
-  const { Revision, ...others } = values;
-  const hash = createHash('sha256').update(JSON.stringify(Object.entries(others).toSorted()));
-  for (const { CodeUri } of functionsOf(template)) hash.update(readFileSync(path.join(root, CodeUri, 'bootstrap')));
-  return hash.digest('hex');
 }
 
 /** The minor version of glibc 2 in Amazon Linux 2023: https://docs.aws.amazon.com/linux/al2023/ug/compare-with-al2.html */
