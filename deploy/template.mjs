@@ -13,7 +13,8 @@ export { readTemplate };
 
 /** The deploy parameters of a stage's profile, as SAM reads them. */
 export function profile(stage) {
-  const { version, ...stages } = yaml.safeLoad(readFileSync(path.join(ROOT, 'samconfig.yaml'), 'utf8'));
+  // `default` is for `sam deploy` by hand.
+  const { version, default: byHand, ...stages } = yaml.safeLoad(readFileSync(path.join(ROOT, 'samconfig.yaml'), 'utf8'));
   if (!stages[stage])
     throw new Failure(`there is no stage "${stage}" in samconfig.yaml; there are: ${Object.keys(stages).join(', ')}`);
   return stages[stage].deploy.parameters;

@@ -1,48 +1,17 @@
-// What is typed after `make VERB` reaches the verb as it was typed. `make` is the real one; in place of Node there is a
-// script that says what it was given.
+// What is typed after `make VERB` reaches the verb as it was typed.
 
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { chmodSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
 import { ROOT } from '../aws.mjs';
-import { environment, temporaryFolder } from './verbs.mjs';
-
-const folder = temporaryFolder();
-const NODE = path.join(folder, 'node');
-writeFileSync(NODE, `#!/bin/sh\nprintf '%s\\0' "$@"\n`);
-chmodSync(NODE, 0o755);
+import { given, NODE } from './make.mjs';
+import { temporaryFolder } from './verbs.mjs';
 
 /** Written by a value that a shell has taken for a command. */
-const BROKEN_OUT = path.join(folder, 'broken-out');
+const BROKEN_OUT = path.join(temporaryFolder(), 'broken-out');
 
 const MAKEFILE = readFileSync(path.join(ROOT, 'Makefile'), 'utf8');
-
-/** The environment of make without the variables of the make that runs this test. */
-function outsideOfMake(added) {
-  const { MAKEFLAGS, MFLAGS, MAKELEVEL, MAKEOVERRIDES, ...others } = environment(added);
-  return others;
-}
-
-/** Runs a program; resolves with what the stand-in for Node was given: `{script, options}`. */
-async function given(command, args, env = {}) {
-  const child = spawn(command, args, { cwd: ROOT, env: outsideOfMake(env), stdio: ['ignore', 'pipe', 'pipe'] });
-  let [output, errors] = ['', ''];
-  child.stdout.setEncoding('utf8').on('data', (chunk) => (output += chunk));
-  child.stderr.setEncoding('utf8').on('data', (chunk) => (errors += chunk));
-  const [code] = await once(child, 'close');
-  assert.equal(code, 0, errors + output);
-  const [script, ...words] = output.split('\0').slice(0, -1);
-  const options = {};
-  while (words.length) {
-    const name = words.shift();
-    assert.match(name, /^--[a-z-]+$/, `${args.join(' ')}: ${output}`);
-    options[name.slice(2)] = words.length && !words[0].startsWith('--') ? words.shift() : true;
-  }
-  return { script, options };
-}
 
 const make = (words, env) => given('make', ['--no-print-directory', `NODE=${NODE}`, ...words], env);
 
