@@ -57,6 +57,7 @@ $(OWN_NODE):
 	@cd $* && PATH="$(dir $(NODE)):$$PATH" npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
+# Into the folders that template.yaml names. `sam build` leaves them there, and points to them (Metadata: SkipBuild).
 .PHONY: build
 ifneq ($(filter command,$(origin ARCH)),)
 build: load-tests/node_modules/.installed
@@ -234,4 +235,4 @@ destroy: load-tests/node_modules/.installed ## Delete a stack and all that costs
 .PHONY: clean
 clean: ## Remove everything that was built or installed
 	cargo clean
-	rm -rf local/fauxqs/node_modules load-tests/node_modules
+	rm -rf local/fauxqs/node_modules load-tests/node_modules .aws-sam

@@ -54,11 +54,20 @@ export async function latencyInLogs(stack, { since, requests, ...how }) {
   const group = (await stackResources(stack)).find(({ LogicalResourceId }) => LogicalResourceId === 'ApiLogs');
   if (!group) throw new Failure(`the stack ${stack} has no access log (ApiLogs), so its latency cannot be judged`);
   const look = async () => {
-    const lines = (await eventsOf(group.PhysicalResourceId, since)).map(({ message }) => JSON.parse(message));
+    const lines = (await eventsOf(group.PhysicalResourceId, since)).flatMap(({ message }) => parsed(message));
     const times = lines.filter(({ time }) => Number(time) >= since.getTime());
     return { lines: times.length, summaries: summariesOf(times) };
   };
   return arrived(requests, 'requests', look, how);
+}
+
+/** A line of the access log; none if it is not JSON, and then a request is missed. */
+function parsed(message) {
+  try {
+    return [JSON.parse(message)];
+  } catch {
+    return [];
+  }
 }
 
 function summariesOf(lines) {

@@ -11,7 +11,7 @@ const since = new Date(1_000_000);
 
 /** Looks for so many requests in an access log of these lines; resolves with what was found and what was said. */
 async function latency(requests, lines, resource = 'ApiLogs') {
-  const events = JSON.stringify({ events: lines.map((line) => ({ message: JSON.stringify(line) })) });
+  const events = JSON.stringify({ events: lines.map((line) => ({ message: typeof line === 'string' ? line : JSON.stringify(line) })) });
   const resources = { StackResourceSummaries: [{ LogicalResourceId: resource, PhysicalResourceId: '/aws/vendedlogs/apis/shop-dev' }] };
   const aws = `case "$*" in
     "cloudformation list-stack-resources --stack-name shop-dev"*) echo '${JSON.stringify(resources)}';;
@@ -37,6 +37,7 @@ test('the latency of a route is that of its successes since the load began', asy
     line('GET /products', '200', '7'),
     line('GET /products', '503', '800'),
     line('PUT /products/{id}', '201', '30'),
+    '{"time": "1000000", "error": "a "quote" that breaks a line"}',
   ]);
   assert.equal(lines, 4);
   assert.deepEqual(summaries, {
