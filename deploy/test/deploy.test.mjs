@@ -23,7 +23,8 @@ function deploy(sam) {
     esac`;
   const script = `case "$*" in --version) exit 0;; esac; : > ${begun}; ${sam}`;
   const PATH = fakePath({ sh: null, sleep: null, aws, sam: script });
-  const { child, ended } = start('deploy/deploy', ['--yes'], { root, env: environment({ PATH, AWS_REGION: 'us-east-1' }) });
+  const env = environment({ PATH, AWS_REGION: 'us-east-1' });
+  const { child, ended } = start('deploy/deploy', ['--yes'], { root, env });
   return { child, ended, begun, calls: () => readFileSync(log, 'utf8') };
 }
 

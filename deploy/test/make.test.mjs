@@ -23,7 +23,8 @@ test('make load-test-distributed passes the WORKERS that were asked for, and non
 
 test("no variable that help names is the Makefile's own", () => {
   const lines = MAKEFILE.split('\n');
-  const named = new Set(lines.flatMap((line) => [...(line.split(' ## ')[1] ?? '').matchAll(/\b([A-Z_]+)=/g)].map(([, name]) => name)));
+  const helps = lines.map((line) => line.split(' ## ')[1] ?? '');
+  const named = new Set(helps.flatMap((help) => [...help.matchAll(/\b([A-Z_]+)=/g)].map(([, name]) => name)));
   assert.ok(named.has('WORKERS') && named.has('PARAMETERS'), [...named].join());
   const own = lines.map((line) => /^(?:export )?([A-Z_]+) *:?=/.exec(line)?.[1]).filter(Boolean);
   assert.deepEqual(own.filter((name) => named.has(name)), []);

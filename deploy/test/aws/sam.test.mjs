@@ -19,14 +19,9 @@ async function succeeds({ ended }) {
   assert.equal(code, 0, output);
 }
 
-const WAYS = {
-  'make deploy': (...parameters) =>
-    succeeds(start('deploy/deploy', ['--yes', '--parameters', parameters.join(' ')], { root, env, input: '' })),
-  'sam deploy': (...parameters) => {
-    const given = parameters.length ? ['--parameter-overrides', ...parameters] : [];
-    return succeeds(startProgram('sam', ['deploy', '--no-confirm-changeset', ...given], { cwd: root, env, input: '' }));
-  },
-};
+const makeDeploy = (...words) => succeeds(start('deploy/deploy', ['--yes', ...words], { root, env, input: '' }));
+
+const sam = (args, input = '') => succeeds(startProgram('sam', args, { cwd: root, env, input }));
 
 /** The version that each function's alias points to, by its name in the template that was deployed. */
 async function versions() {
@@ -49,21 +44,20 @@ async function published(deploy) {
 const write = (crate) => appendFileSync(path.join(root, 'target/lambda', crate, 'bootstrap'), 'new code');
 
 test('new code publishes its function and no other, whichever way it is deployed', async () => {
-  await WAYS['make deploy']();
+  await makeDeploy();
   write('get-product');
-  assert.deepEqual(await published(WAYS['sam deploy']), ['GetProduct']);
+  assert.deepEqual(await published(() => sam(['deploy', '--no-confirm-changeset'])), ['GetProduct']);
   write('process-orders');
-  const mail = () => WAYS['make deploy']('AlarmEmail=me@example.com');
-  assert.deepEqual(await published(mail), ['ProcessOrders']);
+  const withAlarms = () => makeDeploy('--parameters', 'AlarmEmail=me@example.com');
+  assert.deepEqual(await published(withAlarms), ['ProcessOrders']);
 });
 
 test('sam build and sam deploy --guided, typed without more, deploy what make build has built', async () => {
-  const sam = (args, input = '') => startProgram('sam', args, { cwd: root, env, input });
-  await succeeds(sam(['build']));
+  await sam(['build']);
   write('list-products'); // `make build` again, which needs no other `sam build`
   // Enter for the name, the region, each parameter and six questions; yes to the change set.
   const answers = `${'\n'.repeat(2 + Object.keys(readTemplate().Parameters).length + 6)}y\n`;
-  assert.deepEqual(await published(() => succeeds(sam(['deploy', '--guided'], answers))), ['ListProducts']);
+  assert.deepEqual(await published(() => sam(['deploy', '--guided'], answers)), ['ListProducts']);
   assert.ok(existsSync(path.join(root, 'samconfig.toml')), 'its answers are saved');
-  assert.deepEqual(await published(WAYS['make deploy']), [], 'which make deploy does not read');
+  assert.deepEqual(await published(makeDeploy), [], 'which make deploy does not read');
 });
