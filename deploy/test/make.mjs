@@ -8,8 +8,9 @@ import path from 'node:path';
 import { ROOT } from '../aws.mjs';
 import { environment, temporaryFolder } from './verbs.mjs';
 
-/** The script: `make NODE=…`. */
-export const NODE = path.join(temporaryFolder(), 'node');
+const NODE = path.join(temporaryFolder(), 'node');
+/** What make is told besides: the script, and that nothing is to be installed with it. */
+export const WITH = ['--no-print-directory', '-o', 'load-tests/node_modules/.installed', `NODE=${NODE}`];
 writeFileSync(NODE, `#!/bin/sh\nprintf '%s\\0' "$@"\n`);
 chmodSync(NODE, 0o755);
 

@@ -5,7 +5,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
 import { ROOT } from '../aws.mjs';
-import { given, NODE } from './make.mjs';
+import { given, WITH } from './make.mjs';
 import { temporaryFolder } from './verbs.mjs';
 
 /** Written by a value that a shell has taken for a command. */
@@ -13,7 +13,7 @@ const BROKEN_OUT = path.join(temporaryFolder(), 'broken-out');
 
 const MAKEFILE = readFileSync(path.join(ROOT, 'Makefile'), 'utf8');
 
-const make = (words, env) => given('make', ['--no-print-directory', `NODE=${NODE}`, ...words], env);
+const make = (words, env) => given('make', [...WITH, ...words], env);
 
 test('make load-test-distributed passes the WORKERS that were asked for, and none that were not', async () => {
   const verb = ['load-test-distributed', 'API_URL=https://x.example'];

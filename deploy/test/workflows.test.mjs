@@ -6,7 +6,7 @@ import { createRequire } from 'node:module';
 import path from 'node:path';
 import { test } from 'node:test';
 import { ROOT } from '../aws.mjs';
-import { given, NODE } from './make.mjs';
+import { given, WITH } from './make.mjs';
 
 const yaml = createRequire(path.join(ROOT, 'load-tests/package.json'))('js-yaml');
 const FOLDER = path.join(ROOT, '.github/workflows');
@@ -48,6 +48,6 @@ test('what is typed for a deployment reaches the verb as it is', async () => {
   const env = Object.fromEntries(
     Object.entries(step.env).map(([name, value]) => [name, inputs[/^\$\{\{ inputs\.(\w+) \}\}$/.exec(value)[1]]]),
   );
-  const { options } = await given('bash', ['-ec', `${step.run} --no-print-directory NODE=${NODE}`], env);
+  const { options } = await given('bash', ['-ec', `${step.run} ${WITH.join(' ')}`], env);
   assert.deepEqual(options, { stage: inputs.stage, stack: '', parameters: inputs.parameters, yes: true });
 });
