@@ -5,18 +5,24 @@
 SHELL := /bin/bash
 
 PROFILE ?= load
-API_URL ?=
 PORT ?= 3000
+STAGE ?= dev
 # One target folder, inside the project, because template.yaml names it.
 TARGET := $(CURDIR)/target
 export CARGO_TARGET_DIR := $(TARGET)
 export ARTILLERY_DISABLE_TELEMETRY := true
 export PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD := 1 # Artillery can drive browsers; this suite does not
 
+# What is typed after a verb. It reaches the verb by the environment, as "$$NAME" in a recipe, so that neither make nor a
+# shell reads it once more: a quote, a dollar or a semicolon in a value stays what it is.
+INPUTS := API_URL ENGINE FUNCTION PARAMETERS PORT POWERS PROFILE RUNS SIGN_REGION STACK STAGE WORKERS
+$(foreach name,$(INPUTS),$(eval override $(name) := $$(value $(name))))
+export $(INPUTS)
+
 FUNCTIONS := $(patsubst functions/%/src/main.rs,%,$(wildcard functions/*/src/main.rs))
 # Cargo.toml has a profile for each kind. Whoever builds a worker with the other one is told so.
-WORKERS := process-orders
-API_FUNCTIONS := $(filter-out $(WORKERS),$(FUNCTIONS))
+WORKER_FUNCTIONS := process-orders
+API_FUNCTIONS := $(filter-out $(WORKER_FUNCTIONS),$(FUNCTIONS))
 
 # Artillery and fauxqs need Node 22.18 or later: the machine's own, or else one from npm.
 NODE_VERSION := 26.10.0
@@ -51,16 +57,17 @@ $(OWN_NODE):
 	@cd $* && PATH="$(dir $(NODE)):$$PATH" npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
+# Into the folders that template.yaml names. `sam build` leaves them there, and points to them (Metadata: SkipBuild).
 .PHONY: build
 ifneq ($(filter command,$(origin ARCH)),)
 build: load-tests/node_modules/.installed
-	@$(NODE) deploy/build.mjs --arch '$(ARCH)'
+	@$(NODE) deploy/build.mjs --arch "$$ARCH"
 else
 build: ## Build the functions as they ship, for this machine (ARCH=arm64|x86_64: for Lambda)
 	$(call REQUIRE,cargo cc)
 	cargo build --profile api --locked $(addprefix -p ,$(API_FUNCTIONS))
-	cargo build --release --locked $(addprefix -p ,$(WORKERS))
-	@for built in $(addprefix api/,$(API_FUNCTIONS)) $(addprefix release/,$(WORKERS)); do \
+	cargo build --release --locked $(addprefix -p ,$(WORKER_FUNCTIONS))
+	@for built in $(addprefix api/,$(API_FUNCTIONS)) $(addprefix release/,$(WORKER_FUNCTIONS)); do \
 	  folder=$(TARGET)/lambda/$${built##*/}; \
 	  mkdir -p $$folder && cp -f $(TARGET)/$$built $$folder/bootstrap || exit 1; \
 	done
@@ -75,10 +82,10 @@ LOCAL := $(TARGET)/host/local
 .PHONY: run
 run: build host ## Run the shop on http://127.0.0.1:3000 until Ctrl-C (PORT=3001)
 	@echo 'Once it is up, in another terminal:'
-	@echo "  curl -X PUT http://127.0.0.1:$(PORT)/products/lamp -H 'content-type: application/json' -d '{\"name\": \"Desk lamp\", \"category\": \"lighting\", \"price_cents\": 2499, \"stock\": 7}'"
-	@echo "  curl 'http://127.0.0.1:$(PORT)/products?category=lighting'"
-	@echo "  curl -i http://127.0.0.1:$(PORT)/orders -H 'content-type: application/json' -d '{\"lines\": [{\"product_id\": \"lamp\", \"quantity\": 2}]}'"
-	@exec $(LOCAL) --node $(NODE) --port $(PORT) --parameter CatalogueWrites=open
+	@echo "  curl -X PUT http://127.0.0.1:$$PORT/products/lamp -H 'content-type: application/json' -d '{\"name\": \"Desk lamp\", \"category\": \"lighting\", \"price_cents\": 2499, \"stock\": 7}'"
+	@echo "  curl 'http://127.0.0.1:$$PORT/products?category=lighting'"
+	@echo "  curl -i http://127.0.0.1:$$PORT/orders -H 'content-type: application/json' -d '{\"lines\": [{\"product_id\": \"lamp\", \"quantity\": 2}]}'"
+	@exec $(LOCAL) --node $(NODE) --port "$$PORT" --parameter CatalogueWrites=open
 
 # `GetProduct` has the sample event `events/get-product.json`.
 SAMPLE = events/$(shell echo '$(FUNCTION)' | sed 's/\([a-z]\)\([A-Z]\)/\1-\2/g' | tr A-Z a-z).json
@@ -94,12 +101,12 @@ ifeq ($(API_URL),)
 load-test: build host
 endif
 load-test: load-tests/node_modules/.installed ## Run the shop under Artillery and check every gate (PROFILE=smoke|load|spike|stress|soak)
-	@$(NODE) load-tests/run.mjs --profile $(PROFILE) \
-	  $(if $(API_URL),--api-url '$(API_URL)' $(if $(STACK),--stack '$(STACK)') $(if $(SIGN_REGION),--sign-region '$(SIGN_REGION)'),--local $(LOCAL) --node $(NODE))
+	@$(NODE) load-tests/run.mjs --profile "$$PROFILE" \
+	  $(if $(API_URL),--api-url "$$API_URL" $(if $(STACK),--stack "$$STACK") $(if $(SIGN_REGION),--sign-region "$$SIGN_REGION"),--local $(LOCAL) --node $(NODE))
 
 .PHONY: cost
 cost: load-tests/node_modules/.installed ## Say what the last load test would cost on AWS (PARAMETERS="Name=value ...")
-	@$(NODE) deploy/cost.mjs --stage '$(STAGE)' --parameters '$(PARAMETERS)'
+	@$(NODE) deploy/cost.mjs --stage "$$STAGE" --parameters "$$PARAMETERS"
 
 ##@ Test
 
@@ -200,19 +207,13 @@ deny: $(CARGO_DENY) ## Check licences, sources, banned crates and advisories of 
 
 ##@ On AWS: docs/aws.md says what each needs and costs
 
-STAGE ?= dev
-STACK ?=
-PARAMETERS ?=
-SIGN_REGION ?=
-FUNCTION ?=
-YES ?=
 # A stage, or a stack of another name; what is not given is left to the verb.
-WHICH = --stage '$(STAGE)' --stack '$(STACK)'
+WHICH = --stage "$$STAGE" --stack "$$STACK"
 AWS_VERB = @$(NODE) deploy/$(1).mjs $(2) $(if $(YES),--yes)
 
 .PHONY: deploy
 deploy: load-tests/node_modules/.installed ## Check all that can be checked, show the cost and the change set, ask, deploy (STAGE=dev|prod PARAMETERS="Name=value ...")
-	$(call AWS_VERB,deploy,$(WHICH) --parameters '$(PARAMETERS)')
+	$(call AWS_VERB,deploy,$(WHICH) --parameters "$$PARAMETERS")
 
 .PHONY: outputs
 outputs: load-tests/node_modules/.installed ## Show the addresses of a deployed stack
@@ -220,19 +221,19 @@ outputs: load-tests/node_modules/.installed ## Show the addresses of a deployed 
 
 .PHONY: logs
 logs: load-tests/node_modules/.installed ## Follow the logs of a deployed stack until Ctrl-C (FUNCTION=GetProduct)
-	@$(NODE) deploy/logs.mjs $(WHICH) --function '$(FUNCTION)'
+	@$(NODE) deploy/logs.mjs $(WHICH) --function "$$FUNCTION"
 
 .PHONY: seed
 seed: load-tests/node_modules/.installed ## Write the load test's catalogue to a stack (API_URL=https://...)
-	@$(NODE) load-tests/seed.mjs --api-url '$(API_URL)' --sign-region '$(SIGN_REGION)'
+	@$(NODE) load-tests/seed.mjs --api-url "$$API_URL" --sign-region "$$SIGN_REGION"
 
 .PHONY: load-test-distributed
 load-test-distributed: load-tests/node_modules/.installed ## Load a stack from AWS (API_URL=https://... ENGINE=fargate|lambda WORKERS=4)
-	$(call AWS_VERB,distributed,--api-url '$(API_URL)' --profile '$(PROFILE)' --engine '$(ENGINE)' --workers '$(WORKERS)')
+	$(call AWS_VERB,distributed,--api-url "$$API_URL" --profile "$$PROFILE" --engine "$$ENGINE" --workers "$$WORKERS")
 
 .PHONY: power-tune
 power-tune: load-tests/node_modules/.installed ## Measure a function at several memory sizes (FUNCTION=GetProduct POWERS=128,256 RUNS=50)
-	$(call AWS_VERB,power-tune,$(WHICH) --function '$(FUNCTION)' --powers '$(POWERS)' --runs '$(RUNS)')
+	$(call AWS_VERB,power-tune,$(WHICH) --function "$$FUNCTION" --powers "$$POWERS" --runs "$$RUNS")
 
 .PHONY: destroy
 destroy: load-tests/node_modules/.installed ## Delete a stack and all that costs money with it, and look that it is gone (YES=1 does not ask)
@@ -243,4 +244,4 @@ destroy: load-tests/node_modules/.installed ## Delete a stack and all that costs
 .PHONY: clean
 clean: ## Remove everything that was built or installed
 	cargo clean
-	rm -rf local/fauxqs/node_modules load-tests/node_modules
+	rm -rf local/fauxqs/node_modules load-tests/node_modules .aws-sam

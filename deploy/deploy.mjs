@@ -3,11 +3,12 @@
 //   node deploy/deploy.mjs [--stage dev] [--parameters "Name=value …"] [--stack NAME] [--yes]
 //
 // Checks all that can be checked (preflight.mjs), shows what the stack would cost, and leaves the rest to `sam deploy`,
-// which uploads the functions, shows the change set and asks. After a no, a failure or Ctrl-C the stack is as it was.
+// which uploads the functions, shows the change set and asks. After a no or Ctrl-C the stack is as it was. A failure of
+// `sam` takes nothing back: a lost connection ends `sam`, while CloudFormation goes on and undoes its own failures.
 // Exit code: 0 if the stack is deployed or up to date, 1 if not, 128 and the signal if it was interrupted.
 
 import { summaryOfLoadTest } from './cost.mjs';
-import { aws, Failure, findStack, options, sam, say, verb } from './aws.mjs';
+import { aws, Failure, findStack, interruption, options, sam, say, verb } from './aws.mjs';
 import { PRICES, standing, sum } from './estimate.mjs';
 import { showOutputs } from './outputs.mjs';
 import { preflight } from './preflight.mjs';
@@ -25,13 +26,14 @@ await verb('deploy', async () => {
   const before = await findStack(stack);
   refuseUnlessReady(stack, before);
   showEstimate(stack, checked);
+  let code;
   try {
-    const code = await sam('deploy', ...samOptions(stack, given, checked));
-    if (code !== 0) throw new Failure(`\`sam deploy\` ended with exit code ${code}; what it said is above`);
+    code = await sam('deploy', ...samOptions(stack, given, checked));
   } catch (error) {
-    await restore(stack, before);
+    if (interruption.aborted) await restore(stack, before);
     throw error;
   }
+  if (code !== 0) throw new Failure(`\`sam deploy\` ended with exit code ${code}; what it said is above. ${await stateOf(stack)}`);
   if (await restore(stack, before)) throw new Failure('not deployed, as you said');
   await showOutputs(stack);
 });
@@ -58,14 +60,31 @@ function showEstimate(stack, { template, values }) {
   say('Use comes on top; `make cost` says what.\n');
 }
 
+/** A value as SAM reads it back, quotes and all: it takes none with a backslash, which `overrides` refuses. */
+function quoted(value) {
+  return `"${value.replaceAll('"', '\\"')}"`;
+}
+
 /** All parameters are given, the defaults too: left out, one would keep the value of the deployment before. */
 function samOptions(stack, { stage, stack: named, yes }, { values, region }) {
   return [
-    ...['--config-env', stage, '--template-file', 'template.yaml', '--region', region],
+    // By name: `sam deploy --guided` writes a samconfig.toml, which SAM would read instead.
+    ...['--config-file', 'samconfig.yaml', '--config-env', stage, '--template-file', 'template.yaml', '--region', region],
     ...(named ? ['--stack-name', stack, '--s3-prefix', stack] : []),
-    ...['--parameter-overrides', ...Object.entries(values).map(([name, value]) => `${name}=${value || '""'}`)],
+    ...['--parameter-overrides', ...Object.entries(values).map(([name, value]) => `${name}=${quoted(value)}`)],
     yes ? '--no-confirm-changeset' : '--confirm-changeset',
   ];
+}
+
+/** What a failure has left, in a sentence, and how to follow it. */
+async function stateOf(stack) {
+  const follow = `\`aws cloudformation describe-stacks --stack-name ${stack}\``;
+  try {
+    const now = await findStack(stack);
+    return now ? `The stack is in the state ${now.StackStatus}; ${follow} says how it goes on` : 'There is no stack';
+  } catch (error) {
+    return `The state of the stack is not known (${error.message}); ${follow} says it`;
+  }
 }
 
 /**

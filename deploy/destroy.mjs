@@ -3,7 +3,8 @@
 //   node deploy/destroy.mjs [--stage dev] [--stack NAME] [--yes]
 //
 // Says what it will delete and asks. Then deletes the stack by `sam delete`, which takes the uploaded code with it, the
-// stack for power tuning, and log groups that functions have made by themselves; waits; and looks for each thing again.
+// stack for power tuning, and log groups that functions have made by themselves; and looks for each thing again, for
+// queues as long as SQS may name a deleted one.
 // Exit code: 0 if nothing is left, 1 if something is or anything went wrong.
 
 import {
@@ -13,6 +14,7 @@ import {
   Failure,
   findStack,
   options,
+  pause,
   sam,
   say,
   stackResources,
@@ -54,7 +56,12 @@ const BILLABLE = {
 /** Buckets that other stacks of the account use too, so that they stay: SAM's for uploads, Artillery's for distributed tests. */
 const SHARED_BUCKETS = /^(aws-sam-cli-managed-default|artilleryio-test-data)/;
 
-await verb('destroy', async () => {
+/** SQS may name a queue for 60 s after its deletion, and a bit is added for its many machines:
+ *  https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_DeleteQueue.html */
+const QUEUE_LINGERS_MS = 75_000;
+const LOOK_AGAIN_MS = 5_000;
+
+async function destroy() {
   const given = options({
     stage: { type: 'string', default: 'dev' },
     stack: { type: 'string' },
@@ -88,7 +95,7 @@ await verb('destroy', async () => {
   for (const { id } of await orphanedLogGroups(stack, []))
     await aws('logs', 'delete-log-group', '--log-group-name', id);
 
-  const left = await stillThere([...things, ...orphans]);
+  const left = await whatStays([...things, ...orphans]);
   for (const { type, id } of left) say(`still there: ${type} ${id}`);
   if (left.length)
     throw new Failure(
@@ -96,7 +103,7 @@ await verb('destroy', async () => {
     );
   say(`gone: all ${things.length + orphans.length} of them`);
   return shared();
-});
+}
 
 async function billableOf({ StackId }) {
   return (await stackResources(StackId))
@@ -151,6 +158,21 @@ function refuseIfProtected({ stage }, stacks, tables) {
   );
 }
 
+/**
+ * Those of the things that are still there at the end. If only queues are, it looks again until SQS no longer names them or
+ * they were not deleted. `look` gives those that are there now, `wait` waits for so many ms.
+ */
+export async function whatStays(things, look = stillThere, wait = pause) {
+  let left = await look(things);
+  const isQueue = ({ type }) => type === 'AWS::SQS::Queue';
+  for (let waited = 0; waited < QUEUE_LINGERS_MS && left.length && left.every(isQueue); waited += LOOK_AGAIN_MS) {
+    say(`SQS still names ${left.length} queues, as it may for 60 s: looking again in ${LOOK_AGAIN_MS / 1000} s (${waited / 1000} s so far)`);
+    await wait(LOOK_AGAIN_MS);
+    left = await look(left);
+  }
+  return left;
+}
+
 /** Those of the things that the account still holds. A queue's address may differ in its host; its name does not. */
 async function stillThere(things) {
   const types = [...new Set(things.map(({ type }) => type))];
@@ -179,3 +201,5 @@ async function shared() {
   for (const { logGroupName } of logGroups)
     say(`left, as all functions with Lambda Insights use it: the log group ${logGroupName}`);
 }
+
+if (process.argv[1] === import.meta.filename) await verb('destroy', destroy);

@@ -9,7 +9,6 @@ import {
   parameterValues,
   readTemplate,
   resolver,
-  revision,
 } from './template.mjs';
 
 /** Lambda keeps so many runs at once for functions without a reservation. */
@@ -39,7 +38,7 @@ export async function preflight({ stage, parameters }) {
   await checkServices(region);
   await checkConcurrency(template, values);
   say(`preflight: account ${identity.Account}, region ${region}, ${identity.Arn}; binaries for ${values.Architecture}`);
-  return { template, values: { ...values, Revision: revision(template, values) }, region };
+  return { template, values, region };
 }
 
 export async function checkTools() {

@@ -1,6 +1,5 @@
 // What is deployed: template.yaml, and the profile of samconfig.yaml with the parameters given on the command line.
 
-import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
@@ -14,7 +13,8 @@ export { readTemplate };
 
 /** The deploy parameters of a stage's profile, as SAM reads them. */
 export function profile(stage) {
-  const { version, ...stages } = yaml.safeLoad(readFileSync(path.join(ROOT, 'samconfig.yaml'), 'utf8'));
+  // `default` is for `sam deploy` by hand.
+  const { version, default: byHand, ...stages } = yaml.safeLoad(readFileSync(path.join(ROOT, 'samconfig.yaml'), 'utf8'));
   if (!stages[stage])
     throw new Failure(`there is no stage "${stage}" in samconfig.yaml; there are: ${Object.keys(stages).join(', ')}`);
   return stages[stage].deploy.parameters;
@@ -33,6 +33,7 @@ export function overrides(stage, given = '') {
     words.map((word) => {
       const [, name, value] = /^(\w+)=(.*)$/.exec(word) ?? [];
       if (!name) throw new Failure(`a parameter is written Name=value, but one is "${word}"`);
+      if (value.includes('\\')) throw new Failure(`the parameter ${name} has a backslash, which SAM would take for its own`);
       return [name, value];
     }),
   );
@@ -109,14 +110,6 @@ export function brokenRule(template, values) {
     .flatMap(({ Assertions }) => Assertions)
     .find(({ Assert }) => !resolve(Assert));
   return broken?.AssertDescription ?? null;
-}
-
-/** SHA-256 of all binaries and all other parameters: what publishes new versions of the functions. */
-export function revision(template, values, root = ROOT) {
-  const { Revision, ...others } = values;
-  const hash = createHash('sha256').update(JSON.stringify(Object.entries(others).toSorted()));
-  for (const { CodeUri } of functionsOf(template)) hash.update(readFileSync(path.join(root, CodeUri, 'bootstrap')));
-  return hash.digest('hex');
 }
 
 /** The minor version of glibc 2 in Amazon Linux 2023: https://docs.aws.amazon.com/linux/al2023/ug/compare-with-al2.html */

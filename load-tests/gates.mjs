@@ -1,7 +1,8 @@
 // The gates of a run: read from `ensure` in artillery.yml, held against Artillery's JSON report.
 //
 // Artillery evaluates the same lines itself (its `ensure` plugin), but prints neither values nor JSON.
-// Both verdicts count: run.mjs adds Artillery's exit code as a gate.
+// Both verdicts count: run.mjs adds Artillery's exit code as a gate. Where the latency is judged that API Gateway logged, the
+// plugin is off, since it knows the client's only.
 
 const COMPARE = {
   '<': (value, limit) => value < limit,
@@ -39,6 +40,18 @@ export function evaluate(ensure, aggregate) {
     gates.push(gate('maxErrorRate', '<=', ensure.maxErrorRate, errorRate(aggregate)));
   }
   return gates;
+}
+
+/**
+ * The gates of `ensure` against the latency that API Gateway logged, `{lines, summaries}` by the same names, in place of the
+ * client's own, none of which counts; and one that all `requests` that were answered are in that log.
+ */
+export function evaluateLogged(ensure, aggregate, requests, { lines, summaries }) {
+  const others = Object.entries(aggregate.summaries).filter(([name]) => !name.startsWith('http.response_time.'));
+  return [
+    ...evaluate(ensure, { ...aggregate, summaries: { ...Object.fromEntries(others), ...summaries } }),
+    gate("requests in the API's log", '>=', requests, lines),
+  ];
 }
 
 /** A counter or rate by its name, a histogram's figure by `<histogram>.<p95, max, …>`; null if it never occurred. */

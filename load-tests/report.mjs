@@ -18,12 +18,20 @@ export const MEASURED = 'measured here';
 export const SIMULATED = 'simulated here';
 export const NEEDS_AWS = 'needs AWS';
 export const MEASURED_ON_AWS = 'measured on AWS';
+export const LATENCY_LOGGED = 'measured here; response times: as API Gateway logged them';
 
 /** Columns of the terminal. What a longer line has to say is in summary.json. */
 const WIDTH = 100;
 
-/** One row a route, from the totals of an Artillery report, whose percentiles are within 1 % (DDSketch) and 0.1 ms. */
-export function routesOf({ counters = {}, summaries = {} }) {
+/** Requests of an Artillery report that got a status, whichever. */
+export const answeredIn = ({ counters = {} }) =>
+  Object.entries(counters).reduce((sum, [name, count]) => sum + (/^routes\..+\.codes\.\d+$/.test(name) ? count : 0), 0);
+
+/**
+ * One row a route, from the totals of an Artillery report, whose percentiles are within 1 % (DDSketch) and 0.1 ms; beside
+ * them those that API Gateway has logged, where they are given by the same names.
+ */
+export function routesOf({ counters = {}, summaries = {} }, logged = null) {
   const routes = new Map();
   for (const [name, count] of Object.entries(counters)) {
     const [, route, kind, what] = /^routes\.(.+)\.(codes|errors)\.([^.]+)$/.exec(name) ?? [];
@@ -39,7 +47,10 @@ export function routesOf({ counters = {}, summaries = {} }) {
     .map(([route, { requests, statuses }]) => {
       const times = summaries[`http.response_time.2xx.${route}`] ?? {};
       const { p50: p50_ms = null, p95: p95_ms = null, p99: p99_ms = null } = times;
-      return { route, requests, p50_ms, p95_ms, p99_ms, statuses };
+      const row = { route, requests, p50_ms, p95_ms, p99_ms, statuses };
+      if (!logged) return row;
+      const { p50 = null, p95 = null, p99 = null } = logged[`http.response_time.2xx.${route}`] ?? {};
+      return { ...row, logged_p50_ms: p50, logged_p95_ms: p95, logged_p99_ms: p99 };
     });
 }
 
@@ -145,21 +156,23 @@ export function commit() {
 /** The whole summary as text, at most 100 columns wide. */
 export function render(summary) {
   const { machine: host, origin } = summary;
+  const logged = summary.routes.some((row) => 'logged_p50_ms' in row);
   const blocks = [
     `\n${summary.profile} on ${summary.api_url}, ${summary.started_at}\n` +
       `${host.cpu ?? 'unknown processor'}, ${host.cores} cores, ${host.memory_gb} GB\n` +
       `${host.os}, node ${host.node}\n` +
       `commit ${summary.commit ?? 'unknown'}`,
     block(
-      `Routes: ms to the first byte of a success; ${format(summary.requests_per_second)} requests/s`,
+      `Routes: ms to the first byte of a success${logged ? ', and by the API\'s log' : ''}; ${format(summary.requests_per_second)} requests/s`,
       origin.routes,
-      ['route', 'requests', 'p50', 'p95', 'p99', 'statuses'],
+      ['route', 'requests', 'p50', 'p95', 'p99', ...(logged ? ['API p50', 'p95', 'p99'] : []), 'statuses'],
       summary.routes.map((row) => [
         row.route,
         row.requests,
         row.p50_ms,
         row.p95_ms,
         row.p99_ms,
+        ...(logged ? [row.logged_p50_ms, row.logged_p95_ms, row.logged_p99_ms] : []),
         statuses(row.statuses),
       ]),
     ),
@@ -246,7 +259,7 @@ export function render(summary) {
   blocks.push(
     block(
       'Gates',
-      MEASURED,
+      origin.gates,
       ['gate', 'limit', 'value', ''],
       summary.gates.map(({ name, limit, value, pass }) => [
         name,

@@ -9,6 +9,7 @@ import time
 
 from moto.awslambda import urls as lambda_urls
 from moto.awslambda.models import LambdaVersion, lambda_backends
+from moto.cloudformation import parsing
 from moto.cloudformation.models import CloudFormationBackend
 from moto.core.common_models import CloudFormationModel
 from moto.core.config import default_user_config
@@ -20,6 +21,7 @@ from samtranslator.translator.translator import Translator
 
 create_change_set = CloudFormationBackend.create_change_set
 execute_change_set = CloudFormationBackend.execute_change_set
+update_resource = parsing.parse_and_update_resource
 
 
 def create_translated(self, stack_name, change_set_name, template, parameters, *rest, **named):
@@ -38,6 +40,14 @@ def execute_with_outputs(self, change_set_name, stack_name=None):
     stack = self.stacks[self.describe_change_set(change_set_name).stack_id]
     stack._parse_template()
     stack.output_map = stack._create_output_map()
+
+
+def update_if_it_is_there(logical_id, resource, resources, *rest, **named):
+    """moto would update a resource that has changed in the template and whose condition does not hold."""
+    condition = resource.get("Condition")
+    if condition and not resources.lazy_condition_map[condition]:
+        return None
+    return update_resource(logical_id, resource, resources, *rest, **named)
 
 
 class Alias(CloudFormationModel):
@@ -99,6 +109,7 @@ ManagedPolicy.delete = detach_and_delete
 LambdaVersion.has_cfn_attr = classmethod(lambda cls, name: name == "Version")
 LambdaVersion.get_cfn_attribute = version_attribute
 CloudFormationBackend.create_change_set = create_translated
+parsing.parse_and_update_resource = update_if_it_is_there
 CloudFormationBackend.execute_change_set = execute_with_outputs
 # A state machine runs its definition, as on AWS: power tuning is tested with one.
 default_user_config["stepfunctions"]["execute_state_machine"] = True

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
-import { createHash } from 'node:crypto';
-import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
 import { architectureOf } from '../elf.mjs';
@@ -15,7 +14,6 @@ import {
   profile,
   readTemplate,
   resolver,
-  revision,
 } from '../template.mjs';
 import { temporaryFolder } from './verbs.mjs';
 
@@ -138,6 +136,7 @@ test('parameters of the command line come after those of the profile', () => {
   });
   assert.equal(overrides('dev', 'Stage=prod').Stage, 'prod');
   assert.throws(() => overrides('dev', 'Stage prod'), /^Error: a parameter is written Name=value, but one is "Stage"$/);
+  assert.throws(() => overrides('dev', 'JwtAudience=a\\b'), /^Error: the parameter JwtAudience has a backslash/);
   assert.throws(() => profile('qa'), /^Error: there is no stage "qa" in samconfig.yaml; there are: dev, prod$/);
 });
 
@@ -154,19 +153,6 @@ test('conditions, choices and values that are left out are resolved', () => {
     }),
     { a: '256', c: { 'Fn::GetAtt': ['Queue', 'Arn'] } },
   );
-});
-
-test('a revision is new for another binary and for another parameter, and the same for the same', () => {
-  const { template, root } = shop();
-  const values = parameterValues(template, {});
-  const first = revision(template, { ...values, Revision: '' }, root);
-  assert.match(first, /^[0-9a-f]{64}$/);
-  assert.equal(revision(template, { ...values, Revision: first }, root), first);
-  assert.notEqual(revision(template, { ...values, Size: '512' }, root), first);
-  chmodSync(path.join(root, 'one/bootstrap'), 0o600);
-  assert.equal(revision(template, values, root), first);
-  writeFileSync(path.join(root, 'one/bootstrap'), createHash('sha256').update('new code').digest());
-  assert.notEqual(revision(template, values, root), first);
 });
 
 test("parameters that do not fit into the account's concurrency are refused", () => {

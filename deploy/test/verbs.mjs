@@ -2,11 +2,12 @@
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, existsSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after } from 'node:test';
 import { ROOT } from '../aws.mjs';
+import { functionsOf, readTemplate } from '../template.mjs';
 
 /** A folder that is deleted after the tests. */
 export function temporaryFolder() {
@@ -29,8 +30,13 @@ export function environment(added = {}) {
 }
 
 /** Starts `node deploy/<name>.mjs`; `ended` resolves with `{code, output}`, `output()` is what it has said so far. */
-export function start(name, args, { env = environment(), input } = {}) {
-  const child = spawn(process.execPath, [path.join(ROOT, `${name}.mjs`), ...args], { env, cwd: ROOT });
+export function start(name, args, { root = ROOT, ...how } = {}) {
+  return startProgram(process.execPath, [path.join(root, `${name}.mjs`), ...args], { cwd: root, ...how });
+}
+
+/** Starts a program, as `start` does. */
+export function startProgram(command, args, { cwd = ROOT, env = environment(), input } = {}) {
+  const child = spawn(command, args, { env, cwd });
   let output = '';
   for (const stream of [child.stdout, child.stderr]) {
     stream.setEncoding('utf8').on('data', (chunk) => {
@@ -70,3 +76,24 @@ const find = (name) => {
     .map((folder) => path.join(folder, name))
     .find(existsSync);
 };
+
+/** What the verbs of deploy/ read, but for the functions' binaries. */
+const READ = ['Makefile', 'benchmarks', 'deploy', 'events', 'load-tests', 'samconfig.yaml', 'template.yaml'];
+
+/**
+ * A copy of the project that a test may change and that keeps nothing of it, with a binary for each function: the header of
+ * an executable for `machine` (ELF's number; 183 is arm64) and the function's name.
+ */
+export function projectCopy({ machine = 183 } = {}) {
+  const root = temporaryFolder();
+  const filter = (file) => !/node_modules|\/target$/.test(path.relative(ROOT, file));
+  for (const name of READ) cpSync(path.join(ROOT, name), path.join(root, name), { recursive: true, filter });
+  symlinkSync(path.join(ROOT, 'load-tests/node_modules'), path.join(root, 'load-tests/node_modules'));
+  for (const { CodeUri } of functionsOf(readTemplate())) {
+    const folder = path.join(root, CodeUri);
+    mkdirSync(folder, { recursive: true });
+    const header = Buffer.concat([Buffer.from('7f454c4602010100', 'hex'), Buffer.alloc(10), Buffer.from([machine, 0])]);
+    writeFileSync(path.join(folder, 'bootstrap'), Buffer.concat([header, Buffer.from(CodeUri)]), { mode: 0o755 });
+  }
+  return root;
+}

@@ -3,11 +3,11 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, test } from 'node:test';
-import { evaluate } from '../gates.mjs';
+import { evaluate, evaluateLogged } from '../gates.mjs';
 import { CREDENTIALS, startStandIn } from './stand-in.mjs';
 
 const out = mkdtempSync(path.join(tmpdir(), 'load-test-'));
@@ -147,6 +147,75 @@ test('a stack that is right but slow fails every latency gate and nothing else',
     `http.response_time.2xx${route}.p99`,
   ]);
   assert.deepEqual(failed.toSorted(), [...latency, "Artillery's exit code"].toSorted());
+});
+
+/** An `aws` that knows one stack: its access log is the file, and its one function has run once for each line of it. */
+function fakeAws(accessLog) {
+  const file = path.join(out, 'aws');
+  writeFileSync(
+    file,
+    `#!${process.execPath}
+    const { existsSync, readFileSync } = require('node:fs');
+    const call = process.argv.slice(2).join(' ');
+    const lines = existsSync(${JSON.stringify(accessLog)}) ? readFileSync(${JSON.stringify(accessLog)}, 'utf8').trim().split('\\n') : [];
+    const timestamp = Date.now();
+    const REPORT = 'REPORT RequestId: 1\\tDuration: 1.50 ms\\tBilled Duration: 2 ms\\tMemory Size: 256 MB\\tMax Memory Used: 8 MB\\t';
+    const resource = (type, name) => ({ ResourceType: type, LogicalResourceId: name, PhysicalResourceId: name });
+    const answers = {
+      'cloudformation describe-stacks': { Stacks: [{ StackStatus: 'UPDATE_COMPLETE' }] },
+      'cloudformation list-stack-resources': {
+        StackResourceSummaries: [resource('AWS::Lambda::Function', 'GetProduct'), resource('AWS::Logs::LogGroup', 'ApiLogs')],
+      },
+      'lambda get-function-configuration': { LoggingConfig: { LogGroup: 'GetProductLogs' } },
+      'logs filter-log-events --log-group-name GetProductLogs': { events: lines.map(() => ({ timestamp, message: REPORT })) },
+      'logs filter-log-events --log-group-name ApiLogs': { events: lines.map((message) => ({ timestamp, message })) },
+    };
+    console.log(JSON.stringify(Object.entries(answers).find(([start]) => call.startsWith(start))[1]));
+    `,
+  );
+  chmodSync(file, 0o755);
+  return { PATH: `${out}${path.delimiter}${process.env.PATH}`, AWS_REGION: 'eu-west-1' };
+}
+
+/** A run against a stack that is named, whose API logs that each answer took so many ms. */
+async function runAgainstStack(fault, loggedMs) {
+  const accessLog = path.join(out, 'access.log');
+  rmSync(accessLog, { force: true });
+  const stack = await startStandIn(fault, { accessLog, loggedMs });
+  Object.assign(ENVIRONMENT, fakeAws(accessLog));
+  return runToEnd('--api-url', stack.url, '--stack', 'shop-dev').finally(() => stack.close());
+}
+
+test('of a stack that is named the latency is judged that its API logged, and both are shown', async () => {
+  const { code, output, summary, failed } = await runAgainstStack('slow', 7);
+  assert.deepEqual(failed, [], output);
+  assert.equal(code, 0, output);
+  const row = summary.routes.find(({ route }) => route === 'POST /products/batch-get');
+  assert.ok(row.p50_ms > 100, `over a line of 150 ms it took ${row.p50_ms}`);
+  assert.deepEqual([row.logged_p50_ms, row.logged_p99_ms], [7, 7]);
+  assert.match(output, /^ {2}route +requests +p50 +p95 +p99 +API p50 +p95 +p99 +statuses$/m);
+  assert.match(output, /^Gates \[measured here; response times: as API Gateway logged them\]$/m);
+});
+
+test('a named stack whose API was slow fails every latency gate and nothing else, however near it is', async () => {
+  const { code, failed } = await runAgainstStack(undefined, 150);
+  assert.equal(code, 1);
+  const latency = ['', ...ROUTES.map((route) => `.${route}`)].flatMap((route) => [
+    `http.response_time.2xx${route}.p95`,
+    `http.response_time.2xx${route}.p99`,
+  ]);
+  assert.deepEqual(failed.toSorted(), latency.toSorted());
+});
+
+test('what the API has not logged is not judged by the client, and a request that is not in its log fails a gate', () => {
+  const client = { counters: {}, summaries: { 'http.response_time.2xx': { p99: 5 }, 'http.response_time.2xx.GET /a': { p99: 5 } } };
+  const ensure = { thresholds: [{ 'http.response_time.2xx.p99': 100 }, { 'http.response_time.2xx.GET /a.p99': 100 }] };
+  const logged = { lines: 9, summaries: { 'http.response_time.2xx': { p99: 7 } } };
+  const judged = (requests) =>
+    evaluateLogged(ensure, client, requests, logged).map(({ value, pass }) => ({ value, pass }));
+  const [all, route] = [{ value: 7, pass: true }, { value: null, pass: false }];
+  assert.deepEqual(judged(9), [all, route, { value: 9, pass: true }]);
+  assert.deepEqual(judged(10), [all, route, { value: 9, pass: false }]);
 });
 
 test('one slow route fails its own gate, though most requests are fast', async () => {

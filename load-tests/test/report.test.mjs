@@ -49,6 +49,23 @@ test('routes have their requests, statuses and the latency of their successes', 
   ]);
 });
 
+test('a request is answered if it has a status, whichever', () => {
+  assert.equal(report.answeredIn(AGGREGATE), 17);
+});
+
+test('beside the latency of a route stands the one that API Gateway has logged', () => {
+  const logged = { 'http.response_time.2xx.GET /products': { p50: 4, p95: 5, p99: 6 } };
+  assert.deepEqual(
+    report
+      .routesOf(AGGREGATE, logged)
+      .map(({ p99_ms, logged_p50_ms, logged_p95_ms, logged_p99_ms }) => [p99_ms, logged_p50_ms, logged_p95_ms, logged_p99_ms]),
+    [
+      [3.5, 4, 5, 6],
+      [null, null, null, null],
+    ],
+  );
+});
+
 test('orders and errors are read from the counters', () => {
   assert.deepEqual(report.ordersOf(AGGREGATE), {
     accepted: 3,
@@ -131,6 +148,7 @@ const summary = {
   },
   origin: {
     routes: report.MEASURED,
+    gates: report.MEASURED,
     functions: report.MEASURED,
     aws_calls: report.MEASURED,
     consumed_capacity: report.SIMULATED,

@@ -1,6 +1,7 @@
 // A stand-in for the shop: the contract in memory, right and fast, or broken in one way on purpose.
 
 import { randomUUID } from 'node:crypto';
+import { appendFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { Sha256Node } from '@smithy/core/checksum';
 import { SignatureV4 } from '@smithy/signature-v4';
@@ -14,8 +15,10 @@ export const CREDENTIALS = { accessKeyId: 'AKIDEXAMPLE', secretAccessKey: 'wJalr
  * everything but the catalogue, `stuck-orders` leaves every order PENDING, `wrong-statuses` answers 200 where 404 or 412 is right,
  * `slow-route` is slow on `GET /orders/{id}` alone, `no-rejections` never runs out of stock. `iam` is no fault: it answers
  * 403, as API Gateway does, to a PUT or DELETE whose signature is not the one of `CREDENTIALS` for what has arrived.
+ *
+ * With `accessLog` it writes each answer to that file, in the format of template.yaml, as having taken `loggedMs`.
  */
-export async function startStandIn(fault) {
+export async function startStandIn(fault, { accessLog, loggedMs } = {}) {
   const shop = { products: new Map(), orders: new Map(), keys: new Map(), fault };
   const server = createServer((request, response) => {
     const chunks = [];
@@ -28,6 +31,8 @@ export async function startStandIn(fault) {
         fault === 'wrong-statuses' && [404, 412].includes(answer.status)
           ? { ...answer, status: 200 }
           : answer;
+      const line = { time: String(Date.now()), route: routeOf(request), status: String(status), latency: String(loggedMs) };
+      if (accessLog) appendFileSync(accessLog, `${JSON.stringify(line)}\n`);
       const send = () => {
         response.writeHead(
           status,
@@ -70,6 +75,10 @@ async function isSigned({ method, url, headers }, text) {
   const { headers: expected } = await signature.sign(request, { signingDate: new Date(date) });
   return expected.authorization === authorization;
 }
+
+/** The route of the API that a request takes. */
+const routeOf = ({ method, url }) =>
+  `${method} ${new URL(url, 'http://stand-in').pathname.replace(/^(\/\w+)\/(?!batch-get$).+/, '$1/{id}')}`;
 
 /** The catalogue is put before the load; under load, clients put products of their own. */
 const isSeed = ({ method, url }) => method === 'PUT' && !url.startsWith('/products/own-');

@@ -52,8 +52,8 @@ def test_sam_validate_and_its_linter_accept_the_template():
     check("sam", "validate", "--lint")
 
 
-def test_cfn_lint_accepts_the_template():
-    check("cfn-lint", "template.yaml")
+def test_cfn_lint_accepts_the_template_and_the_role_that_deploys_it():
+    check("cfn-lint")  # its configuration names both
 
 
 def lint(*files):

@@ -250,7 +250,7 @@ fn the_load_test_has_the_limits_of_the_template() {
 fn the_makefile_takes_for_workers_what_no_route_leads_to() {
     let makefile = fs::read_to_string(file("Makefile")).unwrap();
     let mut lines = makefile.lines();
-    let workers = lines.find_map(|line| line.strip_prefix("WORKERS := "));
+    let workers = lines.find_map(|line| line.strip_prefix("WORKER_FUNCTIONS := "));
     let workers: BTreeSet<_> = workers.unwrap().split(' ').map(str::to_owned).collect();
 
     let functions = functions_of_template().into_iter();

@@ -11,11 +11,12 @@ use super::yaml::{Content, Map, Node};
 
 /// What has no effect on one machine and needs no notice: permissions, deployment, encryption,
 /// monitoring, words for people.
-const SILENT: [&str; 22] = [
+const SILENT: [&str; 24] = [
     "AccessLogSettings",
     "AllowedPattern",
     "Architectures",
     "AutoPublishAlias",
+    "AutoPublishAliasAllProperties",
     "AutoPublishCodeSha256",
     "ConstraintDescription",
     "DeletionProtectionEnabled",
@@ -34,6 +35,7 @@ const SILENT: [&str; 22] = [
     "SqsManagedSseEnabled",
     "Tags",
     "Tracing",
+    "VersionDescription",
 ];
 
 /// What changes how a function behaves or how it is called, and cannot be had here: the type of the
