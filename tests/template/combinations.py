@@ -16,7 +16,10 @@ from sam import translate
 MOST = 64
 
 # Tried in turn for a parameter without allowed values: the first that it takes and that no condition names.
-SAMPLES = ["2", "0.5", "shop@example.com", "https://example.com", "0" * 64]
+SAMPLES = [
+    "2", "0.5", "shop@example.com", "https://example.com", "0" * 64,
+    "arn:aws:lambda:us-east-1:580247275435:layer:LambdaInsightsExtension:56",
+]  # fmt: skip
 
 
 def combinations(template):
