@@ -209,7 +209,7 @@ def nobody_orders_in_production_unless_it_was_decided_who_may(stack):
 
 @rule
 def orders_have_a_throttle_of_their_own(stack):
-    """An order costs three times the mean request: docs/cost.md."""
+    """An order costs three times the mean request, and at worst twenty-five times: docs/cost.md."""
     for name, stage in stack.of("ApiGatewayV2::Stage").items():
         every, order = stage.get("DefaultRouteSettings", {}), stage.get("RouteSettings", {}).get("POST /orders", {})
         for limit in ("ThrottlingRateLimit", "ThrottlingBurstLimit"):
