@@ -612,6 +612,12 @@ def a_mapping_that_nothing_reads(template, code):
     template["Mappings"]["Idle"] = {"first": {"second": "1"}}
 
 
+@breaks("the_rules_of_the_template_look_at_parameters_only")
+def a_rule_that_looks_at_the_region(template, code):
+    assertion = template["Rules"]["CapsAreBoth"]["Assertions"][0]
+    assertion["Assert"] = {"Fn::Contains": [["none", {"Ref": "AWS::Region"}], {"Ref": "LambdaInsightsLayer"}]}
+
+
 @breaks("a_name_stands_for_one_thing")
 def a_mapping_with_the_name_of_a_parameter(template, code):
     template["Mappings"]["Tracing"] = template["Mappings"]["Stages"]

@@ -516,6 +516,14 @@ def nothing_is_declared_that_nothing_reads(stack):
 
 
 @rule
+def the_rules_of_the_template_look_at_parameters_only(stack):
+    """CloudFormation takes nothing else in them, the region of the stack included, and its linters let it pass:
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/rules-section-structure.html"""
+    for name in sorted(references(stack.source.get("Rules", {})) - set(stack.source["Parameters"])):
+        yield f"a rule looks at {name}, which is no parameter"
+
+
+@rule
 def a_name_stands_for_one_thing(stack):
     """A parameter's name is "unique among all logical names within the template".
     https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/parameters-section-structure.html"""
