@@ -184,6 +184,25 @@ def a_gradual_deployment_whose_role_SAM_makes(template, code):
     del template["Globals"]["Function"]["DeploymentPreference"]["Role"]
 
 
+WHOLE = "a_role_is_whole_before_its_function_is_made"
+
+
+@breaks(WHOLE, Tracing="Active")
+def a_policy_that_comes_when_it_comes(template, code):
+    properties(template, "TracingPolicy")["Roles"] = [{"Ref": "GetProductRole"}]
+
+
+@breaks(WHOLE, Tracing="Active")
+def a_function_that_traces_and_may_not(template, code):
+    properties(template, "GetProductRole")["ManagedPolicyArns"].pop(0)
+
+
+@breaks(WHOLE)
+def a_function_that_may_trace_and_does_not(template, code):
+    del template["Resources"]["TracingPolicy"]["Condition"]
+    properties(template, "GetProductRole")["ManagedPolicyArns"] = [{"Ref": "TracingPolicy"}]
+
+
 ROLES = "each_function_has_a_role_of_its_own"
 
 

@@ -141,7 +141,23 @@ def no_role_has_a_policy_of_awss(stack):
     queue. SAM attaches them to a function that has no `Role`."""
     for name, role in stack.of("IAM::Role").items():
         for policy in role.get("ManagedPolicyArns", []):
-            yield f"{name} has {json.dumps(policy)}"
+            if stack.target(policy) not in stack.of("IAM::ManagedPolicy"):
+                yield f"{name} has {json.dumps(policy)}"
+
+
+@rule
+def a_role_is_whole_before_its_function_is_made(stack):
+    """Lambda asks when it makes a function with tracing, and CloudFormation makes a policy that names its roles beside the
+    functions that wait for those roles."""
+    for name, policy in stack.of("IAM::ManagedPolicy", "IAM::Policy", "IAM::RolePolicy").items():
+        if "Roles" in policy or "RoleName" in policy:
+            yield f"{name} may come after the functions whose roles it is for"
+    tracing = {it for it, statement in stack.statements() if "xray:PutTraceSegments" in as_list(statement["Action"])}
+    for name, function in stack.functions().items():
+        policies = stack.of("IAM::Role").get(stack.target(function["Role"]), {}).get("ManagedPolicyArns", [])
+        is_traced = function.get("TracingConfig", {}).get("Mode") == "Active"
+        if is_traced != any(stack.target(it) in tracing for it in policies):
+            yield f"{name} {'may not trace' if is_traced else 'may trace and does not'}"
 
 
 @rule
