@@ -164,22 +164,22 @@ def every_alarm_for_more_than_a_look(template, code):
 PROD = {"Stage": "prod", "OrderAccess": "open"}
 MUTATIONS[-1].parameters = PROD
 
-AWSS = "no_role_has_a_policy_of_awss"
+BY_AWS = "no_role_has_a_policy_that_aws_wrote"
 
 
-@breaks(AWSS)
+@breaks(BY_AWS)
 def a_managed_policy_for_everything(template, code):
     properties(template, "GetProductRole")["ManagedPolicyArns"] = ["arn:aws:iam::aws:policy/AdministratorAccess"]
 
 
-@breaks(AWSS)
+@breaks(BY_AWS)
 def a_function_whose_role_SAM_makes(template, code):
     other = copy.deepcopy(template["Resources"]["ProcessOrders"])
     del other["Properties"]["Role"]
     template["Resources"]["ProcessReturns"] = other
 
 
-@breaks(AWSS, **PROD)
+@breaks(BY_AWS, **PROD)
 def a_gradual_deployment_whose_role_SAM_makes(template, code):
     del template["Globals"]["Function"]["DeploymentPreference"]["Role"]
 

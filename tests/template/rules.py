@@ -136,7 +136,7 @@ def no_statement_allows_more_than_is_named(stack):
 
 
 @rule
-def no_role_has_a_policy_of_awss(stack):
+def no_role_has_a_policy_that_aws_wrote(stack):
     """AWSLambdaBasicExecutionRole writes to every log group of the account, AWSLambdaSQSQueueExecutionRole empties every
     queue. SAM attaches them to a function that has no `Role`."""
     for name, role in stack.of("IAM::Role").items():
