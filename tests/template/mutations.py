@@ -127,6 +127,17 @@ def every_resource(template, code):
     statement(template, "GetProduct")["Resource"] = "*"
 
 
+@breaks(WILDCARDS, Tracing="Active")
+def every_resource_for_more_than_traces(template, code):
+    [allowed] = properties(template, "TracingPolicy")["PolicyDocument"]["Statement"]
+    allowed["Action"].append("sqs:ReceiveMessage")
+
+
+@breaks(WILDCARDS)
+def every_resource_for_an_action_that_does_not_exist(template, code):
+    statement(template, "GetProduct").update({"Action": "xray:PutTraces", "Resource": "*"})
+
+
 @breaks(WILDCARDS)
 def every_index_of_a_table(template, code):
     statement(template, "GetProduct")["Resource"] = {"Fn::Sub": "${ProductsTable.Arn}/index/*"}

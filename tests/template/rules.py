@@ -5,8 +5,11 @@ do what it does and nothing else, that nobody who finds the address can change t
 template.yaml against them, and them against templates that are broken on purpose.
 """
 
+import functools
 import json
 import re
+
+from policy_sentry.querying.actions import get_action_data
 
 from combinations import references
 from intrinsics import Intrinsics, as_text, default_values
@@ -99,17 +102,19 @@ PARTS_OF_ONE_RESOURCE = [
     re.compile(r"arn:[^*]+:log-group:[^*]+:\*"),
     # Versions of a function.
     re.compile(r"\$\{\w+\.Arn\}:\*"),
-    # The deployment groups of this stack's application.
-    re.compile(r"arn:[^*]+:deploymentgroup:shop-ServerlessDeploymentApplication-\*/\*"),
 ]
 
-# Where the whole account is the narrowest that AWS offers, or may be.
-# https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsx-ray.html
-WHOLE_ACCOUNT = {
-    "xray:PutTraceSegments": "*",
-    "xray:PutTelemetryRecords": "*",
-    "cloudwatch:DescribeAlarms": "arn:aws:cloudwatch:us-east-1:123456789012:alarm:*",
-}
+# One look at every alarm: CodeDeploy's, and why is said in the template.
+EVERY_ALARM = ("cloudwatch:DescribeAlarms", "arn:aws:cloudwatch:us-east-1:123456789012:alarm:*")
+
+
+@functools.cache
+def takes_no_resource(action):
+    """Whether AWS can grant an action for everything only, by its own list, which policy_sentry brings:
+    https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html"""
+    service, name = action.split(":")
+    rows = get_action_data(service, name)
+    return bool(rows) and {it["resource_arn_format"] for it in rows[service]} == {"*"}
 
 
 @rule
@@ -127,8 +132,8 @@ def no_statement_allows_more_than_is_named(stack):
         for resource in as_list(statement.get("Resource", [])):
             text = as_text(resource) or json.dumps(resource)
             is_part = any(it.fullmatch(text) for it in PARTS_OF_ONE_RESOURCE)
-            is_narrowest = all(WHOLE_ACCOUNT.get(action) == text for action in actions)
-            if "*" in text and not is_part and not is_narrowest:
+            is_narrowest = text == "*" and all(map(takes_no_resource, actions))
+            if "*" in text and not is_part and not is_narrowest and (*actions, text) != EVERY_ALARM:
                 yield f"{name}: {', '.join(actions)} on {text} has a wildcard"
         principal = statement.get("Principal")
         if principal == "*" or isinstance(principal, dict) and "*" in as_list(principal.get("AWS")):
