@@ -32,7 +32,7 @@ export async function preflight({ stage, parameters }) {
   checkBinaries(template, values.Architecture);
   await checkTools();
   const region = await useRegion();
-  const broken = brokenRule(template, values);
+  const broken = brokenRule(template, values) ?? reservationRefusal(values);
   if (broken) throw new Failure(`these parameters do not go together: ${broken}`);
   const identity = await whoAmI();
   await checkServices(region);
@@ -76,6 +76,17 @@ async function checkConcurrency(template, values) {
   const functions = resolver(template, values).resolve(functionsOf(template));
   const wrong = concurrencyRefusal(functions, values, limits);
   if (wrong) throw new Failure(wrong);
+}
+
+/**
+ * Why a reservation is too small for what it has to hold; null if it is not. CloudFormation's rules compare for equality
+ * only. Lambda would refuse the one after minutes, and throttle the worker for ever with the other.
+ */
+export function reservationRefusal({ ReservedConcurrency, ...values }) {
+  const most = ['MaximumConcurrency', 'ProvisionedConcurrency'].find(
+    (name) => Number(ReservedConcurrency) && Number(values[name]) > Number(ReservedConcurrency),
+  );
+  return most ? `ReservedConcurrency=${ReservedConcurrency} is below ${most}=${values[most]}` : null;
 }
 
 /**

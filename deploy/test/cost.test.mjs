@@ -129,7 +129,8 @@ test('a stack that stands costs its alarms, dashboard, polls and what the parame
   assert.equal(usd({}, 'provisioned'), 0);
   // Seven functions behind the API, each one environment of 256 MB.
   near(usd({ ProvisionedConcurrency: '1' }, 'provisioned'), 7 * 0.25 * 730 * 3600 * 0.0000033334, 'provisioned');
-  near(usd({ LambdaInsights: 'us-east-1' }, 'Lambda Insights'), 8 * 8 * 0.3, 'Insights');
+  const LambdaInsightsLayer = 'arn:aws:lambda:us-east-1:580247275435:layer:LambdaInsightsExtension-Arm64:23';
+  near(usd({ LambdaInsightsLayer }, 'Lambda Insights'), 8 * 8 * 0.3, 'Insights');
   assert.ok(sum(rows({})) > sum(rows({}).filter(({ what }) => what !== 'dashboards')));
 });
 

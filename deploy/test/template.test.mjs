@@ -3,8 +3,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
 import { architectureOf } from '../elf.mjs';
-import { PRICES } from '../estimate.mjs';
-import { concurrencyRefusal } from '../preflight.mjs';
+import { concurrencyRefusal, reservationRefusal } from '../preflight.mjs';
 import {
   brokenRule,
   checkBinaries,
@@ -119,13 +118,18 @@ test("the template's rules are held before AWS holds them", () => {
   );
 });
 
-test('each rule of template.yaml can be broken, and neither stage breaks one', () => {
+test('each rule of template.yaml can be broken; dev breaks none, and prod asks who may order', () => {
   const template = readTemplate();
   const broken = (given) => brokenRule(template, parameterValues(template, given));
-  for (const stage of ['dev', 'prod']) assert.equal(broken(overrides(stage)), null, stage);
+  assert.equal(broken(overrides('dev')), null);
+  for (const decided of ['OrderAccess=open', 'JwtIssuer=https://issuer.example JwtAudience=shop'])
+    assert.equal(broken(overrides('prod', decided)), null, decided);
+  assert.match(broken(overrides('prod')), /needs a JwtIssuer whose tokens may order, or OrderAccess=open for anyone/);
   assert.match(broken({ Stage: 'prod', CatalogueWrites: 'open' }), /CatalogueWrites=iam/);
   assert.match(broken({ JwtIssuer: 'https://issuer.example' }), /JwtAudience/);
-  assert.match(broken({ ReservedConcurrency: '5', MaximumConcurrency: '10' }), /below MaximumConcurrency/);
+  assert.match(broken({ JwtIssuer: 'https://issuer.example', JwtAudience: 'shop', OrderAccess: 'open' }), /contradict/);
+  assert.match(broken({ MonthlyBudget: '50' }), /AlarmEmail/);
+  assert.match(broken({ OnDemandMaxReads: '5' }), /OnDemandMaxWrites/);
 });
 
 test('parameters of the command line come after those of the profile', () => {
@@ -180,15 +184,16 @@ test("parameters that do not fit into the account's concurrency are refused", ()
   );
 });
 
-test("the dashboard's prices are those of prices.json", () => {
-  const { Million, GbSecond } = readTemplate().Mappings.Prices;
-  const listed = (name) => String(PRICES.prices[name].usd);
-  assert.deepEqual(Million, {
-    ApiRequests: listed('http_api_request'),
-    LambdaRequests: listed('lambda_request'),
-    ReadUnits: listed('dynamodb_read_unit'),
-    WriteUnits: listed('dynamodb_write_unit'),
-    SqsCalls: listed('sqs_request'),
-  });
-  assert.deepEqual(GbSecond, { Arm64: listed('gb_second_arm64'), X86: listed('gb_second_x86_64') });
+test('a reservation below what it has to hold is refused', () => {
+  for (const reserved of [0, 5, 10, 20])
+    for (const most of [2, 5, 10, 20])
+      for (const provisioned of [0, 5, 10, 20]) {
+        const given = { ReservedConcurrency: reserved, MaximumConcurrency: most, ProvisionedConcurrency: provisioned };
+        const values = Object.fromEntries(Object.entries(given).map(([name, value]) => [name, String(value)]));
+        const fits = reserved === 0 || Math.max(most, provisioned) <= reserved;
+        assert.equal(reservationRefusal(values) === null, fits, JSON.stringify(given));
+      }
+  const refusal = (name) => reservationRefusal({ ReservedConcurrency: '9', [name]: '10' });
+  for (const name of ['MaximumConcurrency', 'ProvisionedConcurrency'])
+    assert.equal(refusal(name), `ReservedConcurrency=9 is below ${name}=10`);
 });

@@ -16,7 +16,10 @@ from sam import translate
 MOST = 64
 
 # Tried in turn for a parameter without allowed values: the first that it takes and that no condition names.
-SAMPLES = ["2", "0.5", "shop@example.com", "https://example.com"]
+SAMPLES = [
+    "2", "0.5", "shop@example.com", "https://example.com",
+    "arn:aws:lambda:us-east-1:580247275435:layer:LambdaInsightsExtension:56",
+]  # fmt: skip
 
 
 def combinations(template):
@@ -131,7 +134,8 @@ def pairwise(choices, admit=lambda row, fixed: row):
         row = dict(pair)
         for name, values in choices.items():
             row.setdefault(name, max(values, key=lambda value: len(pairs(row | {name: value}) & missing)))
-        row = admit(row, set(dict(pair)))
+        # The rules may refuse so full a row for more than one reason; the pair by itself for one at most.
+        row = admit(row, set(dict(pair))) or admit(dict(pair), set(dict(pair)))
         missing.discard(pair)
         if row is not None:
             missing -= pairs(row)

@@ -58,7 +58,7 @@ def pytest_runtest_makereport(item):
     item.stash[SECONDS] = item.stash.get(SECONDS, 0) + report.duration
     if report.when == "call" or report.outcome != "passed":
         failed = " (in its set-up)" if report.when == "setup" else ""
-        result = "ok  " if report.passed else "FAIL"
+        result = {"passed": "ok  ", "skipped": "skip"}.get(report.outcome, "FAIL")
         function = item.originalname.removeprefix("test_")
         case = f": {item.callspec.id}" if hasattr(item, "callspec") else ""
         name = (function + case).replace("_", " ")

@@ -1,5 +1,6 @@
 """Templates that are broken on purpose: what is changed, and the rule that has to object."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -28,12 +29,15 @@ def properties(template, name):
     return template["Resources"][name]["Properties"]
 
 
+def statements(template, function):
+    """What a function's role allows; its log group comes last."""
+    [policy] = properties(template, f"{function}Role")["Policies"]
+    return policy["PolicyDocument"]["Statement"]
+
+
 def statement(template, function):
-    """The first statement of a function's own policy."""
-    for policy in properties(template, function)["Policies"]:
-        if "Statement" in policy:
-            return policy["Statement"][0]
-    raise ValueError(f"{function} has no statement")
+    """The first of them."""
+    return statements(template, function)[0]
 
 
 @breaks("a_queue_hides_a_message_for_six_timeouts_of_its_function")
@@ -123,6 +127,17 @@ def every_resource(template, code):
     statement(template, "GetProduct")["Resource"] = "*"
 
 
+@breaks(WILDCARDS, Tracing="Active")
+def every_resource_for_more_than_traces(template, code):
+    [allowed] = properties(template, "TracingPolicy")["PolicyDocument"]["Statement"]
+    allowed["Action"].append("sqs:ReceiveMessage")
+
+
+@breaks(WILDCARDS)
+def every_resource_for_an_action_that_does_not_exist(template, code):
+    statement(template, "GetProduct").update({"Action": "xray:PutTraces", "Resource": "*"})
+
+
 @breaks(WILDCARDS)
 def every_index_of_a_table(template, code):
     statement(template, "GetProduct")["Resource"] = {"Fn::Sub": "${ProductsTable.Arn}/index/*"}
@@ -148,9 +163,83 @@ def a_queue_that_everyone_may_send_to(template, code):
     }
 
 
-@breaks("no_role_has_a_managed_policy_that_is_not_listed_here")
+@breaks(WILDCARDS)
+def every_alarm_for_more_than_a_look(template, code):
+    properties(template, "CodeDeployRole")["Policies"][0]["PolicyDocument"]["Statement"][-1]["Action"] = [
+        "cloudwatch:DescribeAlarms",
+        "cloudwatch:DeleteAlarms",
+    ]
+
+
+# Mutations of what only production has need its parameters.
+PROD = {"Stage": "prod", "OrderAccess": "open"}
+MUTATIONS[-1].parameters = PROD
+
+BY_AWS = "no_role_has_a_policy_that_aws_wrote"
+
+
+@breaks(BY_AWS)
 def a_managed_policy_for_everything(template, code):
-    properties(template, "GetProduct")["Policies"].append("arn:aws:iam::aws:policy/AdministratorAccess")
+    properties(template, "GetProductRole")["ManagedPolicyArns"] = ["arn:aws:iam::aws:policy/AdministratorAccess"]
+
+
+@breaks(BY_AWS)
+def a_function_whose_role_SAM_makes(template, code):
+    other = copy.deepcopy(template["Resources"]["ProcessOrders"])
+    del other["Properties"]["Role"]
+    template["Resources"]["ProcessReturns"] = other
+
+
+@breaks(BY_AWS, **PROD)
+def a_gradual_deployment_whose_role_SAM_makes(template, code):
+    del template["Globals"]["Function"]["DeploymentPreference"]["Role"]
+
+
+WHOLE = "a_role_is_whole_before_its_function_is_made"
+
+
+@breaks(WHOLE, Tracing="Active")
+def a_policy_that_comes_when_it_comes(template, code):
+    properties(template, "TracingPolicy")["Roles"] = [{"Ref": "GetProductRole"}]
+
+
+@breaks(WHOLE, Tracing="Active")
+def a_function_that_traces_and_may_not(template, code):
+    properties(template, "GetProductRole")["ManagedPolicyArns"].pop(0)
+
+
+@breaks(WHOLE)
+def a_function_that_may_trace_and_does_not(template, code):
+    del template["Resources"]["TracingPolicy"]["Condition"]
+    properties(template, "GetProductRole")["ManagedPolicyArns"] = [{"Ref": "TracingPolicy"}]
+
+
+ROLES = "each_function_has_a_role_of_its_own"
+
+
+@breaks(ROLES)
+def two_functions_with_one_role(template, code):
+    properties(template, "GetProduct")["Role"] = {"Fn::GetAtt": ["GetOrderRole", "Arn"]}
+
+
+@breaks(ROLES)
+def a_role_of_elsewhere(template, code):
+    properties(template, "GetProduct")["Role"] = "arn:aws:iam::123456789012:role/elsewhere"
+
+
+@breaks(ROLES)
+def a_role_that_writes_to_the_log_of_another_function(template, code):
+    statements(template, "GetProduct")[-1]["Resource"] = {"Fn::GetAtt": ["GetOrderLogs", "Arn"]}
+
+
+@breaks(ROLES)
+def a_role_that_may_make_log_groups(template, code):
+    statements(template, "GetProduct")[-1]["Action"].append("logs:CreateLogGroup")
+
+
+@breaks(ROLES)
+def a_role_that_may_not_write_to_its_log(template, code):
+    statements(template, "GetProduct").pop()
 
 
 @breaks("a_service_may_invoke_a_function_for_one_source")
@@ -217,7 +306,56 @@ def an_API_without_a_burst(template, code):
     del properties(template, "Api")["DefaultRouteSettings"]["ThrottlingBurstLimit"]
 
 
+ORDERS = "nobody_orders_in_production_unless_it_was_decided_who_may"
+
+
+@breaks(ORDERS)
+def a_production_that_is_open_by_forgetting(template, code):
+    template["Rules"]["ProdIsClosed"]["Assertions"].pop()
+
+
+@breaks(ORDERS)
+def an_order_access_that_is_open_by_default(template, code):
+    template["Parameters"]["OrderAccess"]["Default"] = "open"
+
+
+@breaks(ORDERS, JwtIssuer="https://example.com", JwtAudience="shop")
+def a_POST_that_needs_no_token(template, code):
+    del properties(template, "Api")["DefinitionBody"]["paths"]["/orders"]
+
+
+ORDER_THROTTLE = "orders_have_a_throttle_of_their_own"
+
+
+@breaks(ORDER_THROTTLE)
+def orders_throttled_like_every_request(template, code):
+    del properties(template, "Api")["RouteSettings"]
+
+
+@breaks(ORDER_THROTTLE)
+def a_throttle_of_orders_that_is_no_lower(template, code):
+    template["Parameters"]["OrderThrottleRate"]["Default"] = template["Parameters"]["ThrottleRate"]["Default"]
+
+
+@breaks(ORDER_THROTTLE)
+def a_throttle_of_a_misspelt_route(template, code):
+    settings = properties(template, "Api")["RouteSettings"]
+    settings["POST /order"] = settings.pop("POST /orders")
+
+
 ACCESS_LOG = "every_request_is_logged_as_json"
+
+
+@breaks(ACCESS_LOG)
+def an_access_log_that_a_quote_breaks(template, code):
+    settings = properties(template, "Api")["AccessLogSettings"]
+    settings["Format"] = settings["Format"].replace("$context.error.responseType", "$context.error.message")
+
+
+@breaks(ACCESS_LOG)
+def an_access_log_that_a_request_without_an_error_breaks(template, code):
+    settings = properties(template, "Api")["AccessLogSettings"]
+    settings["Format"] = settings["Format"].replace('"$context.integrationStatus"', "$context.integrationStatus")
 
 
 @breaks(ACCESS_LOG)
@@ -383,7 +521,60 @@ def an_alarm_that_leaves_silence_open(template, code):
     del properties(template, "Unclear")["TreatMissingData"]
 
 
+PERCENTILES = "no_percentile_of_a_few_values_raises_an_alarm"
+
+
+@breaks(PERCENTILES)
+def a_percentile_of_whatever_there_is(template, code):
+    template["Resources"]["Nervous"] = alarm("AWS/Lambda", "Duration", FunctionName={"Ref": "GetProduct"})
+    del properties(template, "Nervous")["Statistic"]
+    properties(template, "Nervous")["ExtendedStatistic"] = "p99"
+
+
+@breaks(PERCENTILES)
+def a_percentile_without_its_guard(template, code):
+    properties(template, "LatencyAlarm")["Metrics"][0]["Expression"] = "p99"
+
+
+@breaks(PERCENTILES)
+def a_percentile_guarded_by_the_count_of_another_metric(template, code):
+    properties(template, "PlacedToFinalAlarm")["Metrics"][2]["MetricStat"]["Metric"]["MetricName"] = "OrdersPlaced"
+
+
+BURN = "a_burning_error_budget_is_seen_fast_and_slow"
+
+
+@breaks(BURN)
+def a_fast_burn_alone(template, code):
+    properties(template, "ErrorBudgetAlarm")["AlarmRule"] = {
+        "Fn::Sub": '(ALARM("${FastBurnLong}") AND ALARM("${FastBurnShort}"))'
+    }
+
+
+@breaks(BURN)
+def a_slow_burn_whose_short_window_is_forgotten(template, code):
+    rule = properties(template, "ErrorBudgetAlarm")["AlarmRule"]
+    rule["Fn::Sub"] = rule["Fn::Sub"].replace(' AND ALARM("${SlowBurnShort}")', "")
+
+
+@breaks(BURN)
+def a_window_of_the_wrong_size(template, code):
+    lookup = {"Fn::FindInMap": ["Slo", "FastBurn", "LongWindowSeconds"]}
+    properties(template, "SlowBurnLong")["Metrics"][1]["MetricStat"]["Period"] = lookup
+
+
+@breaks(BURN)
+def a_rate_of_the_other_pair(template, code):
+    properties(template, "SlowBurnShort")["Threshold"] = {"Fn::FindInMap": ["Slo", "FastBurn", "Rate"]}
+
+
 SLO = "the_numbers_of_the_slo_stand_once"
+
+
+@breaks(SLO)
+def a_window_that_is_written_by_hand(template, code):
+    for metric in properties(template, "SlowBurnLong")["Metrics"][1:]:
+        metric["MetricStat"]["Period"] = 21600
 
 
 @breaks(SLO)
@@ -419,6 +610,25 @@ def a_gradual_deployment_that_an_alarm_of_elsewhere_stops(template, code):
     template["Globals"]["Function"]["DeploymentPreference"]["Alarms"] = [{"Ref": "OrdersQueue"}]
 
 
+TRIED = "a_new_version_is_tried_before_it_gets_requests"
+
+
+@breaks(TRIED, **PROD)
+def a_gradual_deployment_without_a_hook(template, code):
+    del template["Globals"]["Function"]["DeploymentPreference"]["Hooks"]
+
+
+@breaks(TRIED, **PROD)
+def a_hook_that_is_told_of_another_version(template, code):
+    variables = properties(template, "CheckNewVersions")["Environment"]["Variables"]
+    variables["GetOrder"] = variables["GetProduct"]
+
+
+@breaks(TRIED, **PROD)
+def a_hook_that_leaves_a_function_out(template, code):
+    del properties(template, "CheckNewVersions")["Environment"]["Variables"]["ProcessOrders"]
+
+
 UNREAD = "nothing_is_declared_that_nothing_reads"
 
 
@@ -430,6 +640,12 @@ def a_parameter_that_nothing_reads(template, code):
 @breaks(UNREAD)
 def a_mapping_that_nothing_reads(template, code):
     template["Mappings"]["Idle"] = {"first": {"second": "1"}}
+
+
+@breaks("the_rules_of_the_template_look_at_parameters_only")
+def a_rule_that_looks_at_the_region(template, code):
+    assertion = template["Rules"]["CapsAreBoth"]["Assertions"][0]
+    assertion["Assert"] = {"Fn::Contains": [["none", {"Ref": "AWS::Region"}], {"Ref": "LambdaInsightsLayer"}]}
 
 
 @breaks("a_name_stands_for_one_thing")

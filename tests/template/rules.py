@@ -5,11 +5,14 @@ do what it does and nothing else, that nobody who finds the address can change t
 template.yaml against them, and them against templates that are broken on purpose.
 """
 
+import functools
 import json
 import re
 
+from policy_sentry.querying.actions import get_action_data
+
 from combinations import references
-from intrinsics import as_text, default_values
+from intrinsics import Intrinsics, as_text, default_values
 from metrics import dimensions_of_metric, metrics_looked_at
 from stack import as_list
 
@@ -92,18 +95,26 @@ def asynchronous_invocations(stack):
 
 # ── Permissions ───────────────────────────────────────────────────────────────────────────────────────
 
-# All streams of one log group: what may be done to streams is granted by the group, in this form only.
-# https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazoncloudwatchlogs.html
-STREAMS_OF_A_LOG_GROUP = re.compile(r"arn:[^*]+:log-group:[^*]+:\*")
+# What may be done to a resource's parts is granted by the resource, with * for the part.
+PARTS_OF_ONE_RESOURCE = [
+    # Streams of a log group: the only form that AWS knows.
+    # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazoncloudwatchlogs.html
+    re.compile(r"arn:[^*]+:log-group:[^*]+:\*"),
+    # Versions of a function.
+    re.compile(r"\$\{\w+\.Arn\}:\*"),
+]
 
-# AWS's own policies, which SAM attaches where a function's properties ask for it. Their resource is "*", and SAM has no
-# narrower form of them.
-MANAGED_POLICIES = {
-    "AWSLambdaBasicExecutionRole": "every function: writes logs",
-    "AWSLambdaSQSQueueExecutionRole": "ProcessOrders: receives and deletes the messages of its queue, and writes logs",
-    "AWSXrayWriteOnlyAccess": "every function with Tracing=Active: writes traces, which belong to no resource",
-    "AWSCodeDeployRoleForLambda": "CodeDeploy in prod: shifts an alias from one version to the next, and reads alarms",
-}
+# One look at every alarm: CodeDeploy's, and why is said in the template.
+EVERY_ALARM = ("cloudwatch:DescribeAlarms", "arn:aws:cloudwatch:us-east-1:123456789012:alarm:*")
+
+
+@functools.cache
+def takes_no_resource(action):
+    """Whether AWS can grant an action for everything only, by its own list, which policy_sentry brings:
+    https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html"""
+    service, name = action.split(":")
+    rows = get_action_data(service, name)
+    return bool(rows) and {it["resource_arn_format"] for it in rows[service]} == {"*"}
 
 
 @rule
@@ -120,7 +131,9 @@ def no_statement_allows_more_than_is_named(stack):
                 yield f"{name}: the action {action} has a wildcard"
         for resource in as_list(statement.get("Resource", [])):
             text = as_text(resource) or json.dumps(resource)
-            if "*" in text and not STREAMS_OF_A_LOG_GROUP.fullmatch(text):
+            is_part = any(it.fullmatch(text) for it in PARTS_OF_ONE_RESOURCE)
+            is_narrowest = text == "*" and all(map(takes_no_resource, actions))
+            if "*" in text and not is_part and not is_narrowest and (*actions, text) != EVERY_ALARM:
                 yield f"{name}: {', '.join(actions)} on {text} has a wildcard"
         principal = statement.get("Principal")
         if principal == "*" or isinstance(principal, dict) and "*" in as_list(principal.get("AWS")):
@@ -128,12 +141,53 @@ def no_statement_allows_more_than_is_named(stack):
 
 
 @rule
-def no_role_has_a_managed_policy_that_is_not_listed_here(stack):
+def no_role_has_a_policy_that_aws_wrote(stack):
+    """AWSLambdaBasicExecutionRole writes to every log group of the account, AWSLambdaSQSQueueExecutionRole empties every
+    queue. SAM attaches them to a function that has no `Role`."""
     for name, role in stack.of("IAM::Role").items():
         for policy in role.get("ManagedPolicyArns", []):
-            short = json.dumps(policy).rsplit("/", 1)[-1].strip('"}]')
-            if short not in MANAGED_POLICIES:
-                yield f"{name} has {short}"
+            if stack.target(policy) not in stack.of("IAM::ManagedPolicy"):
+                yield f"{name} has {json.dumps(policy)}"
+
+
+@rule
+def a_role_is_whole_before_its_function_is_made(stack):
+    """Lambda asks when it makes a function with tracing, and CloudFormation makes a policy that names its roles beside the
+    functions that wait for those roles."""
+    for name, policy in stack.of("IAM::ManagedPolicy", "IAM::Policy", "IAM::RolePolicy").items():
+        if "Roles" in policy or "RoleName" in policy:
+            yield f"{name} may come after the functions whose roles it is for"
+    tracing = {it for it, statement in stack.statements() if "xray:PutTraceSegments" in as_list(statement["Action"])}
+    for name, function in stack.functions().items():
+        policies = stack.of("IAM::Role").get(stack.target(function["Role"]), {}).get("ManagedPolicyArns", [])
+        is_traced = function.get("TracingConfig", {}).get("Mode") == "Active"
+        if is_traced != any(stack.target(it) in tracing for it in policies):
+            yield f"{name} {'may not trace' if is_traced else 'may trace and does not'}"
+
+
+@rule
+def each_function_has_a_role_of_its_own(stack):
+    """Or a function could do what another may. It writes to its own log group, and may make none: a group that it made
+    would have no retention, and stay when the stack goes."""
+    users = {}
+    for name, function in stack.all_functions().items():
+        role = stack.target(function["Role"])
+        users.setdefault(role, []).append(name)
+        statements = [it for owner, it in stack.statements() if owner == role and "Action" in it]
+        logs = [it for it in statements if any(action.startswith("logs:") for action in as_list(it["Action"]))]
+        group = function.get("LoggingConfig", {}).get("LogGroup", {}).get("Ref")
+        expected = {"Fn::GetAtt": [group, "Arn"]}
+        for statement in logs:
+            if as_list(statement["Resource"]) != [expected]:
+                yield f"{name} may write to {json.dumps(statement['Resource'])}"
+        actions = {action for it in logs for action in as_list(it["Action"])}
+        if actions != {"logs:CreateLogStream", "logs:PutLogEvents"}:
+            yield f"{name} may do to its log group: {', '.join(sorted(actions)) or 'nothing'}"
+    for role, names in users.items():
+        if role not in stack.of("IAM::Role"):
+            yield f"{', '.join(names)}: the role is not in this stack"
+        if len(names) > 1:
+            yield f"{', '.join(names)} share {role}"
 
 
 @rule
@@ -164,6 +218,27 @@ def nobody_writes_to_the_catalogue_without_iam_unless_it_is_asked_for(stack):
 
 
 @rule
+def nobody_orders_in_production_unless_it_was_decided_who_may(stack):
+    refusals = Intrinsics(stack.source, default_values(stack.source) | {"Stage": "prod"}).refusals()
+    if not any("OrderAccess=open" in it for it in refusals):
+        yield "production may be deployed without a word on who may order"
+    expected = "JWT" if stack.parameters["JwtIssuer"] else "NONE"
+    for route in ("POST /orders", "GET /orders/{id}"):
+        if stack.routes().get(route) != expected:
+            yield f"{route} is authorised by {stack.routes().get(route)}, not {expected}"
+
+
+@rule
+def orders_have_a_throttle_of_their_own(stack):
+    """An order costs three times the mean request, and at worst twenty-five times: docs/cost.md."""
+    for name, stage in stack.of("ApiGatewayV2::Stage").items():
+        every, order = stage.get("DefaultRouteSettings", {}), stage.get("RouteSettings", {}).get("POST /orders", {})
+        for limit in ("ThrottlingRateLimit", "ThrottlingBurstLimit"):
+            if not 0 < order.get(limit, 0) < every.get(limit, 0):
+                yield f"{name}: {limit} of POST /orders is not below that of every route"
+
+
+@rule
 def the_api_is_throttled(stack):
     for name, stage in stack.of("ApiGatewayV2::Stage").items():
         settings = stage.get("DefaultRouteSettings", {})
@@ -179,14 +254,32 @@ def every_request_is_logged_as_json(stack):
         if stack.target(settings.get("DestinationArn")) not in stack.of("Logs::LogGroup"):
             yield f"{name} writes no access log to a log group of this stack"
             continue
+        format_ = settings["Format"]
+        variables = set(re.findall(r"\$context((?:\.\w+)+)", format_))
+        # API Gateway puts values in as they are, a quote included.
+        line = re.sub(r"\$context((?:\.\w+)+)", lambda it: PLAIN_VALUES.get(it[1], 'a "quoted" \\ word'), format_)
         try:
-            # A value of $context is put between the quotes.
-            entry = json.loads(settings["Format"])
+            json.loads(line)
         except ValueError as error:
-            yield f"{name}: a line of its access log is no JSON: {error}"
-            continue
-        if "$context.requestId" not in entry.values():
+            yield f"{name}: a line of its access log may be no JSON: {error}: {line}"
+        if ".requestId" not in variables:
             yield f"{name}: a line of its access log has no $context.requestId"
+
+
+# Variables of an HTTP API's access log that are numbers, ids or words from a list, with a value of each, or `-` for none:
+# https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-logging-variables.html
+PLAIN_VALUES = {
+    ".error.responseType": "INTEGRATION_FAILURE",
+    ".integration.requestId": "c6af9ac6-7b61-11e6-9a41-93e8deadbeef",
+    ".integrationLatency": "12",
+    ".integrationStatus": "-",
+    ".requestId": "JKJaXmPLvHcESHA=",
+    ".requestTimeEpoch": "1764000000000",
+    ".responseLatency": "14",
+    ".responseLength": "107",
+    ".routeKey": "GET /products/{id}",
+    ".status": "200",
+}
 
 
 @rule
@@ -240,7 +333,7 @@ def logs_do_not_grow_for_ever(stack):
     for name, group in groups.items():
         if not group.get("RetentionInDays"):
             yield f"{name} has no RetentionInDays"
-    for function, properties in stack.functions().items():
+    for function, properties in stack.all_functions().items():
         chosen = stack.target(properties.get("LoggingConfig", {}).get("LogGroup"))
         own = [f"/aws/lambda/${{{function}}}", f"/aws/lambda/{properties.get('FunctionName')}"]
         named = [name for name, it in groups.items() if it.get("LogGroupName") in own + [{"Fn::Sub": it} for it in own]]
@@ -321,6 +414,45 @@ def every_alarm_says_what_silence_means(stack):
 
 
 @rule
+def no_percentile_of_a_few_values_raises_an_alarm(stack):
+    """It is the slowest of them: a cold start at night."""
+    for name, alarm in stack.of("CloudWatch::Alarm").items():
+        if "ExtendedStatistic" in alarm:
+            yield f"{name} looks at a percentile of however few values"
+        metrics = alarm.get("Metrics", [])
+        percentiles = [it for it in metrics if re.match(r"p\d|t[mc]", it.get("MetricStat", {}).get("Stat", ""))]
+        counts = [it for it in metrics if it.get("MetricStat", {}).get("Stat") == "SampleCount"]
+        for percentile in percentiles:
+            metric, period = percentile["MetricStat"]["Metric"], percentile["MetricStat"]["Period"]
+            of_same = [it["Id"] for it in counts if (it["MetricStat"]["Metric"], it["MetricStat"]["Period"]) == (metric, period)]
+            guards = [f"IF({it} >= " for it in of_same]
+            judged = [it["Expression"] for it in metrics if it.get("ReturnData", True) and "Expression" in it]
+            if len(judged) != 1 or not judged[0].startswith(tuple(guards) or "-") or percentile.get("ReturnData", True):
+                yield f"{name} judges {percentile['Id']} without a look at how many values it is of"
+
+
+@rule
+def a_burning_error_budget_is_seen_fast_and_slow(stack):
+    """Two pairs of windows, of which each has to be above its rate at both: https://sre.google/workbook/alerting-on-slos/"""
+    slo = stack.source["Mappings"]["Slo"]
+    parts = set()
+    for pair in ("FastBurn", "SlowBurn"):
+        rate, long, short = (float(slo[pair][it]) for it in ("Rate", "LongWindowSeconds", "ShortWindowSeconds"))
+        for size, seconds in (("Long", long), ("Short", short)):
+            alarm = stack.of("CloudWatch::Alarm").get(pair + size, {})
+            periods = {float(it["MetricStat"]["Period"]) for it in alarm.get("Metrics", []) if "MetricStat" in it}
+            if periods != {seconds} or float(alarm.get("Threshold", 0)) != rate:
+                yield f"{pair}{size} does not look at {seconds:g} s for a rate of {rate:g}"
+        parts.add(f'(ALARM("${{{pair}Long}}") AND ALARM("${{{pair}Short}}"))')
+        # A twelfth, so that an alarm ends soon after its cause: the same page.
+        if long != 12 * short:
+            yield f"the short window of {pair} is no twelfth of the long one"
+    rules_ = [as_text(it["AlarmRule"]) for it in stack.of("CloudWatch::CompositeAlarm").values()]
+    if not any(set(it.split(" OR ")) == parts for it in rules_):
+        yield "no composite alarm is of both pairs"
+
+
+@rule
 def the_numbers_of_the_slo_stand_once(stack):
     """In `Mappings: Slo`, where alarms and dashboard look them up; tests/tests/drift.rs holds the load test to them."""
     numbers = stack.source.get("Mappings", {}).get("Slo", {})
@@ -367,8 +499,27 @@ def a_gradual_deployment_is_rolled_back_by_an_alarm(stack):
         for alarm in alarms:
             if alarm not in stack.of("CloudWatch::Alarm", "CloudWatch::CompositeAlarm"):
                 yield f"{name}: {alarm} is no alarm of this stack"
+        if stack.target(group.get("ServiceRoleArn")) not in stack.of("IAM::Role"):
+            yield f"{name} has no role of this stack"
         if "DEPLOYMENT_STOP_ON_ALARM" not in group.get("AutoRollbackConfiguration", {}).get("Events", []):
             yield f"{name} does not roll back on an alarm"
+
+
+@rule
+def a_new_version_is_tried_before_it_gets_requests(stack):
+    """A tenth of no requests raises no alarm. test_hook.py tries the function that does it."""
+    is_gradual = bool(stack.of("CodeDeploy::DeploymentGroup"))
+    for name, alias in stack.resources.items():
+        if not is_gradual or alias["Type"] != "AWS::Lambda::Alias":
+            continue
+        hook = stack.target(alias["UpdatePolicy"]["CodeDeployLambdaAliasUpdate"].get("BeforeAllowTrafficHook"))
+        if hook not in stack.all_functions():
+            yield f"{name} moves to a version that nobody has tried"
+            continue
+        tried = stack.all_functions()[hook].get("Environment", {}).get("Variables", {})
+        [version, _] = alias["Properties"]["FunctionVersion"]["Fn::GetAtt"]
+        if tried.get(stack.target(alias["Properties"]["FunctionName"])) != {"Ref": version}:
+            yield f"{name}: {hook} is not told of the version that it moves to"
 
 
 # ── The template itself ───────────────────────────────────────────────────────────────────────────────
@@ -383,6 +534,14 @@ def nothing_is_declared_that_nothing_reads(stack):
     maps = {it[0] for it in lookups(rest)}
     yield from (f"nothing reads the parameter {it}" for it in stack.source["Parameters"] if it not in read)
     yield from (f"nothing reads the mapping {it}" for it in stack.source.get("Mappings", {}) if it not in maps)
+
+
+@rule
+def the_rules_of_the_template_look_at_parameters_only(stack):
+    """CloudFormation takes nothing else in them, the region of the stack included, and its linters let it pass:
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/rules-section-structure.html"""
+    for name in sorted(references(stack.source.get("Rules", {})) - set(stack.source["Parameters"])):
+        yield f"a rule looks at {name}, which is no parameter"
 
 
 @rule

@@ -37,6 +37,11 @@ class Stack:
         return {name: it.get("Properties", {}) for name, it in self.resources.items() if it["Type"] in names}
 
     def functions(self):
+        """Those of the shop, each a binary of a crate in functions/."""
+        return {name: it for name, it in self.all_functions().items() if "S3Key" in it["Code"]}
+
+    def all_functions(self):
+        """With those whose code stands in the template."""
         return self.of("Lambda::Function")
 
     def crate(self, function):

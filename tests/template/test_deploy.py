@@ -20,6 +20,7 @@ import boto3
 import pytest
 
 from combinations import admitted, choices_of
+from mutations import PROD
 from packaging_rules import MACHINES, faults_of_executable, faults_of_zip
 from sam import ROOT
 from stack import Stack
@@ -34,6 +35,7 @@ BUCKET = "code"
 UNKNOWN_TO_MOTO = {
     "AWS::ApiGatewayV2::Api",
     "AWS::ApiGatewayV2::Stage",
+    "AWS::Budgets::Budget",
     "AWS::CloudWatch::Alarm",
     "AWS::CloudWatch::CompositeAlarm",
     "AWS::CodeDeploy::Application",
@@ -133,7 +135,7 @@ def every_option(template):
 @pytest.fixture(scope="module", params=["the defaults", "every option", "production"])
 def deployed(request, aws, stage, template, code):
     """A stack that `sam deploy` has made."""
-    parameters = {"the defaults": {}, "every option": every_option(template), "production": {"Stage": "prod"}}
+    parameters = {"the defaults": {}, "every option": every_option(template), "production": PROD}
     parameters = parameters[request.param] | {"Architecture": ARCHITECTURE}
     aws.empty()
     overrides = [f"{name}={value}" for name, value in parameters.items()]

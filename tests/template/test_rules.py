@@ -1,14 +1,14 @@
 """template.yaml keeps this project's rules, and each rule objects where it is broken."""
 
 import copy
-import json
 
 import pytest
 
 import rules
+from intrinsics import as_text
 from mutations import MUTATIONS
-from rules import MANAGED_POLICIES, RULES
-from stack import Stack
+from rules import EVERY_ALARM, PARTS_OF_ONE_RESOURCE, RULES
+from stack import Stack, as_list
 
 
 def named(function):
@@ -31,9 +31,11 @@ def changed(stack, default):
     return ", ".join(f"{name}={value}" for name, value in values.items()) or "the default parameters"
 
 
-def test_no_managed_policy_is_listed_that_no_role_has(stacks):
-    used = json.dumps([stack.of("IAM::Role") for stack in stacks])
-    assert [name for name in MANAGED_POLICIES if name not in used] == []
+def test_no_exception_is_listed_that_no_statement_needs(stacks):
+    used = [statement for stack in stacks for _, statement in stack.statements()]
+    assert EVERY_ALARM[0] in {action for it in used for action in as_list(it["Action"])}
+    resources = [as_text(it) or "" for statement in used for it in as_list(statement.get("Resource", []))]
+    assert [it.pattern for it in PARTS_OF_ONE_RESOURCE if not any(map(it.fullmatch, resources))] == []
 
 
 def test_every_rule_is_tested_by_a_template_that_breaks_it():

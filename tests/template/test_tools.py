@@ -155,7 +155,8 @@ def test_checkov_sees_a_secret_and_a_role_for_everything(template, code):
     template = copy.deepcopy(template)
     function = template["Resources"]["GetProduct"]["Properties"]
     function["Environment"]["Variables"]["KEY"] = "AKIAIOSFODNN7EXAMPLE"
-    function["Policies"] = [{"Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}]
+    [policy] = template["Resources"]["GetProductRole"]["Properties"]["Policies"]
+    policy["PolicyDocument"]["Statement"] = [{"Effect": "Allow", "Action": "*", "Resource": "*"}]
     resources = Stack(template, {}, code).resources
     found = {check for check, *_ in checkov(*written("broken", [{"Resources": resources}]))}
     assert {"CKV_AWS_45", "CKV_AWS_63"} <= found

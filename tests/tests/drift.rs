@@ -1,6 +1,6 @@
 //! Nothing drifts: the template, the description of the API and the README name the same routes, the
 //! latter two the same statuses, the description has the code's bounds, the load test the limits of
-//! the template, and everything that is built the profile for it. The scenarios of the load test are held against the template by
+//! the template, the documentation its windows, and everything that is built the profile for it. The scenarios of the load test are held against the template by
 //! `load-tests/test/scenarios.test.mjs`, alarms and dashboard by `tests/template/rules.py`.
 
 #![allow(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
@@ -244,6 +244,42 @@ fn the_load_test_has_the_limits_of_the_template() {
             assert_eq!(thresholds.get(&*metric), Some(&latency), "{metric}");
         }
     }
+}
+
+#[test]
+fn the_documentation_has_the_windows_of_the_template() {
+    let template = yaml("template.yaml");
+    let slo = |name: &str| -> f64 {
+        let value = at(&template, &format!("/Mappings/Slo/{name}"));
+        value.as_str().unwrap().parse().unwrap()
+    };
+    let docs = fs::read_to_string(file("docs/aws.md")).unwrap();
+    // `1 h` and `5 min` in seconds, `2 days` in days.
+    let number = |cell: &str| -> f64 {
+        let (number, unit) = cell.split_once(' ').unwrap_or((cell, ""));
+        let scale = match unit {
+            "h" => 3600.0,
+            "min" => 60.0,
+            "" | "days" => 1.0,
+            other => panic!("{other}"),
+        };
+        number.parse::<f64>().unwrap() * scale
+    };
+    for (row, pair) in [("fast", "FastBurn"), ("slow", "SlowBurn")] {
+        let line = docs
+            .lines()
+            .find(|it| it.starts_with(&format!("| {row} |")));
+        let cells = line.unwrap().trim_matches('|').split('|').skip(1);
+        let cells: Vec<_> = cells.map(|cell| number(cell.trim())).collect();
+
+        let rate = slo(&format!("{pair}/Rate"));
+        let windows = ["Long", "Short"].map(|it| slo(&format!("{pair}/{it}WindowSeconds")));
+        // A rate of 1 spends the budget in 30 days.
+        let days = (30.0 / rate).round();
+        assert_eq!(cells, [rate, windows[0], windows[1], days], "{row}");
+    }
+    let least = format!("with at least {} ", slo("Samples/Least"));
+    assert_eq!(docs.matches(&least).count(), 2, "{least}");
 }
 
 #[test]

@@ -9,16 +9,31 @@ use saphyr::{LoadableYamlNode, Yaml};
 use serde_json::{Value, json};
 use shop_tests::{PATIENCE, Reply, Shop};
 
-/// What a policy allows one function, and what the function is told of.
+/// What its role allows one function, and what the template tells the function of.
 #[derive(Debug, Default)]
 struct Allowed {
     /// Such as `dynamodb:GetItem`.
     actions: BTreeSet<String>,
-    /// Logical ids of tables and queues.
+    /// Logical ids of tables, queues and log groups.
     resources: BTreeSet<String>,
-    /// Logical ids that its environment variables hold.
+    /// Logical ids that its environment variables hold, of its log group and of the queue that
+    /// triggers it.
     known: BTreeSet<String>,
+    /// What Lambda does under the role by itself, and no meter sees: it writes the function's log,
+    /// and polls the queue of a trigger.
+    by_lambda: BTreeSet<&'static str>,
 }
+
+/// [Lines of a log](https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs.html),
+/// in a group that the template makes.
+const LOGGING: [&str; 2] = ["logs:CreateLogStream", "logs:PutLogEvents"];
+
+/// <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html#events-sqs-permissions>
+const POLLING: [&str; 3] = [
+    "sqs:ReceiveMessage",
+    "sqs:DeleteMessage",
+    "sqs:GetQueueAttributes",
+];
 
 /// A scalar, with or without a tag such as `!GetAtt`.
 fn text<'a>(yaml: &'a Yaml<'static>) -> &'a str {
@@ -49,20 +64,20 @@ fn template() -> String {
     fs::read_to_string(template).unwrap()
 }
 
-/// The policies of a template, by function.
-fn policies(template: String) -> BTreeMap<String, Allowed> {
+/// What the roles of a template allow, by function.
+fn roles(template: String) -> BTreeMap<String, Allowed> {
     let template = Yaml::load_from_str(template.leak()).unwrap().remove(0);
-    let mut policies = BTreeMap::new();
-    for (id, resource) in template["Resources"].as_mapping().unwrap() {
+    let mut roles = BTreeMap::new();
+    let resources = &template["Resources"];
+    for (id, resource) in resources.as_mapping().unwrap() {
         if resource["Type"].as_str() != Some("AWS::Serverless::Function") {
             continue;
         }
         let properties = &resource["Properties"];
         let mut allowed = Allowed::default();
-        for statement in list(properties, "Policies")
-            .iter()
-            .flat_map(|it| list(it, "Statement"))
-        {
+        let role = &resources[logical_id(text(&properties["Role"]))]["Properties"];
+        let policies = list(role, "Policies").iter();
+        for statement in policies.flat_map(|it| list(&it["PolicyDocument"], "Statement")) {
             assert_eq!(statement["Effect"].as_str(), Some("Allow"));
             let actions = texts(&statement["Action"]).into_iter().map(str::to_owned);
             allowed.actions.extend(actions);
@@ -76,9 +91,19 @@ fn policies(template: String) -> BTreeMap<String, Allowed> {
             .map(text)
             .filter(|it| !it.starts_with("AWS::"));
         allowed.known.extend(resources.map(str::to_owned));
-        policies.insert(id.as_str().unwrap().to_owned(), allowed);
+        let log = text(&properties["LoggingConfig"]["LogGroup"]).to_owned();
+        allowed.known.insert(log);
+        allowed.by_lambda.extend(LOGGING);
+        for event in properties["Events"].as_mapping().unwrap().values() {
+            if event["Type"].as_str() == Some("SQS") {
+                let queue = logical_id(text(&event["Properties"]["Queue"])).to_owned();
+                allowed.known.insert(queue);
+                allowed.by_lambda.extend(POLLING);
+            }
+        }
+        roles.insert(id.as_str().unwrap().to_owned(), allowed);
     }
-    policies
+    roles
 }
 
 /// The permission that a metered operation needs.
@@ -190,9 +215,11 @@ fn differences(
     let functions: BTreeSet<_> = allowed.keys().chain(called.keys()).collect();
     let mut differences = Vec::new();
     for function in functions {
+        let mut called = called.get(function).unwrap_or(&none).clone();
+        let by_lambda = allowed.get(function).map(|it| it.by_lambda.iter());
+        called.extend(by_lambda.into_iter().flatten().map(|it| (*it).to_owned()));
         let allowed = allowed.get(function).map_or(&none, |it| &it.actions);
-        let called = called.get(function).unwrap_or(&none);
-        let unused = allowed.difference(called);
+        let unused = allowed.difference(&called);
         differences.extend(unused.map(|it| format!("{function} may call {it} and does not")));
         let denied = called.difference(allowed);
         differences.extend(denied.map(|it| format!("{function} calls {it} and may not")));
@@ -201,11 +228,11 @@ fn differences(
 }
 
 #[tokio::test]
-async fn each_function_makes_the_calls_that_its_policy_allows_and_no_others() {
+async fn each_function_makes_the_calls_that_its_role_allows_and_no_others() {
     let shop = Shop::start("permissions", |template| template);
     use_everything(&shop).await;
 
-    let allowed = policies(template());
+    let allowed = roles(template());
     // A call is counted once its answer is through, which may be after the client has its own.
     let patience = tokio::time::Instant::now() + PATIENCE;
     while !differences(&allowed, &called(&shop).await).is_empty()
@@ -217,15 +244,15 @@ async fn each_function_makes_the_calls_that_its_policy_allows_and_no_others() {
 }
 
 #[test]
-fn a_policy_with_an_action_more_or_less_than_its_function_needs_is_found() {
-    let needed: BTreeMap<_, _> = policies(template())
+fn a_role_with_an_action_more_or_less_than_its_function_needs_is_found() {
+    let needed: BTreeMap<_, _> = roles(template())
         .into_iter()
         .map(|(function, allowed)| (function, allowed.actions))
         .collect();
     let altered = |from: &str, to: &str| {
         let template = template();
         assert_eq!(template.matches(from).count(), 1, "{from}");
-        differences(&policies(template.replace(from, to)), &needed)
+        differences(&roles(template.replace(from, to)), &needed)
     };
 
     let scan = r#"Action: "dynamodb:Scan""#;
@@ -241,33 +268,72 @@ fn a_policy_with_an_action_more_or_less_than_its_function_needs_is_found() {
     assert_eq!(less, ["PlaceOrder calls dynamodb:GetItem and may not"]);
     let wider = altered(scan, r#"Action: "dynamodb:*""#);
     assert_eq!(wider.len(), 2, "{wider:?}");
+    let stuck = altered(r#", "sqs:DeleteMessage""#, "");
+    assert_eq!(stuck, ["ProcessOrders calls sqs:DeleteMessage and may not"]);
+    let mute = altered(
+        r#"["logs:CreateLogStream", "logs:PutLogEvents"], Resource: !GetAtt GetOrderLogs.Arn"#,
+        r#""logs:PutLogEvents", Resource: !GetAtt GetOrderLogs.Arn"#,
+    );
+    assert_eq!(mute, ["GetOrder calls logs:CreateLogStream and may not"]);
+    let purge = altered(
+        r#"Action: "sqs:SendMessage""#,
+        r#"Action: ["sqs:SendMessage", "sqs:ReceiveMessage"]"#,
+    );
+    assert_eq!(
+        purge,
+        ["PlaceOrder may call sqs:ReceiveMessage and does not"]
+    );
 }
 
 #[test]
-fn a_policy_for_another_resource_than_its_function_is_told_of_is_found() {
-    let queue = "Resource: !GetAtt OrdersQueue.Arn";
-    let template = template();
-    assert_eq!(template.matches(queue).count(), 1);
-    let other = template.replace(queue, "Resource: !GetAtt OrdersDeadLetterQueue.Arn");
+fn a_role_on_another_resource_than_its_function_is_told_of_is_found() {
+    for (function, resource, other) in [
+        (
+            "PlaceOrder",
+            r#""sqs:SendMessage", Resource: !GetAtt OrdersQueue.Arn"#,
+            "OrdersDeadLetterQueue",
+        ),
+        (
+            "ProcessOrders",
+            r#""sqs:GetQueueAttributes"], Resource: !GetAtt OrdersQueue.Arn"#,
+            "OrdersDeadLetterQueue",
+        ),
+        (
+            "GetOrder",
+            "Resource: !GetAtt GetOrderLogs.Arn",
+            "PutProductLogs",
+        ),
+        (
+            "PutProduct",
+            r#""dynamodb:UpdateItem", Resource: !GetAtt ProductsTable.Arn"#,
+            "OrdersTable",
+        ),
+    ] {
+        let template = template();
+        assert_eq!(template.matches(resource).count(), 1, "{resource}");
+        let (before, _) = resource.split_once("!GetAtt ").unwrap();
+        let changed = template.replace(resource, &format!("{before}!GetAtt {other}.Arn"));
 
-    let place_order = &policies(other)["PlaceOrder"];
+        let role = &roles(changed)[function];
 
-    assert_ne!(place_order.resources, place_order.known);
+        assert_ne!(role.resources, role.known, "{function}");
+    }
 }
 
 #[test]
-fn a_policy_names_the_resources_that_its_function_is_told_of_and_no_others() {
-    let policies = policies(template());
+fn a_role_names_the_resources_that_its_function_is_told_of_and_no_others() {
+    let roles = roles(template());
 
-    assert_eq!(policies.len(), 8);
+    assert_eq!(roles.len(), 8);
     for (
         function,
         Allowed {
             actions,
             resources,
             known,
+            ..
         },
-    ) in policies
+    ) in roles
     {
         assert_eq!(resources, known, "{function}");
         assert!(
