@@ -190,7 +190,7 @@ bench: build host load-tests/node_modules/.installed $(OHA) ## Measure cold star
 	@PATH="$(dir $(NODE)):$$PATH" $(NODE) benchmarks/bench.mjs --local $(LOCAL) --oha $(OHA)
 
 .PHONY: bench-ladder
-bench-ladder: host load-tests/node_modules/.installed ## Measure each choice for a quick cold start by itself
+bench-ladder: build host load-tests/node_modules/.installed ## Measure each choice for a quick cold start by itself
 	@PATH="$(dir $(NODE)):$$PATH" $(NODE) benchmarks/bench.mjs --ladder --local $(LOCAL)
 
 # Advisories come from GitHub; `make deny CHECKS="bans licenses sources"` needs no network.

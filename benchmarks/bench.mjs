@@ -1,6 +1,6 @@
 // What a cold start and a warm request cost, in CPU time, beside other ways to write the same function: `make bench`.
 //
-//   node benchmarks/bench.mjs [--ladder] [--rounds 15] [--warm 14] [--local target/host/local] [--oha PATH]
+//   node benchmarks/bench.mjs [--ladder] [--rounds 25] [--warm 14] [--local target/host/local] [--oha PATH]
 //
 // --ladder measures the candidates of docs/cold-start.md instead of the peers. Writes target/bench/results.json.
 // Exit code: 0 if every target is reached, 1 if one is not or anything went wrong.
@@ -14,10 +14,11 @@ import { commit, machine, MEASURED, SIMULATED } from '../load-tests/report.mjs';
 import * as cold from './cold.mjs';
 import * as instructions from './instructions.mjs';
 import { coldStart, MEMORY_SIZES, throttled } from './model.mjs';
-import { LADDER, OUT, ours, PEERS, tidy } from './peers.mjs';
+import { LADDER, OUT, ours, PEERS, SYSTEM_ROOTS, tidy } from './peers.mjs';
 import { Failure, readTemplate, request, startLocal, withPeers } from './stack.mjs';
 import { table } from './table.mjs';
 import { awsCalls, getProduct, PRODUCT, requestsOfTheShop, targets } from './targets.mjs';
+import { plantRoot, writeSystemRoots } from './trust.mjs';
 import * as warmPath from './warm-path.mjs';
 
 /** At once, for the test of scaling out: more than the cores of most machines, fewer than a new account's limit of ten. */
@@ -26,7 +27,7 @@ const SCALE_OUT = { requests: 8, bursts: 15 };
 const { values: options } = parseArgs({
   options: {
     'ladder': { type: 'boolean', default: false },
-    'rounds': { type: 'string', default: '15' },
+    'rounds': { type: 'string', default: '25' },
     'warm': { type: 'string', default: '14' },
     'local': { type: 'string', default: path.join(OUT, '../host/local') },
     'oha': { type: 'string', default: path.join(OUT, '../tools/bin/oha') },
@@ -41,11 +42,17 @@ async function main() {
   mkdirSync(OUT, { recursive: true });
   const template = readTemplate();
   const wanted = options.ladder ? [PEERS[0], ...LADDER] : PEERS;
+  const functions = options.ladder ? [] : shopFunctions(template);
+  tidy([...PEERS, ...LADDER, ...functions].map(({ name }) => name));
+  for (const copy of functions) await copy.prepare();
   const { ready, absent } = await prepare(wanted);
-  const stack = await startLocal(options, withPeers(template, ready));
+  const stack = await startLocal(options, withPeers(template, ready, functions));
+  writeSystemRoots(SYSTEM_ROOTS, stack.ca_file);
+  for (const { plantsInto, binary } of [...functions, ...ready]) if (plantsInto) plantRoot(plantsInto, binary, stack.ca_file);
   const orderId = await seed(stack);
 
-  const shop = options.ladder ? [] : shopTargets(template, orderId);
+  const requests = requestsOfTheShop(orderId);
+  const shop = functions.map((one) => ({ ...one, ...requests[one.name] }));
   const peers = ready.map((peer) => getProduct(peer));
   const rows = await cold.measure(stack, [...shop, ...peers], rounds, say);
   const result = {
@@ -67,7 +74,6 @@ async function main() {
 
 /** Builds or installs each peer. One that cannot be is told with its reason, and the others are measured. */
 async function prepare(wanted) {
-  tidy([...PEERS, ...LADDER].map(({ name }) => name));
   const ready = [];
   const absent = [];
   for (const peer of wanted) {
@@ -96,15 +102,13 @@ async function seed({ api_url }) {
   return JSON.parse(order.text).id;
 }
 
-/** The shop's functions in the template's order, each with its request. */
-function shopTargets(template, orderId) {
-  const requests = requestsOfTheShop(orderId);
+/** The shop's functions in the template's order. */
+function shopFunctions(template) {
   return Object.entries(template.Resources)
     .filter(([, { Type }]) => Type === 'AWS::Serverless::Function')
     .map(([functionId, { Properties }]) => {
       const codeDir = path.resolve(import.meta.dirname, '..', Properties.CodeUri);
-      const name = path.basename(codeDir);
-      return { ...ours(name, codeDir), functionId, ...requests[name] };
+      return { ...ours(path.basename(codeDir), codeDir), functionId };
     });
 }
 

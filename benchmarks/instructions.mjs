@@ -13,14 +13,14 @@ const WARM = 10;
 const TIMEOUT_MS = 120_000;
 
 /** Instructions of a native function in millions, or why they are not known. */
-export async function count(stack, { name, binary, functionId, event }) {
-  if (!binary) return { absent: 'not a native program' };
+export async function count(stack, { name, ...target }) {
+  if (!target.binary) return { absent: 'not a native program' };
   if (!hasValgrind()) return { absent: 'valgrind is not installed' };
   try {
     // One after another: on a busy machine valgrind is slow enough for a timeout of the function's own to strike.
-    const init = await callgrind(stack, { binary, functionId, event }, 0);
-    const first = await callgrind(stack, { binary, functionId, event }, 1);
-    const warm = await callgrind(stack, { binary, functionId, event }, 1 + WARM);
+    const init = await callgrind(stack, target, 0);
+    const first = await callgrind(stack, target, 1);
+    const warm = await callgrind(stack, target, 1 + WARM);
     return { init: init / 1e6, first: (first - init) / 1e6, warm: (warm - first) / WARM / 1e6 };
   } catch (error) {
     return { absent: `${name}: ${error.message}` };
@@ -30,7 +30,7 @@ export async function count(stack, { name, binary, functionId, event }) {
 export const hasValgrind = () => process.env.PATH.split(path.delimiter).some((folder) => existsSync(path.join(folder, 'valgrind')));
 
 /** Runs `binary` under valgrind until it has asked for an event once more than it got, and ends it. */
-async function callgrind(stack, { binary, functionId, event }, invocations) {
+async function callgrind(stack, { binary, event, ...target }, invocations) {
   let child;
   let asked = 0;
   // A Runtime API of the barest kind: valgrind's times are of no interest, and the host would end so slow a function.
@@ -49,7 +49,7 @@ async function callgrind(stack, { binary, functionId, event }, invocations) {
   const timer = setTimeout(() => child.kill('SIGKILL'), TIMEOUT_MS);
   try {
     const options = ['--tool=callgrind', '--callgrind-out-file=/dev/null', binary];
-    child = spawn('valgrind', options, { env: environment(stack, functionId, api.address().port), stdio: ['ignore', 'ignore', 'pipe'] });
+    child = spawn('valgrind', options, { env: environment(stack, target, api.address().port), stdio: ['ignore', 'ignore', 'pipe'] });
     const output = await text(child.stderr);
     const collected = /Collected : (\d+)/.exec(output);
     if (!collected || asked !== invocations + 1) throw new Error(output.trim().split('\n').at(-1));
@@ -62,7 +62,7 @@ async function callgrind(stack, { binary, functionId, event }, invocations) {
 }
 
 /** What the host sets for a function and a benchmark of one needs. */
-function environment({ aws_endpoint_url, ca_file }, functionId, port) {
+function environment({ aws_endpoint_url, ca_file }, { functionId, environment: own }, port) {
   return {
     PATH: process.env.PATH,
     AWS_LAMBDA_RUNTIME_API: `127.0.0.1:${port}`,
@@ -75,5 +75,6 @@ function environment({ aws_endpoint_url, ca_file }, functionId, port) {
     AWS_ENDPOINT_URL: aws_endpoint_url,
     SSL_CERT_FILE: ca_file,
     PRODUCTS_TABLE: 'local-ProductsTable', // as the host names what the template does not
+    ...own,
   };
 }

@@ -13,14 +13,25 @@ const CARGO_TARGET = path.join(OUT, 'cargo');
 
 const run = promisify(execFile);
 
-/** Trust stores for `SSL_CERT_FILE`: the host hands over its own root alone, a bare Lambda has some 140. */
-const SYSTEM_ROOTS = ['/etc/ssl/certs/ca-certificates.crt', '/etc/pki/tls/certs/ca-bundle.crt', '/etc/ssl/cert.pem'];
+/** As many roots as a system has, for programs that read those on AWS; trust.mjs writes it. */
+export const SYSTEM_ROOTS = path.join(OUT, 'roots.pem');
+const BY_SYSTEM = { SSL_CERT_FILE: SYSTEM_ROOTS, AWS_CA_BUNDLE: SYSTEM_ROOTS };
 
-/** The other ways to do it. `floor` is first: everything is compared with it. */
+/** For functions with Amazon's roots compiled in: nobody hands over others. */
+const BY_AMAZON = { SSL_CERT_FILE: '' };
+
+const GET_PRODUCT = path.join(ROOT, 'target/lambda/get-product/bootstrap');
+
+/**
+ * The other ways to do it, each with the roots that it has on AWS: Node.js has its own compiled in, and reads the host's one
+ * beside them. `floor` is first: everything is compared with it.
+ */
 export const PEERS = [
   rust('floor', { note: 'Rust, no SDK and no call' }),
-  rust('sdk-defaults', { note: 'Rust, every default of the SDK' }),
-  { name: 'python', note: 'Python, boto3, awslambdaric', prepare: preparePython },
+  copy('one-root', GET_PRODUCT, { note: 'get-product; roots: the one that local hands over' }),
+  copy('system-roots', GET_PRODUCT, { note: "get-product; roots: the system's", environment: BY_SYSTEM }),
+  rust('sdk-defaults', { note: "Rust, every default of the SDK; roots: the system's", environment: BY_SYSTEM }),
+  { name: 'python', note: 'Python, boto3, awslambdaric', prepare: preparePython, environment: BY_SYSTEM },
   { name: 'node', note: 'Node.js, SDK v3 in one bundle, aws-lambda-ric', prepare: prepareNode },
 ];
 
@@ -28,13 +39,15 @@ export const PEERS = [
 const CHOSEN = ['own-client', 'plain-answer', 'lean-config', 'on-heap', 'prime-call'];
 const without = (feature) => CHOSEN.filter((chosen) => chosen !== feature);
 
+const BASE = path.join(CODE, 'base/bootstrap');
+
 /** One candidate each, as a change to `base`; the features are told of in benchmarks/ladder/Cargo.toml. */
 export const LADDER = [
-  step('base', CHOSEN, 'what shop does'),
+  step('base', CHOSEN, 'what shop does; roots: the one of local'),
   step('aws-lc', ['aws-lc', ...without('own-client')], "TLS by aws-lc, the SDK's HTTP client"),
   step('sdk-client', ['sdk-client-ring', ...without('own-client')], "the SDK's HTTP client, with ring"),
-  step('all-of-tls', ['all-of-tls', ...CHOSEN], 'TLS 1.2, ChaCha20, Ed25519; AES-256 first'),
-  systemRoots('system-roots', "the system's trust store"),
+  copy('amazon-roots', BASE, { note: "Amazon's roots, compiled in: as on AWS", environment: BY_AMAZON, plants: true }),
+  copy('system-roots', BASE, { note: "the system's roots", environment: BY_SYSTEM }),
   step('no-priming', without('prime-call'), 'nothing done in init'),
   step('prime-connection', ['prime-connection', ...without('prime-call')], 'a connection opened in init, no call'),
   step('chain', ['chain', ...CHOSEN], 'aws-config and its provider chain'),
@@ -59,19 +72,34 @@ function step(name, features, note, more = {}) {
   return rust(name, { crate: 'ladder', features, noDefaults: true, note, ...more });
 }
 
-/** A row of measurements for one of the shop's functions, from where template.yaml has it. */
+/** A row of measurements for one of the shop's functions: a copy of what template.yaml has, with the roots that it has on AWS. */
 export function ours(name, codeDir) {
   return {
-    name,
-    note: '',
-    codeDir,
-    binary: path.join(codeDir, 'bootstrap'),
-    upload: [path.join(codeDir, 'bootstrap')],
+    ...copy(name, path.join(codeDir, 'bootstrap'), { note: "roots as on AWS: Amazon's", environment: BY_AMAZON, plants: true }),
     crates: () => countCrates(path.join(ROOT, 'Cargo.toml'), name),
   };
 }
 
-function rust(name, { crate = name, features = [], noDefaults = false, profile = 'release', flags = [], note }) {
+/** A program that is there already, in a folder of its own; `plants` says that trust.mjs puts a root into it. */
+function copy(name, program, { note, environment, plants = false }) {
+  const codeDir = path.join(CODE, name);
+  const binary = path.join(codeDir, 'bootstrap');
+  return {
+    name,
+    note,
+    codeDir,
+    binary,
+    upload: [program],
+    environment,
+    plantsInto: plants ? program : null,
+    async prepare() {
+      mkdirSync(codeDir, { recursive: true });
+      cpSync(program, binary);
+    },
+  };
+}
+
+function rust(name, { crate = name, features = [], noDefaults = false, profile = 'release', flags = [], note, environment }) {
   const codeDir = path.join(CODE, name);
   const manifest = path.join(HERE, 'Cargo.toml');
   const selection = [...(noDefaults ? ['--no-default-features'] : []), ...(features.length ? ['-F', features.join()] : [])];
@@ -81,6 +109,7 @@ function rust(name, { crate = name, features = [], noDefaults = false, profile =
     codeDir,
     binary: path.join(codeDir, 'bootstrap'),
     upload: [path.join(codeDir, 'bootstrap')],
+    environment,
     crates: () => countCrates(manifest, crate, selection),
     async prepare() {
       // `cargo rustc` passes the flags to the last crate alone, which fat LTO makes the one that generates code.
@@ -88,27 +117,6 @@ function rust(name, { crate = name, features = [], noDefaults = false, profile =
       await run('cargo', [...args, '--', ...flags], { env: { ...process.env, CARGO_TARGET_DIR: CARGO_TARGET } });
       mkdirSync(codeDir, { recursive: true });
       cpSync(path.join(CARGO_TARGET, profile, crate), this.binary);
-    },
-  };
-}
-
-/** The first of the ladder, with the roots that a Lambda without `SSL_CERT_FILE` reads, and the host's. */
-function systemRoots(name, note) {
-  const codeDir = path.join(CODE, name);
-  const base = path.join(CODE, 'base/bootstrap');
-  return {
-    name,
-    note,
-    codeDir,
-    binary: base,
-    upload: [base],
-    async prepare() {
-      const roots = SYSTEM_ROOTS.find(existsSync);
-      if (!roots) throw new Error(`none of ${SYSTEM_ROOTS.join(', ')} is here`);
-      mkdirSync(codeDir, { recursive: true });
-      cpSync(roots, path.join(codeDir, 'system.pem'));
-      // The host sets SSL_CERT_FILE; `exec` leaves no shell behind to be measured, but its own start of 1 ms is.
-      writeBootstrap(codeDir, `cat system.pem "$SSL_CERT_FILE" > roots.pem; export SSL_CERT_FILE="$PWD/roots.pem"; exec ${base}`);
     },
   };
 }

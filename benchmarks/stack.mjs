@@ -40,18 +40,23 @@ export const logicalId = (name) =>
     .map((word) => word[0].toUpperCase() + word.slice(1))
     .join('');
 
-/** Adds each peer as one more function, with a route of its own on the same table. */
-export function withPeers(template, peers) {
+/** Adds each peer as one more function, with a route of its own on the same table, and runs `shop` from its copies. */
+export function withPeers(template, peers, shop = []) {
   const resources = structuredClone(template.Resources);
   for (const { Type, Properties } of Object.values(resources)) {
     if (Type === 'AWS::Serverless::Function') Properties.CodeUri = path.join(ROOT, Properties.CodeUri);
   }
-  for (const { name, codeDir } of peers) {
+  for (const { functionId, codeDir, environment } of shop) {
+    const { Properties } = resources[functionId];
+    Properties.CodeUri = codeDir;
+    Properties.Environment = { Variables: { ...Properties.Environment?.Variables, ...environment } };
+  }
+  for (const { name, codeDir, environment } of peers) {
     resources[`Peer${logicalId(name)}`] = {
       Type: 'AWS::Serverless::Function',
       Properties: {
         CodeUri: codeDir,
-        Environment: { Variables: { PRODUCTS_TABLE: { Ref: 'ProductsTable' } } },
+        Environment: { Variables: { PRODUCTS_TABLE: { Ref: 'ProductsTable' }, ...environment } },
         Events: {
           Http: {
             Type: 'HttpApi',

@@ -540,6 +540,25 @@ async fn what_an_environment_started_ends_with_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_function_that_names_certificates_of_its_own_has_those() {
+    let host = TestHost::new();
+    let mut spec = host.spec("Certificates");
+    for (name, value) in [("SSL_CERT_FILE", ""), ("AWS_CA_BUNDLE", "own.pem")] {
+        spec.environment.insert(name.to_owned(), value.to_owned());
+    }
+    let function = host.start(spec).await.expect("it starts");
+
+    let result = invoke(&function, json!({"do": "environment"})).await;
+
+    let variables = &result["variables"];
+    assert_eq!(variables["SSL_CERT_FILE"], "");
+    assert_eq!(variables["AWS_CA_BUNDLE"], "own.pem");
+    let ca_file = host.host.ca_file.to_str().expect("UTF-8");
+    assert_eq!(variables["NODE_EXTRA_CA_CERTS"], ca_file);
+    function.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_environment_has_the_variables_of_lambda_and_nothing_of_this_host() {
     let host = TestHost::new();
     let mut spec = host.spec("Variables");

@@ -447,7 +447,7 @@ impl Reply {
 }
 
 /// Where cargo puts what it builds in this profile: two levels above the test executable.
-pub(crate) fn target() -> PathBuf {
+pub fn target() -> PathBuf {
     let executable = env::current_exe().expect("the test executable's path");
     executable
         .ancestors()

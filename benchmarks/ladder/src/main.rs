@@ -15,8 +15,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[cfg(feature = "own-client")]
 mod own_client;
-#[cfg(all(feature = "own-client", not(feature = "all-of-tls")))]
-#[path = "../../../functions/shop/src/tls.rs"]
+#[cfg(feature = "own-client")]
+#[path = "../../../functions/shop/src/tls/mod.rs"]
 mod tls; // what ships, to the letter
 
 #[cfg_attr(feature = "multi-thread", tokio::main)]

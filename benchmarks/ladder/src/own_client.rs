@@ -18,10 +18,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 struct Hyper(Client<HttpsConnector<connect::HttpConnector>, SdkBody>);
 
 pub async fn client() -> Result<SharedHttpClient, lambda_http::Error> {
-    #[cfg(not(feature = "all-of-tls"))]
-    let tls = crate::tls::config(crate::tls::system_roots()?)?;
-    #[cfg(feature = "all-of-tls")]
-    let tls = all_of_tls()?;
+    let tls = crate::tls::config(crate::tls::Trust::from_env()?)?;
     let mut tcp = connect::HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
@@ -43,20 +40,6 @@ pub async fn client() -> Result<SharedHttpClient, lambda_http::Error> {
         )
         .await;
     Ok(SharedHttpClient::new(Hyper(client)))
-}
-
-/// With rustls's own choices of ciphers, signatures and versions.
-#[cfg(feature = "all-of-tls")]
-fn all_of_tls() -> Result<rustls::ClientConfig, rustls::Error> {
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
-    let mut tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    tls.resumption = rustls::client::Resumption::in_memory_sessions(2);
-    Ok(tls)
 }
 
 impl HttpClient for Hyper {

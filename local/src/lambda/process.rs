@@ -162,14 +162,16 @@ impl Launcher {
         ] {
             set(name, &host.aws_endpoint_url);
         }
-        // Rust and OpenSSL, the AWS SDKs and CLI, Node.js, Python's requests.
+        // Rust and OpenSSL, the AWS SDKs and CLI, Node.js, Python's requests. Lambda reserves none of them,
+        // so a function's own value stays, an empty one too.
         for name in [
             "SSL_CERT_FILE",
             "AWS_CA_BUNDLE",
             "NODE_EXTRA_CA_CERTS",
             "REQUESTS_CA_BUNDLE",
         ] {
-            set(name, &host.ca_file);
+            let ca_file = || host.ca_file.as_os_str().to_owned();
+            variables.entry(name.into()).or_insert_with(ca_file);
         }
         variables
     }

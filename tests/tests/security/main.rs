@@ -7,3 +7,4 @@ mod confinement;
 mod listeners;
 mod logs;
 mod permissions;
+mod trust;
