@@ -36,7 +36,7 @@ export const PEERS = [
 ];
 
 /** What `shop` does. */
-const CHOSEN = ['own-client', 'plain-answer', 'lean-config', 'on-heap', 'prime-call'];
+const CHOSEN = ['own-client', 'plain-answer', 'lean-config', 'prime-call'];
 const without = (feature) => CHOSEN.filter((chosen) => chosen !== feature);
 
 const BASE = path.join(CODE, 'base/bootstrap');
@@ -54,7 +54,6 @@ export const LADDER = [
   step('fixed-endpoint', ['fixed-endpoint', ...CHOSEN], 'no endpoint rules'),
   step('charsets', without('plain-answer'), "lambda_http's own answers"),
   step('no-lean-config', without('lean-config'), 'cache of credentials, watch over slow streams'),
-  step('on-stack', without('on-heap'), 'futures of calls inside those that wait'),
   step('multi-thread', ['multi-thread', ...CHOSEN], "tokio's threads"),
   step('subscriber', ['subscriber', ...CHOSEN], 'tracing-subscriber, EnvFilter, JSON'),
   step('log', ['log', ...CHOSEN], 'the same, one line a request'),

@@ -123,17 +123,8 @@ async fn read(
 ) -> Result<Option<HashMap<String, AttributeValue>>, Error> {
     let request = client.get_item().table_name(table);
     let request = request.key("id", AttributeValue::S(id.to_owned()));
-    #[cfg(feature = "on-heap")]
-    let answer = on_heap(|| request.send()).await?;
-    #[cfg(not(feature = "on-heap"))]
     let answer = request.send().await?;
     Ok(answer.item)
-}
-
-#[cfg(feature = "on-heap")]
-#[inline(never)]
-fn on_heap<F: Future>(call: impl FnOnce() -> F) -> std::pin::Pin<Box<F>> {
-    Box::pin(call())
 }
 
 async fn get_product(

@@ -11,7 +11,6 @@
 //! - **The HTTP client is hyper alone**, and `tls` links no more than AWS needs: 0.26 MB of zip less.
 //! - **One call is made before the first request**, see [`prime`]: 0.5 ms of it are moved from the
 //!   first invocation to the init phase, for 0.15 ms more in all.
-//! - **The futures of calls are on the heap**, see `on_heap`: 0.04 ms less.
 //!
 //! Left as the SDK has it: request signing, certificate verification, retries with backoff and jitter.
 //! Credentials are never renewed: they are in variables that Lambda set when the environment started.
@@ -19,7 +18,6 @@
 
 use std::fmt;
 use std::future::Future;
-use std::pin::Pin;
 use std::time::Duration;
 
 use aws_credential_types::Credentials;
@@ -128,16 +126,6 @@ pub fn end_environment(cause: &str) -> ! {
 /// If AWS cannot be reached, the first request will say so.
 pub async fn prime<T>(call: impl Future<Output = T>) {
     let _ = tokio::time::timeout(PRIMING_TIMEOUT, call).await;
-}
-
-/// Puts the future of a call on the heap.
-///
-/// The SDK's futures take 5 KB each. Kept inside the futures that wait for them they would be moved with
-/// each of these, and every level of `poll` would reserve its stack for them: 20 pages of stack that a
-/// cold start has to be given, 0.04 ms.
-#[inline(never)] // else the stack of whoever awaits the call keeps room for it all the same
-pub(crate) fn on_heap<F: Future>(call: impl FnOnce() -> F) -> Pin<Box<F>> {
-    Box::pin(call())
 }
 
 /// What all clients of one execution environment share.
@@ -279,14 +267,7 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
-    use crate::catalog::Catalog;
-    use crate::cursor::Listing;
-    use crate::deadline::Deadline;
-    use crate::order::OrderId;
-    use crate::orders::Orders;
-    use crate::precondition::Precondition;
     use crate::problem::Problem;
-    use crate::product::{Category, Fields, Limit, ProductId};
 
     fn lookup<'a>(variables: &'a [(&str, &str)]) -> impl Fn(&str) -> Option<String> + 'a {
         |name| {
@@ -382,35 +363,6 @@ mod tests {
             sqs_endpoint: None,
             http_client: http_client::new(Trust::default(), CONNECT_TIMEOUT).unwrap(),
             attempt_timeout: ATTEMPT_TIMEOUT,
-        }
-    }
-
-    #[test]
-    fn what_waits_for_a_call_does_not_hold_it() {
-        let client = aws("http://127.0.0.1:1".to_owned()).dynamodb();
-        let catalog = Catalog::new(client.clone(), "products".to_owned());
-        let orders = Orders::new(client.clone(), "orders".to_owned());
-        let id = &ProductId::parse("mug").unwrap();
-        let deadline = Deadline::after(Duration::ZERO);
-        let category = Listing::Category(Category::parse("kitchen").unwrap());
-        let limit = Limit::parse(20).unwrap();
-        let any = Precondition::default();
-
-        let call = size_of_val(&client.get_item().send());
-        for (name, size) in [
-            ("get", size_of_val(&catalog.get(id, Fields::ALL))),
-            ("delete", size_of_val(&catalog.delete(id, &any, deadline))),
-            (
-                "batch_get",
-                size_of_val(&catalog.batch_get(&[], Fields::ALL, deadline)),
-            ),
-            (
-                "list",
-                size_of_val(&catalog.list(&category, limit, None, Fields::ALL)),
-            ),
-            ("orders", size_of_val(&orders.get(&OrderId::random()))),
-        ] {
-            assert!(size < call, "{name} takes {size} bytes, and a call {call}");
         }
     }
 

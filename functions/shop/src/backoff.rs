@@ -7,7 +7,6 @@ use std::time::Duration;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
-use crate::aws::on_heap;
 use crate::deadline::Deadline;
 
 /// The first pause is random below this: about two round trips to DynamoDB.
@@ -63,7 +62,7 @@ where
 {
     let mut backoff = Backoff::new(u32::MAX, deadline);
     loop {
-        let outcome = on_heap(&write).await;
+        let outcome = write().await;
         let code = outcome.as_ref().err().and_then(SdkError::code);
         if code != Some("TransactionConflictException") || !backoff.pause().await {
             return outcome;

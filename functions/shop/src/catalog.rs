@@ -12,7 +12,6 @@ use aws_sdk_dynamodb::types::{
 };
 use serde::Serialize;
 
-use crate::aws::on_heap;
 use crate::backoff::{Backoff, retry_conflicts};
 use crate::cursor::Listing;
 use crate::deadline::Deadline;
@@ -129,7 +128,7 @@ impl Catalog {
                 projection(read).map(|names| format!("{names}, {WRITTEN_BY}")),
             )
             .set_expression_attribute_names(projection(read).map(|_| names(read)));
-        let answer = on_heap(|| call.send()).await?;
+        let answer = call.send().await?;
         let item = answer
             .item()
             .ok_or_else(|| Problem::not_found("There is no such product."))?;
@@ -220,7 +219,7 @@ impl Catalog {
                     .set_projection_expression(projection(read))
                     .set_exclusive_start_key(start)
                     .set_limit(limit);
-                let answer = on_heap(|| call.send()).await?;
+                let answer = call.send().await?;
                 (answer.items, answer.last_evaluated_key)
             }
             Listing::All => {
@@ -232,7 +231,7 @@ impl Catalog {
                     .set_projection_expression(projection(read))
                     .set_exclusive_start_key(start)
                     .set_limit(limit);
-                let answer = on_heap(|| call.send()).await?;
+                let answer = call.send().await?;
                 (answer.items, answer.last_evaluated_key)
             }
         };
@@ -332,7 +331,7 @@ impl Catalog {
                 .client
                 .batch_get_item()
                 .set_request_items(Some(pending));
-            let answer = on_heap(|| request.send()).await?;
+            let answer = request.send().await?;
             let found = answer.responses.unwrap_or_default().into_values().flatten();
             items.extend(found.filter_map(|item| Some((item::text(&item, "id").ok()?, item))));
             // What DynamoDB left out comes back as the request for the next attempt.

@@ -21,7 +21,6 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_types::error::display::DisplayErrorContext;
 use thiserror::Error;
 
-use crate::aws::on_heap;
 use crate::backoff::{Backoff, retry_conflicts};
 use crate::deadline::Deadline;
 use crate::item::{self, Item, number_value, text_value};
@@ -169,7 +168,7 @@ impl Fulfilment {
             .client
             .transact_write_items()
             .set_transact_items(Some(items));
-        let Err(error) = on_heap(|| call.send()).await else {
+        let Err(error) = call.send().await else {
             return Attempt::Done;
         };
         if let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) =

@@ -6,7 +6,6 @@ use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::{MessageSystemAttributeNameForSends, MessageSystemAttributeValue};
 use aws_smithy_types::error::display::DisplayErrorContext;
 
-use crate::aws::on_heap;
 use crate::order::OrderMessage;
 use crate::problem::{Problem, ends_environment};
 use crate::telemetry;
@@ -43,7 +42,7 @@ impl OrderQueue {
             let name = MessageSystemAttributeNameForSends::AwsTraceHeader;
             request = request.message_system_attributes(name, trace);
         }
-        match on_heap(|| request.send()).await {
+        match request.send().await {
             Ok(_) => Ok(()),
             Err(error) if ends_environment(&error) => Err(error.into()),
             Err(error) => Err(Problem::unavailable(

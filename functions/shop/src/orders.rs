@@ -6,7 +6,6 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
 
-use crate::aws::on_heap;
 use crate::backoff::retry_conflicts;
 use crate::deadline::Deadline;
 use crate::item::{self, Item, Malformed, number_value, text_value};
@@ -54,7 +53,7 @@ impl Orders {
             .table_name(&self.table)
             .key("id", text_value(id))
             .consistent_read(true);
-        let answer = on_heap(|| call.send()).await?;
+        let answer = call.send().await?;
         answer.item().map(|item| read(id, item)).transpose()
     }
 
