@@ -27,7 +27,7 @@ const STACK_NAME: &str = "local";
 /// shop takes, and shorter than a person at a terminal waits.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(5);
 
-/// What to run: the template, ports and folders.
+/// The template, ports and folders of a stack.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The SAM template.
