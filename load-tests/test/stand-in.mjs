@@ -5,15 +5,15 @@ import { createServer } from 'node:http';
 import { Sha256Node } from '@smithy/core/checksum';
 import { SignatureV4 } from '@smithy/signature-v4';
 
-/** Whose signature the stand-in takes. */
+/** The credentials whose signature the stand-in accepts. */
 export const CREDENTIALS = { accessKeyId: 'AKIDEXAMPLE', secretAccessKey: 'wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY' };
 
 /**
- * Listens on 127.0.0.1 and resolves with `{url, close}`. `fault` breaks it:
- * `errors` answers 500 to everything, `errors-under-load` to all but the catalogue, `slow` takes 150 ms for
- * everything but the catalogue, `stuck-orders` leaves every order PENDING, `wrong-statuses` answers 200 where 404 or 412 is right,
- * `slow-route` is slow on `GET /orders/{id}` alone, `no-rejections` never runs out of stock. `iam` is no fault: it answers
- * 403, as API Gateway does, to a PUT or DELETE whose signature is not the one of `CREDENTIALS` for what has arrived.
+ * Listens on 127.0.0.1 and resolves with `{url, close}`. `fault` breaks it: `errors` answers 500 to everything,
+ * `errors-under-load` to all but the catalogue, `slow` takes 150 ms for everything but the catalogue, `stuck-orders`
+ * leaves every order PENDING, `wrong-statuses` answers 200 instead of 404 or 412, `slow-route` is slow on `GET
+ * /orders/{id}` alone, `no-rejections` never runs out of stock. `iam` is not a fault: like API Gateway, it answers 403 to
+ * a PUT or DELETE unless its signature is that of `CREDENTIALS` for the request that arrived.
  */
 export async function startStandIn(fault) {
   const shop = { products: new Map(), orders: new Map(), keys: new Map(), fault };
@@ -59,7 +59,7 @@ export async function startStandIn(fault) {
 
 const isWrite = ({ method }) => method === 'PUT' || method === 'DELETE';
 
-/** Signs what has arrived once more, at the time that it names. Headers that the client did not sign do not count. */
+/** Signs the request again, at the time that it names, without the headers that the client did not sign. */
 async function isSigned({ method, url, headers }, text) {
   const { host, authorization = '' } = headers;
   const date = headers['x-amz-date']?.replace(/^(....)(..)(..T..)(..)(..Z)$/, '$1-$2-$3:$4:$5');
@@ -71,7 +71,7 @@ async function isSigned({ method, url, headers }, text) {
   return expected.authorization === authorization;
 }
 
-/** The catalogue is put before the load; under load, clients put products of their own. */
+/** The catalogue is written before the load; under load, clients write other products. */
 const isSeed = ({ method, url }) => method === 'PUT' && !url.startsWith('/products/own-');
 
 const problem = (status, title) => ({ status, body: { type: 'about:blank', title, status } });
