@@ -1,4 +1,5 @@
-// Instructions of init, of the first and of a warm invocation, counted by valgrind: the same on every run, as times are not.
+// Instructions of init, of the first and of a warm invocation, counted by valgrind. Unlike times, they are the same on
+// every run.
 
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
@@ -6,18 +7,19 @@ import http from 'node:http';
 import path from 'node:path';
 import { text } from 'node:stream/consumers';
 
-/** Warm invocations that are averaged over. */
+/** The average is over so many warm invocations. */
 const WARM = 10;
 
-/** Ms for all of them; valgrind is some 50 times slower than the machine. */
+/** Limit for all of them, in ms; valgrind is about 50 times slower than the machine. */
 const TIMEOUT_MS = 120_000;
 
-/** Instructions of a native function in millions, or why they are not known. */
+/** Instructions of a native function in millions, or the reason why they are unknown. */
 export async function count(stack, { name, binary, functionId, event }) {
   if (!binary) return { absent: 'not a native program' };
   if (!hasValgrind()) return { absent: 'valgrind is not installed' };
   try {
-    // One after another: on a busy machine valgrind is slow enough for a timeout of the function's own to strike.
+    // One after another: in parallel on a busy machine, valgrind would be slow enough for a function's own timeout to end
+    // it.
     const init = await callgrind(stack, { binary, functionId, event }, 0);
     const first = await callgrind(stack, { binary, functionId, event }, 1);
     const warm = await callgrind(stack, { binary, functionId, event }, 1 + WARM);
@@ -29,11 +31,11 @@ export async function count(stack, { name, binary, functionId, event }) {
 
 export const hasValgrind = () => process.env.PATH.split(path.delimiter).some((folder) => existsSync(path.join(folder, 'valgrind')));
 
-/** Runs `binary` under valgrind until it has asked for an event once more than it got, and ends it. */
+/** Runs `binary` under valgrind until it asks for one event more than there are, and ends it. */
 async function callgrind(stack, { binary, functionId, event }, invocations) {
   let child;
   let asked = 0;
-  // A Runtime API of the barest kind: valgrind's times are of no interest, and the host would end so slow a function.
+  // A minimal Runtime API, because the host would end so slow a function. Times under valgrind do not matter.
   const api = http.createServer((request, response) => {
     if (!request.url.endsWith('/invocation/next')) {
       request.resume().on('end', () => response.writeHead(202).end());
@@ -42,7 +44,7 @@ async function callgrind(stack, { binary, functionId, event }, invocations) {
       response.writeHead(200, { ...headers, 'lambda-runtime-invoked-function-arn': 'arn:aws:lambda:us-east-1:000000000000:function:f' });
       response.end(JSON.stringify(event));
     } else {
-      child.kill('SIGTERM'); // valgrind then tells what it has counted
+      child.kill('SIGTERM'); // valgrind then writes its counts
     }
   });
   await new Promise((resolve) => api.listen(0, '127.0.0.1', resolve));
@@ -61,7 +63,7 @@ async function callgrind(stack, { binary, functionId, event }, invocations) {
   }
 }
 
-/** What the host sets for a function and a benchmark of one needs. */
+/** The variables that the host sets for a function, as far as the benchmark needs them. */
 function environment({ aws_endpoint_url, ca_file }, functionId, port) {
   return {
     PATH: process.env.PATH,
@@ -74,6 +76,6 @@ function environment({ aws_endpoint_url, ca_file }, functionId, port) {
     AWS_SECRET_ACCESS_KEY: 'local',
     AWS_ENDPOINT_URL: aws_endpoint_url,
     SSL_CERT_FILE: ca_file,
-    PRODUCTS_TABLE: 'local-ProductsTable', // as the host names what the template does not
+    PRODUCTS_TABLE: 'local-ProductsTable', // the host's name for a table without a name
   };
 }

@@ -1,4 +1,4 @@
-// What is measured beside the shop's own functions: the same route in other ways, each made ready below target/bench.
+// The peers of the shop's functions: the same route written in other ways, each built below target/bench.
 
 import { execFile, execFileSync } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
@@ -13,10 +13,10 @@ const CARGO_TARGET = path.join(OUT, 'cargo');
 
 const run = promisify(execFile);
 
-/** Trust stores for `SSL_CERT_FILE`: the host hands over its own root alone, a bare Lambda has some 140. */
+/** Trust stores for `SSL_CERT_FILE`: the host passes its own root only, a bare Lambda has about 140. */
 const SYSTEM_ROOTS = ['/etc/ssl/certs/ca-certificates.crt', '/etc/pki/tls/certs/ca-bundle.crt', '/etc/ssl/cert.pem'];
 
-/** The other ways to do it. `floor` is first: everything is compared with it. */
+/** The other ways. `floor` comes first: everything is compared with it. */
 export const PEERS = [
   rust('floor', { note: 'Rust, no SDK and no call' }),
   rust('sdk-defaults', { note: 'Rust, every default of the SDK' }),
@@ -24,11 +24,11 @@ export const PEERS = [
   { name: 'node', note: 'Node.js, SDK v3 in one bundle, aws-lambda-ric', prepare: prepareNode },
 ];
 
-/** What `shop` does. */
+/** The features that `shop` uses. */
 const CHOSEN = ['own-client', 'plain-answer', 'lean-config', 'on-heap', 'prime-call'];
 const without = (feature) => CHOSEN.filter((chosen) => chosen !== feature);
 
-/** One candidate each, as a change to `base`; the features are told of in benchmarks/ladder/Cargo.toml. */
+/** One candidate each, as a change to `base`; benchmarks/ladder/Cargo.toml describes the features. */
 export const LADDER = [
   step('base', CHOSEN, 'what shop does'),
   step('aws-lc', ['aws-lc', ...without('own-client')], "TLS by aws-lc, the SDK's HTTP client"),
@@ -59,7 +59,7 @@ function step(name, features, note, more = {}) {
   return rust(name, { crate: 'ladder', features, noDefaults: true, note, ...more });
 }
 
-/** A row of measurements for one of the shop's functions, from where template.yaml has it. */
+/** A row of measurements for one of the shop's functions, from its folder in template.yaml. */
 export function ours(name, codeDir) {
   return {
     name,
@@ -83,7 +83,7 @@ function rust(name, { crate = name, features = [], noDefaults = false, profile =
     upload: [path.join(codeDir, 'bootstrap')],
     crates: () => countCrates(manifest, crate, selection),
     async prepare() {
-      // `cargo rustc` passes the flags to the last crate alone, which fat LTO makes the one that generates code.
+      // `cargo rustc` passes the flags to the last crate only. With fat LTO that crate generates the code.
       const args = ['rustc', '--locked', '--manifest-path', manifest, '-p', crate, '--profile', profile, ...selection];
       await run('cargo', [...args, '--', ...flags], { env: { ...process.env, CARGO_TARGET_DIR: CARGO_TARGET } });
       mkdirSync(codeDir, { recursive: true });
@@ -92,7 +92,7 @@ function rust(name, { crate = name, features = [], noDefaults = false, profile =
   };
 }
 
-/** The first of the ladder, with the roots that a Lambda without `SSL_CERT_FILE` reads, and the host's. */
+/** The base of the ladder, with the roots that a Lambda without `SSL_CERT_FILE` reads, and the host's root. */
 function systemRoots(name, note) {
   const codeDir = path.join(CODE, name);
   const base = path.join(CODE, 'base/bootstrap');
@@ -107,7 +107,7 @@ function systemRoots(name, note) {
       if (!roots) throw new Error(`none of ${SYSTEM_ROOTS.join(', ')} is here`);
       mkdirSync(codeDir, { recursive: true });
       cpSync(roots, path.join(codeDir, 'system.pem'));
-      // The host sets SSL_CERT_FILE; `exec` leaves no shell behind to be measured, but its own start of 1 ms is.
+      // The host sets SSL_CERT_FILE. `exec` leaves no shell to be measured, but the shell's own start of 1 ms is.
       writeBootstrap(codeDir, `cat system.pem "$SSL_CERT_FILE" > roots.pem; export SSL_CERT_FILE="$PWD/roots.pem"; exec ${base}`);
     },
   };
@@ -136,7 +136,7 @@ async function prepareNode() {
   for (const file of ['package.json', 'package-lock.json', 'index.mjs']) {
     cpSync(path.join(HERE, 'node', file), path.join(codeDir, file));
   }
-  // The runtime client compiles curl and itself: minutes, once.
+  // The runtime client compiles curl and itself, which takes minutes, once.
   const env = { ...process.env, PATH: `${path.dirname(process.execPath)}:${process.env.PATH}` };
   if (isNewer(path.join(HERE, 'node/package-lock.json'), path.join(codeDir, '.installed'))) {
     await run('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error'], { cwd: codeDir, env });
@@ -144,7 +144,7 @@ async function prepareNode() {
   }
   await run('npm', ['run', 'build'], { cwd: codeDir, env });
   const client = path.join(codeDir, 'node_modules/aws-lambda-ric/index.mjs');
-  // The client takes the handler from the environment first, where the host has the name of the program.
+  // The client reads the handler from the environment first. There the host has put the name of the program.
   writeBootstrap(codeDir, `export _HANDLER=dist/index.handler; exec ${process.execPath} ${client} "$_HANDLER"`);
   this.upload = [path.join(codeDir, 'dist/index.mjs')];
   this.note = `Node.js ${process.version}, SDK v3 in one bundle, aws-lambda-ric`;
@@ -165,16 +165,17 @@ async function countCrates(manifest, name, selection = []) {
 }
 
 /**
- * Bytes of a zip of `files` as `zip -9X` makes it, to within some bytes: each file deflated, with 30 bytes of local header
- * and 46 of central directory, its name in both, and 22 bytes at the end. It has no times in it, so it depends on content
- * alone. gzip deflates as zip does, less its own 18 bytes; the zlib in Node.js is another, whose output is 3 % larger.
+ * Bytes of a zip of `files` made by `zip -9X`, to within some bytes. Each file is deflated, with 30 bytes of local header
+ * and 46 of central directory, its name in both, and 22 bytes at the end. Times are left out, so the size depends on
+ * content alone. gzip deflates like zip, with 18 bytes of its own around it. Node.js has another zlib, whose output is 3
+ * % larger.
  */
 export function zipBytes(files) {
   const deflated = (file) => execFileSync('gzip', ['-9', '-n', '-c', file], { maxBuffer: 1e9 }).length - 18;
   return files.reduce((sum, file) => sum + deflated(file) + 76 + 2 * path.basename(file).length, 22);
 }
 
-/** Removes what earlier runs left of peers that are no more. */
+/** Removes the files of peers that no longer exist. */
 export function tidy(names) {
   if (!existsSync(CODE)) return;
   for (const name of readdirSync(CODE)) {
