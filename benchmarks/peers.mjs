@@ -167,8 +167,8 @@ async function countCrates(manifest, name, selection = []) {
 /**
  * Bytes of a zip of `files` made by `zip -9X`, to within some bytes. Each file is deflated, with 30 bytes of local header
  * and 46 of central directory, its name in both, and 22 bytes at the end. Times are left out, so the size depends on
- * content alone. gzip deflates like zip, with 18 bytes of its own around it. Node.js has another zlib, whose output is 3
- * % larger.
+ * content alone. gzip deflates like zip, with 18 bytes of its own around it. Node.js has another zlib, whose output is
+ * 3 % larger.
  */
 export function zipBytes(files) {
   const deflated = (file) => execFileSync('gzip', ['-9', '-n', '-c', file], { maxBuffer: 1e9 }).length - 18;

@@ -1,5 +1,5 @@
-// One parser for Lambda's REPORT lines from any source: the log files of `local`, `aws logs tail`, `aws logs
-// filter-log-events`, and results of Logs Insights as JSON or CSV.
+// One parser for Lambda's REPORT lines from any source: the log files of `local`, `aws logs tail`,
+// `aws logs filter-log-events`, and results of Logs Insights as JSON or CSV.
 //
 // The line is tab-separated (https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-view.html):
 //   REPORT RequestId: …  Duration: 1.44 ms  Billed Duration: 20 ms  Memory Size: 512 MB  Max Memory Used: 15 MB

@@ -11,8 +11,8 @@ export const CREDENTIALS = { accessKeyId: 'AKIDEXAMPLE', secretAccessKey: 'wJalr
 /**
  * Listens on 127.0.0.1 and resolves with `{url, close}`. `fault` breaks it: `errors` answers 500 to everything,
  * `errors-under-load` to all but the catalogue, `slow` takes 150 ms for everything but the catalogue, `stuck-orders`
- * leaves every order PENDING, `wrong-statuses` answers 200 instead of 404 or 412, `slow-route` is slow on `GET
- * /orders/{id}` alone, `no-rejections` never runs out of stock. `iam` is not a fault: like API Gateway, it answers 403 to
+ * leaves every order PENDING, `wrong-statuses` answers 200 instead of 404 or 412, `slow-route` is slow on
+ * `GET /orders/{id}` alone, `no-rejections` never runs out of stock. `iam` is not a fault: like API Gateway, it answers 403 to
  * a PUT or DELETE unless its signature is that of `CREDENTIALS` for the request that arrived.
  */
 export async function startStandIn(fault) {

@@ -143,8 +143,8 @@ impl Catalog {
     /// a sale of the product is retried until `deadline`.
     ///
     /// A product that is gone counts as deleted, even if `If-Match` names a state of it: the
-    /// request may be the repeat of one whose answer was lost ([RFC 9110, section
-    /// 13.1.1](https://www.rfc-editor.org/rfc/rfc9110#section-13.1.1)).
+    /// request may be the repeat of one whose answer was lost
+    /// ([RFC 9110, section 13.1.1](https://www.rfc-editor.org/rfc/rfc9110#section-13.1.1)).
     ///
     /// # Errors
     /// 412 if the product is there and `precondition` does not hold; 503 or 500 if DynamoDB fails.

@@ -22,8 +22,7 @@ use crate::aws::{ATTEMPT_TIMEOUT, CONNECT_TIMEOUT, FIRST_PAUSE, PRIMING_TIMEOUT}
 /// If DynamoDB does not answer, every request takes this long until the retry budget is used up,
 /// and each one holds an environment. A short limit keeps an outage from using up the account's
 /// concurrency as well. It is ample otherwise: a request makes at most three calls, each in
-/// [single-digit
-/// milliseconds](https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Introduction.html).
+/// [single-digit milliseconds](https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Introduction.html).
 pub const REQUEST_LIMIT: Duration = Duration::from_millis(700);
 
 // After a call on a dead connection there is time for one on a new connection.

@@ -20,8 +20,8 @@ pub trait FromJson: Sized {
     fn from_json(value: &serde_json::Value) -> Result<Self, Invalid>;
 }
 
-/// A whole number in any notation: `2`, `2.0` and `2e0` are the same number to [JSON
-/// Schema](https://json-schema.org/draft/2020-12/json-schema-core#section-4.2.3) and to most
+/// A whole number in any notation: `2`, `2.0` and `2e0` are the same number to
+/// [JSON Schema](https://json-schema.org/draft/2020-12/json-schema-core#section-4.2.3) and to most
 /// clients.
 pub(crate) fn whole(value: &serde_json::Value) -> Option<u64> {
     value.as_u64().or_else(|| {

@@ -38,8 +38,8 @@ pub struct Problem {
 /// One field of a body that breaks a rule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FieldError {
-    /// Its place: a JSON pointer into the body ([RFC
-    /// 6901](https://www.rfc-editor.org/rfc/rfc6901)).
+    /// Its place: a JSON pointer into the body
+    /// ([RFC 6901](https://www.rfc-editor.org/rfc/rfc6901)).
     pub pointer: String,
     /// The rule that it breaks.
     pub detail: String,

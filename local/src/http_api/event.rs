@@ -1,5 +1,5 @@
-//! Builds the event of [payload format
-//! 2.0](https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html)
+//! Builds the event of
+//! [payload format 2.0](https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html)
 //! from an HTTP request.
 
 use std::collections::BTreeMap;

@@ -31,8 +31,8 @@ struct Reply {
     is_base64_encoded: Option<bool>,
 }
 
-/// Reads a result [of format
-/// 2.0](https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html#http-api-develop-integrations-lambda.response).
+/// Reads a result
+/// [of format 2.0](https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html#http-api-develop-integrations-lambda.response).
 /// A result without `statusCode` is the body of a 200; a JSON string loses its quotes.
 pub(super) fn from_result(result: &Bytes) -> Result<HttpResponse, Malformed> {
     match serde_json::from_slice(result).map_err(|_| Malformed)? {

@@ -88,8 +88,7 @@ impl<F> Entry<F> {
         self.route.path == "$default"
     }
 
-    /// [API Gateway's
-    /// order](https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-routes.html):
+    /// [API Gateway's order](https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-routes.html):
     /// whole paths before greedy ones before `$default`. Among them, the earliest literal wins,
     /// then the longer path. On the same path, a method comes before `ANY`.
     fn rank(&self) -> impl Ord + use<F> {

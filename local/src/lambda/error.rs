@@ -38,8 +38,8 @@ pub struct FunctionError {
 }
 
 impl FunctionError {
-    /// An error that Lambda itself detects, in [Lambda's
-    /// format](https://docs.aws.amazon.com/lambda/latest/dg/python-exceptions.html).
+    /// An error that Lambda itself detects, in
+    /// [Lambda's format](https://docs.aws.amazon.com/lambda/latest/dg/python-exceptions.html).
     pub(super) fn new(error_type: &str, message: String) -> Self {
         let payload = json!({"errorType": error_type, "errorMessage": message})
             .to_string()

@@ -70,8 +70,8 @@ impl Invocation {
     }
 }
 
-/// The [trace
-/// header](https://docs.aws.amazon.com/xray/latest/devguide/xray-concepts.html#xray-concepts-tracingheader)
+/// The
+/// [trace header](https://docs.aws.amazon.com/xray/latest/devguide/xray-concepts.html#xray-concepts-tracingheader)
 /// of an invocation: the caller's, completed, or a new one. Nothing is traced here, so a new one is
 /// not sampled.
 pub(super) fn trace_header(given: Option<&str>) -> HeaderValue {

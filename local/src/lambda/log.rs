@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::net::unix::pipe::Receiver;
 use tokio::task::JoinHandle;
 
-/// Longer lines are split, as in CloudWatch Logs: [256
-/// KB](https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/cloudwatch_limits_cwl.html).
+/// Longer lines are split, as in CloudWatch Logs:
+/// [256 KB](https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/cloudwatch_limits_cwl.html).
 const LONGEST_LINE: usize = 256 * 1024;
 
 /// One function's log; all its environments write to it.

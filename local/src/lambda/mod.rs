@@ -1,8 +1,8 @@
 //! Lambda on this machine: functions, their execution environments, and the Runtime API between.
 //!
 //! [`Function`] is a pool of execution environments. Each environment is one process of the
-//! function's `bootstrap`, called through the [Runtime
-//! API](https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html) as on AWS.
+//! function's `bootstrap`, called through the
+//! [Runtime API](https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html) as on AWS.
 
 mod environment;
 mod error;
@@ -29,8 +29,8 @@ pub use function::{Function, State};
 pub(crate) use invocation::trace_or_new;
 
 /// The largest payload of one invocation, each way, in bytes: 6 MB, and the 100 bytes that Lambda
-/// allows beyond the [documented
-/// quota](https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html).
+/// allows beyond the
+/// [documented quota](https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html).
 pub const MAX_PAYLOAD: usize = 6 * 1024 * 1024 + 100;
 
 /// Settings that all functions of a stack share.

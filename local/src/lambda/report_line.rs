@@ -44,8 +44,8 @@ pub(super) struct InitReport {
 }
 
 impl Display for Report<'_> {
-    /// In [Lambda's
-    /// format](https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs.html): each
+    /// In
+    /// [Lambda's format](https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs.html): each
     /// field ends with a tab. Only this host writes the CPU times at the end.
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let billed_init = self

@@ -1,8 +1,8 @@
 //! The Runtime API of one execution environment.
 //!
 //! It only translates between HTTP and [`Call`]s; the environment decides which call is allowed
-//! when. Answers are those of [AWS's runtime
-//! API](https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html). Where it is silent, they
+//! when. Answers are those of
+//! [AWS's runtime API](https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html). Where it is silent, they
 //! are those of its open-source
 //! [emulator](https://github.com/aws/aws-lambda-runtime-interface-emulator).
 

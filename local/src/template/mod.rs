@@ -3,8 +3,8 @@
 //! The steps, in order: `yaml` (text to values with line numbers), `parameters`, and the `rules`
 //! for their combinations, `intrinsics` with `names` (the results of `Ref` and `GetAtt`), and
 //! `resources` with `globals` (SAM's shared properties) and one file for each kind of resource.
-//! `object` reads properties and decides about those that this host does not have. Checks that `sam
-//! validate` and cfn-lint make are left to them. Limits that AWS checks at deployment are checked
+//! `object` reads properties and decides about those that this host does not have. Checks that
+//! `sam validate` and cfn-lint make are left to them. Limits that AWS checks at deployment are checked
 //! here too, if a run here would mislead without them.
 
 mod api;
