@@ -365,7 +365,7 @@ mod tests {
         assert_eq!(begun.get(), 12);
     }
 
-    /// Any JSON of small size.
+    /// Any small JSON.
     fn any_json() -> impl Strategy<Value = Value> {
         let leaf = prop_oneof![
             Just(Value::Null),

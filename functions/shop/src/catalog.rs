@@ -24,7 +24,7 @@ use crate::write_id::WriteId;
 
 /// Attempts to read every key of a batch. Their pauses add up to 0.8 s on average, so a request
 /// seldom has the time for the last. Throttling leaves keys unprocessed, and so does a page of more
-/// than 16 MB; in that case each attempt gets further.
+/// than 16 MB; each attempt then gets further.
 const BATCH_ATTEMPTS: u32 = 8;
 
 /// The table of products and its index `by-category`.
@@ -360,7 +360,7 @@ pub struct Written {
     pub product: Product,
     /// Its state.
     pub etag: ETag,
-    /// Whether the write created it or replaced an earlier one.
+    /// True if the write created it, false if it replaced an earlier one.
     pub created: bool,
 }
 
