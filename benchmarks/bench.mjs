@@ -1,9 +1,9 @@
-// What a cold start and a warm request cost, in CPU time, beside other ways to write the same function: `make bench`.
+// The CPU time of a cold start and of a warm request, compared with other ways to write the same function: `make bench`.
 //
 //   node benchmarks/bench.mjs [--ladder] [--rounds 25] [--warm 14] [--local target/host/local] [--oha PATH]
 //
-// --ladder measures the candidates of docs/cold-start.md instead of the peers. Writes target/bench/results.json.
-// Exit code: 0 if every target is reached, 1 if one is not or anything went wrong.
+// --ladder measures the candidates of docs/cold-start.md instead of the peers. Writes target/bench/results.json. Exit
+// code: 0 if every target is reached, 1 if not, or if anything failed.
 
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -21,7 +21,7 @@ import { awsCalls, getProduct, PRODUCT, requestsOfTheShop, targets } from './tar
 import { plantRoot, writeSystemRoots } from './trust.mjs';
 import * as warmPath from './warm-path.mjs';
 
-/** At once, for the test of scaling out: more than the cores of most machines, fewer than a new account's limit of ten. */
+/** Parallel requests of the scale-out test: more than the cores of most machines, fewer than a new account's limit of ten. */
 const SCALE_OUT = { requests: 8, bursts: 15 };
 
 const { values: options } = parseArgs({
@@ -72,7 +72,7 @@ async function main() {
   return result.targets.every(({ pass }) => pass) ? 0 : 1;
 }
 
-/** Builds or installs each peer. One that cannot be is told with its reason, and the others are measured. */
+/** Builds or installs each peer. One that fails is reported with its reason, and the others are measured. */
 async function prepare(wanted) {
   const ready = [];
   const absent = [];
@@ -87,11 +87,11 @@ async function prepare(wanted) {
       absent.push({ name: peer.name, reason });
     }
   }
-  if (!ready.some(({ name }) => name === 'floor')) throw new Failure('without the floor there is nothing to compare with');
+  if (!ready.some(({ name }) => name === 'floor')) throw new Failure('there is nothing to compare with, because the floor was not built');
   return { ready, absent };
 }
 
-/** Puts in what the targets read; resolves with the id of an order. */
+/** Stores the data that the targets read; resolves with the id of an order. */
 async function seed({ api_url }) {
   const { id, version, ...body } = PRODUCT;
   await request('PUT', `${api_url}/products/${id}`, body);
@@ -121,10 +121,10 @@ async function countInstructions(stack, counted) {
   return rows;
 }
 
-/** Warm functions under load, and what the host adds to them and how it scales. */
+/** Warm functions under load, the host's share of their latency, and how the host scales. */
 async function warm(stack, shop, peers, floorCpu) {
   if (!existsSync(options.oha)) {
-    say(`the warm path is not measured: there is no ${options.oha}; \`make bench\` installs it`);
+    say(`the warm path is not measured, because ${options.oha} is missing; \`make bench\` installs it`);
     return { warm_path: [], host: null, scaling: null };
   }
   const byName = (name) => [...shop, ...peers].find((target) => target.name === name);
@@ -133,7 +133,7 @@ async function warm(stack, shop, peers, floorCpu) {
   const floor = rows.find(({ name, connections }) => name === 'floor' && connections === 1);
   return {
     warm_path: rows,
-    // All but the function's own CPU time is counted as the host's: HTTP on both sides, thawing, the kernel.
+    // Everything except the function's own CPU time counts as the host's: HTTP on both sides, thawing, the kernel.
     host: { p50_ms: floor.p50_ms - floorCpu, p99_ms: floor.p99_ms - floorCpu },
     scaling: await warmPath.scaleOut(stack, byName('get-product'), SCALE_OUT.requests, SCALE_OUT.bursts),
   };
@@ -149,15 +149,15 @@ function render({ machine: host, functions, peers, absent, instructions: counted
       `commit ${rest.commit ?? 'unknown'}; ${floor.cold_starts} cold starts and ${floor.warm_invocations} warm invocations of each, in turn`,
     table('CPU time, times the floor (a Rust function that does nothing)', MEASURED, ['', 'cold', 'init', 'first', 'warm', ''],
       all.map((row) => [row.name, times(row, 'cold_cpu_ms'), times(row, 'init_cpu_ms'), times(row, 'first_cpu_ms'), times(row, 'warm_cpu_ms'), row.note])),
-    table('CPU time in ms: median, and what eight of ten lie between', MEASURED,
+    table('CPU time in ms: median, 10th and 90th percentile', MEASURED,
       ['', 'cold', 'p10', 'p90', 'init', 'p10', 'p90', 'first', 'p10', 'p90', 'warm', 'p10', 'p90'],
       all.map((row) => [row.name, ...spread(row.cold_cpu_ms), ...spread(row.init_cpu_ms), ...spread(row.first_cpu_ms), ...spread(row.warm_cpu_ms)])),
-    table('Wall time in ms, as the REPORT lines have it', MEASURED, ['', 'init', 'p10', 'p90', 'first', 'p10', 'p90', 'warm', 'p10', 'p90'],
+    table('Wall time in ms, from the REPORT lines', MEASURED, ['', 'init', 'p10', 'p90', 'first', 'p10', 'p90', 'warm', 'p10', 'p90'],
       all.map((row) => [row.name, ...spread(row.init_ms), ...spread(row.first_ms), ...spread(row.warm_ms)])),
     table('Size; connections of a cold invocation', MEASURED,
       ['', 'peak MB', 'binary MB', 'zip MB', 'crates', 'connections', 'TLS handshakes'],
       all.map((row) => [row.name, row.peak_memory_mb, megabytes(row.binary_bytes), megabytes(row.zip_bytes), row.crates, row.connections, row.tls_handshakes])),
-    table('AWS calls of one warm invocation, and of a cold one where it makes more', MEASURED, ['', 'warm', 'read', 'write', 'cold'],
+    table('AWS calls of one warm invocation, and of a cold one if it makes more', MEASURED, ['', 'warm', 'read', 'write', 'cold'],
       all.map(callRow)),
     table('Millions of instructions', MEASURED, ['', 'init', 'first', 'warm', ''], counted.map((row) => [row.name, row.init, row.first, row.warm, row.absent ?? ''])),
     table('Ms from a request to the first response of a new environment, by MB of memory', SIMULATED, ['', ...MEMORY_SIZES.map(String)],
@@ -169,7 +169,7 @@ function render({ machine: host, functions, peers, absent, instructions: counted
   if (warm_path.length) blocks.push(renderWarmPath(warm_path));
   if (scaling) {
     const { wait_in_cold_starts: ratio, longest_wait_ms: wait, slowest_cold_start_ms: coldStart } = scaling;
-    blocks.push(table(`${scaling.requests} requests at once to no environment, ${scaling.bursts} times`, MEASURED, ['', 'p10', 'p50', 'p90'], [
+    blocks.push(table(`${scaling.requests} requests at once without an environment, ${scaling.bursts} times`, MEASURED, ['', 'p10', 'p50', 'p90'], [
       ['longest wait, ms', wait.p10, wait.p50, wait.p90],
       ['slowest cold start, ms', coldStart.p10, coldStart.p50, coldStart.p90],
       ['longest wait / slowest cold start', ratio.p10, ratio.p50, ratio.p90],
@@ -192,10 +192,10 @@ function callRow({ name, warm_calls, cold_calls }) {
   return [name, warm, sum('read_units'), sum('write_units'), coldCalls === warm ? '' : coldCalls];
 }
 
-/** The share of each part: the host's is the floor's latency, the database's that of the bare calls, the rest is the function. */
+/** Each part's share of p50: the host's is the floor's latency, AWS's the latency of the bare calls, the function's is the rest. */
 function renderWarmPath(rows) {
   const at = (name, connections) => rows.find((row) => row.name === name && row.connections === connections);
-  return table('Warm path by oha: ms, and what of p50 is whose', MEASURED,
+  return table('Warm path by oha: ms, and the shares of p50', MEASURED,
     ['', 'clients', 'p50', 'p99', 'requests/s', 'host', 'AWS calls', 'function'],
     rows.map((row) => {
       const host = at('floor', row.connections).p50_ms;

@@ -1,4 +1,4 @@
-// CPU and wall time of init, first and warm invocations, for every target in turn.
+// CPU and wall time of init, first and warm invocations, for each target in turn.
 
 import { readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
@@ -8,13 +8,13 @@ import { parseLog, percentile } from '../load-tests/report-lines.mjs';
 import { zipBytes } from './peers.mjs';
 import { control, Failure, request } from './stack.mjs';
 
-/** Ms for a REPORT line to follow its response. */
+/** The longest wait for a REPORT line after its response, in ms. */
 const REPORT_TIMEOUT_MS = 10_000;
 
 /**
- * Each round ends all environments, then gives each target one cold invocation and `warm` warm ones. The order is another
- * in each round: what else the machine does meets all of them, and so does what the target before has left in the caches.
- * A target behind a queue runs when the one that fills it does.
+ * Each round ends all environments, then makes one cold invocation and `warm` warm ones of each target. The order changes
+ * from round to round, so that other work of the machine, and the caches that the target before has left, affect all
+ * targets alike. A target behind a queue runs when the target that fills the queue does.
  */
 export async function measure(stack, targets, { rounds, warm }, say) {
   for (const target of targets) target.begin = logOf(stack, target).length;
@@ -58,7 +58,7 @@ function logOf({ log_dir }, { functionId, begin = 0 }) {
   return readFileSync(path.join(log_dir, `${functionId}.log`)).subarray(begin);
 }
 
-/** The target's REPORT lines, once there are `expected`: the line is written after the response. */
+/** The target's REPORT lines, once there are `expected`. Each is written after its response. */
 async function reportsOf(stack, target, expected) {
   const deadline = Date.now() + REPORT_TIMEOUT_MS;
   for (;;) {
@@ -73,8 +73,8 @@ function summarise({ name, note }, reports, rounds) {
   const cold = reports.filter(({ init_ms }) => init_ms !== null);
   const warm = reports.filter(({ init_ms }) => init_ms === null);
   const bad = reports.find(({ status, cpu_ms }) => status !== null || cpu_ms === null);
-  if (bad) throw new Failure(`${name}: an invocation failed, or its CPU time is not known: ${JSON.stringify(bad)}`);
-  // A busy host may start one more: the environment took longer than it should to ask for its next event.
+  if (bad) throw new Failure(`${name}: an invocation failed, or its CPU time is unknown: ${JSON.stringify(bad)}`);
+  // A busy host may start one more, if the environment took too long to ask for its next event.
   if (cold.length < rounds) throw new Failure(`${name}: ${cold.length} cold starts in ${rounds} rounds`);
   return {
     name,
@@ -92,10 +92,10 @@ function summarise({ name, note }, reports, rounds) {
   };
 }
 
-/** The median, and what eight of ten values lie between. */
+/** The 10th, 50th and 90th percentile. */
 const spread = (values) => ({ p10: percentile(values, 10), p50: percentile(values, 50), p90: percentile(values, 90) });
 
-/** AWS calls of one cold and of one warm invocation, exactly, and the connections that the cold one opened. */
+/** The exact AWS calls of one cold and of one warm invocation, and the connections that the cold one opened. */
 async function callsOf(stack, target) {
   const counted = async () => {
     await control(stack, 'POST', '/meter/reset');

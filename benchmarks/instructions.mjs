@@ -1,4 +1,5 @@
-// Instructions of init, of the first and of a warm invocation, counted by valgrind: the same on every run, as times are not.
+// Instructions of init, of the first and of a warm invocation, counted by valgrind. Unlike times, they are the same on
+// every run.
 
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
@@ -6,10 +7,10 @@ import http from 'node:http';
 import path from 'node:path';
 import { text } from 'node:stream/consumers';
 
-/** Warm invocations that are averaged over. */
+/** The average is over so many warm invocations. */
 const WARM = 10;
 
-/** Ms for all of them; valgrind is some 50 times slower than the machine. */
+/** Limit for all of them, in ms; valgrind is about 50 times slower than the machine. */
 const TIMEOUT_MS = 120_000;
 
 /** Instructions of a native function in millions, or why they are not known. */
@@ -33,7 +34,7 @@ export const hasValgrind = () => process.env.PATH.split(path.delimiter).some((fo
 async function callgrind(stack, { binary, event, ...target }, invocations) {
   let child;
   let asked = 0;
-  // A Runtime API of the barest kind: valgrind's times are of no interest, and the host would end so slow a function.
+  // A minimal Runtime API, because the host would end so slow a function. Times under valgrind do not matter.
   const api = http.createServer((request, response) => {
     if (!request.url.endsWith('/invocation/next')) {
       request.resume().on('end', () => response.writeHead(202).end());
@@ -42,7 +43,7 @@ async function callgrind(stack, { binary, event, ...target }, invocations) {
       response.writeHead(200, { ...headers, 'lambda-runtime-invoked-function-arn': 'arn:aws:lambda:us-east-1:000000000000:function:f' });
       response.end(JSON.stringify(event));
     } else {
-      child.kill('SIGTERM'); // valgrind then tells what it has counted
+      child.kill('SIGTERM'); // valgrind then writes its counts
     }
   });
   await new Promise((resolve) => api.listen(0, '127.0.0.1', resolve));

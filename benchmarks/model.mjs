@@ -1,21 +1,22 @@
-// Wall time on Lambda, predicted from CPU time here. docs/cold-start.md says why, and how far it is from what was published.
+// Predicts wall time on Lambda from CPU time here. docs/cold-start.md gives the reasons, and the distance to published
+// figures.
 
 /** MB for one vCPU: https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html */
 const VCPU_MB = 1769;
 
-/** Lambda hands out CPU in slices of so many ms, as users observed: https://github.com/pwrdrvr/lambda-dispatch/issues/246 */
+/** Lambda schedules CPU in periods of this many ms, as users observed: https://github.com/pwrdrvr/lambda-dispatch/issues/246 */
 const PERIOD_MS = 20;
 
-/** A vCPU of Lambda is one of two threads of a core, so it is taken to be half as fast as a core here. */
+/** A vCPU of Lambda is one of two threads of a core, so the model takes it as half as fast as a core here. */
 const SLOWER = 2;
 
-/** Ms before `main`: of the 14 ms that an SDK-free function is published to start in at any size, what its CPU leaves. */
+/** Ms before `main`: the 14 ms published for the start of an SDK-free function at any size, less its CPU time. */
 const PLATFORM_MS = 11;
 
 /** Ms on the network for a new connection and a first call: three round trips, and DynamoDB's own few ms. */
 const FIRST_CALL_MS = 5;
 
-/** Ms of wall time that `cpu` ms here take at `memory` MB: once a period's share is used, the process waits for the next. */
+/** Ms of wall time that `cpu` ms here take at `memory` MB: after its share of a period, the process waits for the next. */
 export function throttled(cpu, memory) {
   const work = cpu * SLOWER;
   const share = Math.min(1, memory / VCPU_MB) * PERIOD_MS;

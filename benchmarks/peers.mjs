@@ -1,4 +1,4 @@
-// What is measured beside the shop's own functions: the same route in other ways, each made ready below target/bench.
+// The peers of the shop's functions: the same route written in other ways, each built below target/bench.
 
 import { execFile, execFileSync } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
@@ -35,13 +35,13 @@ export const PEERS = [
   { name: 'node', note: 'Node.js, SDK v3 in one bundle, aws-lambda-ric', prepare: prepareNode },
 ];
 
-/** What `shop` does. */
+/** The features that `shop` uses. */
 const CHOSEN = ['own-client', 'plain-answer', 'lean-config', 'prime-call'];
 const without = (feature) => CHOSEN.filter((chosen) => chosen !== feature);
 
 const BASE = path.join(CODE, 'base/bootstrap');
 
-/** One candidate each, as a change to `base`; the features are told of in benchmarks/ladder/Cargo.toml. */
+/** One candidate each, as a change to `base`; benchmarks/ladder/Cargo.toml describes the features. */
 export const LADDER = [
   step('base', CHOSEN, 'what shop does; roots: the one of local'),
   step('aws-lc', ['aws-lc', ...without('own-client')], "TLS by aws-lc, the SDK's HTTP client"),
@@ -111,7 +111,7 @@ function rust(name, { crate = name, features = [], noDefaults = false, profile =
     environment,
     crates: () => countCrates(manifest, crate, selection),
     async prepare() {
-      // `cargo rustc` passes the flags to the last crate alone, which fat LTO makes the one that generates code.
+      // `cargo rustc` passes the flags to the last crate only. With fat LTO that crate generates the code.
       const args = ['rustc', '--locked', '--manifest-path', manifest, '-p', crate, '--profile', profile, ...selection];
       await run('cargo', [...args, '--', ...flags], { env: { ...process.env, CARGO_TARGET_DIR: CARGO_TARGET } });
       mkdirSync(codeDir, { recursive: true });
@@ -143,7 +143,7 @@ async function prepareNode() {
   for (const file of ['package.json', 'package-lock.json', 'index.mjs']) {
     cpSync(path.join(HERE, 'node', file), path.join(codeDir, file));
   }
-  // The runtime client compiles curl and itself: minutes, once.
+  // The runtime client compiles curl and itself, which takes minutes, once.
   const env = { ...process.env, PATH: `${path.dirname(process.execPath)}:${process.env.PATH}` };
   if (isNewer(path.join(HERE, 'node/package-lock.json'), path.join(codeDir, '.installed'))) {
     await run('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error'], { cwd: codeDir, env });
@@ -151,7 +151,7 @@ async function prepareNode() {
   }
   await run('npm', ['run', 'build'], { cwd: codeDir, env });
   const client = path.join(codeDir, 'node_modules/aws-lambda-ric/index.mjs');
-  // The client takes the handler from the environment first, where the host has the name of the program.
+  // The client reads the handler from the environment first. There the host has put the name of the program.
   writeBootstrap(codeDir, `export _HANDLER=dist/index.handler; exec ${process.execPath} ${client} "$_HANDLER"`);
   this.upload = [path.join(codeDir, 'dist/index.mjs')];
   this.note = `Node.js ${process.version}, SDK v3 in one bundle, aws-lambda-ric`;
@@ -172,16 +172,17 @@ async function countCrates(manifest, name, selection = []) {
 }
 
 /**
- * Bytes of a zip of `files` as `zip -9X` makes it, to within some bytes: each file deflated, with 30 bytes of local header
- * and 46 of central directory, its name in both, and 22 bytes at the end. It has no times in it, so it depends on content
- * alone. gzip deflates as zip does, less its own 18 bytes; the zlib in Node.js is another, whose output is 3 % larger.
+ * Bytes of a zip of `files` made by `zip -9X`, to within some bytes. Each file is deflated, with 30 bytes of local header
+ * and 46 of central directory, its name in both, and 22 bytes at the end. Times are left out, so the size depends on
+ * content alone. gzip deflates like zip, with 18 bytes of its own around it. Node.js has another zlib, whose output is
+ * 3 % larger.
  */
 export function zipBytes(files) {
   const deflated = (file) => execFileSync('gzip', ['-9', '-n', '-c', file], { maxBuffer: 1e9 }).length - 18;
   return files.reduce((sum, file) => sum + deflated(file) + 76 + 2 * path.basename(file).length, 22);
 }
 
-/** Removes what earlier runs left of peers that are no more. */
+/** Removes the files of peers that no longer exist. */
 export function tidy(names) {
   if (!existsSync(CODE)) return;
   for (const name of readdirSync(CODE)) {

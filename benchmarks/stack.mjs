@@ -11,10 +11,10 @@ import { OUT } from './peers.mjs';
 const ROOT = path.dirname(import.meta.dirname);
 const yaml = createRequire(path.join(ROOT, 'load-tests/package.json'))('js-yaml');
 
-/** Ms for `local` to come up, as in the load test. */
+/** Ms for `local` to start, as in the load test. */
 const START_TIMEOUT_MS = 60_000;
 
-/** An error whose message says all that a user needs: printed as one line, without a stack. */
+/** An error with a complete message for the user: printed as one line, without a stack. */
 export class Failure extends Error {}
 
 /** The shop's template, with the short forms of CloudFormation's functions written out. */
@@ -69,7 +69,7 @@ export function withPeers(template, peers, shop = []) {
   return { ...template, Resources: resources };
 }
 
-/** Starts `local` on free ports; resolves with what its ready file says. */
+/** Starts `local` on free ports; resolves with the content of its ready file. */
 export async function startLocal({ local, node }, template) {
   mkdirSync(OUT, { recursive: true });
   const templateFile = path.join(OUT, 'template.json');
@@ -94,7 +94,7 @@ export async function startLocal({ local, node }, template) {
 
 const agent = new http.Agent({ keepAlive: true });
 
-/** One request; resolves with status, text and the ms that it took. Anything but a success is a failure of the benchmark. */
+/** One request; resolves with status, text and time in ms. Any other status than success fails the benchmark. */
 export function request(method, url, body) {
   return new Promise((resolve, reject) => {
     const failed = (why) => reject(new Failure(`${method} ${url}: ${why}`));
@@ -121,7 +121,7 @@ export async function control({ control_url }, method, route) {
   return text ? JSON.parse(text) : null;
 }
 
-/** Waits until no message is left in the queue that has a trigger, so that the worker does not run beside another target. */
+/** Waits until the queue with a trigger is empty, so that the worker does not run beside another target. */
 export async function drain(stack) {
   for (;;) {
     const { queues } = await control(stack, 'GET', '/meter');

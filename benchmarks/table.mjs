@@ -1,8 +1,8 @@
-// Tables of at most 100 columns, each headed by where its numbers come from.
+// Tables of at most 100 columns. The heading of each names the source of its numbers.
 
 const WIDTH = 100;
 
-/** Numbers to the right, text to the left; a value that is not known is a dash. */
+/** Numbers align right, text left; an unknown value is a dash. */
 export function table(title, origin, headers, rows) {
   const columns = headers.map((header, index) => {
     const values = rows.map((row) => row[index]);
@@ -16,7 +16,7 @@ export function table(title, origin, headers, rows) {
   return [`${title} [${origin}]`, ...lines.map((line) => (line.length > WIDTH ? `${line.slice(0, WIDTH - 1)}…` : line))].join('\n');
 }
 
-/** Three digits are what these measurements are worth; counts have all of theirs. */
+/** These measurements are worth three digits; counts are printed in full. */
 function number(value, whole) {
   if (whole || Math.abs(value) >= 100) return value.toFixed(0);
   return value.toFixed(Math.abs(value) >= 10 ? 1 : 2);

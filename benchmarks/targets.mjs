@@ -1,4 +1,4 @@
-// What each function is asked, and what all of it must come to.
+// The request for each function, and the targets that the results have to reach.
 
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
@@ -6,10 +6,10 @@ import { categories, plentiful, products } from '../load-tests/catalogue.mjs';
 import { gate } from '../load-tests/gates.mjs';
 import { drain, Failure, logicalId } from './stack.mjs';
 
-/** The product that every peer reads, as it is stored: of ordinary size for the catalogue. */
+/** The product that every peer reads, in its stored form, of an ordinary size for the catalogue. */
 export const PRODUCT = JSON.parse(readFileSync(path.join(import.meta.dirname, 'product.json'), 'utf8'));
 
-/** As many as a page that a person looks at. */
+/** As many products as a person looks at on one page. */
 const PAGE = 20;
 const BATCH = 10;
 
@@ -20,7 +20,7 @@ function sameProduct(text) {
   }
 }
 
-/** A peer's route, or the shop's own `GET /products/{id}` where `prefix` is empty. */
+/** A peer's route, or the shop's own `GET /products/{id}` if `prefix` is empty. */
 export function getProduct(peer, prefix = `/${peer.name}`) {
   const route = `${prefix}/products/${PRODUCT.id}`;
   return {
@@ -33,13 +33,13 @@ export function getProduct(peer, prefix = `/${peer.name}`) {
   };
 }
 
-/** What each of the shop's functions is asked; the one behind a queue, what fills the queue. */
+/** The request for each of the shop's functions. For the one behind a queue, it is the request that fills the queue. */
 export function requestsOfTheShop(orderId) {
   const order = {
     method: 'POST',
     route: '/orders',
     body: () => ({ lines: plentiful.slice(0, 2).map(({ id }) => ({ product_id: id, quantity: 1 })) }),
-    after: drain, // process-orders runs now, and not beside the next target
+    after: drain, // process-orders runs now, not beside the next target
   };
   return {
     'get-product': { method: 'GET', route: `/products/${PRODUCT.id}`, check: sameProduct, event: httpEvent(`/products/${PRODUCT.id}`) },
@@ -53,11 +53,11 @@ export function requestsOfTheShop(orderId) {
   };
 }
 
-/** The bare calls that the functions on the warm path make, straight to the AWS endpoint: `of` is the function. */
+/** The AWS calls of the functions on the warm path, sent directly to the AWS endpoint; `of` is the function. */
 export function awsCalls({ aws_endpoint_url }) {
-  // No trigger reads this one, so nothing runs beside the measurement.
+  // No trigger reads this queue, so nothing runs beside the measurement.
   const queueUrl = `${aws_endpoint_url}/000000000000/local-OrdersDeadLetterQueue`;
-  const table = (name) => `local-${name}`; // as the host names what the template does not
+  const table = (name) => `local-${name}`; // the host's name for a table without a name
   const [first] = products;
   const dynamodb = (of, operation, body) => ({ of, name: operation, awsTarget: `DynamoDB_20120810.${operation}`, method: 'POST', body: () => body });
   const keys = (count) => products.slice(0, count).map(({ id }) => ({ id: { S: id } }));
@@ -95,9 +95,9 @@ function httpEvent(route) {
   };
 }
 
-const MB = 1_000_000; // as zip sizes are usually told
+const MB = 1_000_000; // the usual unit of zip sizes
 
-/** The project's targets. A value of null fails: what could not be measured has not been reached. */
+/** The project's targets. A value of null fails: a target that was not measured is not reached. */
 export function targets({ functions, peers, host, scaling }) {
   const ours = (name) => functions.find((row) => row.name === name);
   const peer = (name) => peers.find((row) => row.name === name);
@@ -121,7 +121,7 @@ export function targets({ functions, peers, host, scaling }) {
     gate('AWS calls of process-orders for one order', '==', 1, calls(ours('process-orders'))),
     gate('host: added at p50, 1 connection, ms', '<=', 0.3, host?.p50_ms ?? null),
     gate('host: added at p99, 1 connection, ms', '<=', 2, host?.p99_ms ?? null),
-    // No request waits more than one cold start; a tenth is left for HTTP on both sides.
+    // No request should wait for more than one cold start; a tenth more is for HTTP on both sides.
     gate('host: longest wait / slowest cold start', '<=', 1.1, scaling?.wait_in_cold_starts.p50 ?? null),
   ];
 }

@@ -1,4 +1,5 @@
-// Latency and throughput of warm functions by oha, beside the floor and the bare AWS endpoint, at 1 and 32 connections.
+// Latency and throughput of warm functions by oha, compared with the floor and the bare AWS endpoint, at 1 and 32
+// connections.
 
 import { execFile } from 'node:child_process';
 import { readFileSync, statSync } from 'node:fs';
@@ -12,18 +13,18 @@ const run = promisify(execFile);
 
 const CONNECTIONS = [1, 32];
 
-/** Seconds of each measurement, and of the one before it that is thrown away: environments start in it. */
+/** Seconds of each measurement, and of the one before it, in which environments start and which is thrown away. */
 const MEASURED_S = 5;
 const WARM_UP_S = 1;
 
-/** Ms for a REPORT line to follow its response. */
+/** The longest wait for a REPORT line after its response, in ms. */
 const REPORT_TIMEOUT_MS = 10_000;
 
 /** The local DynamoDB and SQS check no signature, so one header serves every call. */
 const AUTHORIZATION =
   'AWS4-HMAC-SHA256 Credential=WarmPath/20260101/us-east-1/dynamodb/aws4_request, SignedHeaders=host, Signature=0';
 
-/** One row for each target and count of connections: latency in ms, requests a second. */
+/** One row for each target and number of connections: latency in ms, requests a second. */
 export async function measure(stack, oha, targets, say) {
   const rows = [];
   for (const connections of CONNECTIONS) {
@@ -49,14 +50,14 @@ async function attack({ api_url, aws_endpoint_url, ca_file }, oha, target, conne
   const { stdout } = await run(oha, [...options, url].map(String), { maxBuffer: 1e9 });
   const { summary, latencyPercentiles: latency, statusCodeDistribution: statuses } = JSON.parse(stdout);
   if (!Object.keys(statuses).every((status) => status.startsWith('2')) || summary.successRate < 1) {
-    throw new Failure(`${target.name}: not every answer was a success: ${JSON.stringify(statuses)}`);
+    throw new Failure(`${target.name}: some answers were not successes: ${JSON.stringify(statuses)}`);
   }
   return { p50_ms: latency.p50 * 1000, p99_ms: latency.p99 * 1000, requests_per_second: summary.requestsPerSec };
 }
 
 /**
- * `bursts` times `count` requests at once to a function without environments: the longest wait of a burst over its slowest
- * cold start, and both in ms; medians, and what eight of ten bursts lie between.
+ * Sends `count` requests at once to a function without environments, `bursts` times. Returns the longest wait of a burst
+ * over its slowest cold start, and both in ms: the 10th, 50th and 90th percentile of all bursts.
  */
 export async function scaleOut(stack, { method, route, functionId }, count, bursts) {
   const log = path.join(stack.log_dir, `${functionId}.log`);
@@ -81,7 +82,7 @@ export async function scaleOut(stack, { method, route, functionId }, count, burs
   };
 }
 
-/** The REPORT lines after `begin`, once there are `expected`: a line is written after its response. */
+/** The REPORT lines after `begin`, once there are `expected`. Each is written after its response. */
 async function reports(log, begin, expected) {
   const deadline = Date.now() + REPORT_TIMEOUT_MS;
   for (;;) {

@@ -1,14 +1,14 @@
-// The catalogue that load tests sell: 1,000 products in 10 categories, the same on every machine.
+// The catalogue for load tests: 1,000 products in 10 categories, the same on every machine.
 //
-// Names and descriptions are put together from a small vocabulary by a seeded generator, so that items have the
-// sizes of real ones (a description of 300 to 1,200 characters) and compress no better than real text would.
+// A seeded generator builds names and descriptions from a small vocabulary. So items have realistic sizes (a description
+// of 300 to 1,200 characters), and compress no better than real text.
 
 const PRODUCTS_PER_CATEGORY = 100;
 
 /** More than an order of these tests ever takes, so that a plain order is always FULFILLED. */
 const PLENTY = 1_000_000;
 
-/** One product in twenty is scarce: enough of them that orders for one do not all wait on the same item. */
+/** One product in twenty is scarce: enough to spread their orders over many items. */
 const SCARCE_EVERY = 20;
 
 /** The highest stock of a scarce product. An order for more than this is always REJECTED. */
@@ -133,7 +133,7 @@ export function seededRandom(seed) {
 
 export const categories = Object.keys(CATEGORIES);
 
-/** All products, each with the `id` of its route and the `body` that `PUT /products/{id}` takes. */
+/** All products, each with the `id` of its route and the `body` of `PUT /products/{id}`. */
 export const products = generate();
 
 export const plentiful = products.filter(({ body }) => body.stock === PLENTY);
@@ -166,7 +166,7 @@ function generate() {
   );
 }
 
-/** Sentences in a random order, none twice, until the text has `length` characters or all are used. */
+/** Sentences in a random order, each once, until the text has `length` characters or all are used. */
 function describe(length, random, details) {
   const order = SENTENCES.map((sentence) => [random(), sentence]).sort(([a], [b]) => a - b);
   let text = '';

@@ -1,2 +1,2 @@
-/** An error whose message says all that a user needs: printed as one line, without a stack. */
+/** An error with a complete message for the user: printed as one line, without a stack. */
 export class Failure extends Error {}

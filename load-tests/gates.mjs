@@ -1,4 +1,4 @@
-// The gates of a run: read from `ensure` in artillery.yml, held against Artillery's JSON report.
+// The gates of a run: read from `ensure` in artillery.yml, and checked against Artillery's JSON report.
 //
 // Artillery evaluates the same lines itself (its `ensure` plugin), but prints neither values nor JSON.
 // Both verdicts count: run.mjs adds Artillery's exit code as a gate. Where the latency is judged that API Gateway logged, the
@@ -12,7 +12,7 @@ const COMPARE = {
   '==': (value, limit) => value === limit,
 };
 
-/** One gate of the summary. A `value` of null (it never occurred, it is unknown) never passes. */
+/** One gate of the summary. A `value` of null (never occurred, or unknown) never passes. */
 export function gate(name, operator, limit, value) {
   return {
     name,
@@ -62,7 +62,7 @@ function valueOf(metric, { counters = {}, rates = {}, summaries = {} }) {
   );
 }
 
-/** Users who did not get to the end of their scenario, in percent, as Artillery defines `maxErrorRate`. */
+/** Users who did not finish their scenario, in percent, as Artillery defines `maxErrorRate`. */
 function errorRate({ counters = {} }) {
   const created = counters['vusers.created'];
   return created ? ((created - (counters['vusers.completed'] ?? 0)) / created) * 100 : null;

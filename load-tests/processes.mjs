@@ -1,17 +1,17 @@
-// The programs that a load test starts, and their end.
+// Starts and stops the programs of a load test.
 
 import { spawn } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
 
-/** Ms between SIGTERM and SIGKILL of one program: `local` ends its environments in that time. */
+/** Ms between SIGTERM and SIGKILL of one program, enough for `local` to end its environments. */
 const STOP_TIMEOUT_MS = 15_000;
 
 const children = new Set();
 
-/** Starts a program whose output goes to a file, and remembers it so that it is stopped whatever happens. */
+/** Starts a program with its output in a file, and remembers it, so that it is always stopped. */
 export function start(command, args, output, env = process.env) {
   const log = openSync(output, 'a');
-  // The fourth descriptor is this process's own output: progress.mjs writes its lines there.
+  // The fourth descriptor is this process's own output, for the lines of progress.mjs.
   const child = spawn(command, args, { env, stdio: ['ignore', log, log, 1] });
   closeSync(log);
   children.add(child);
@@ -32,7 +32,7 @@ export function start(command, args, output, env = process.env) {
   return child;
 }
 
-/** Ends whatever still runs, and resolves when all of it is gone. */
+/** Stops all programs that still run, and resolves when they are gone. */
 export async function stopAll() {
   await Promise.all(
     [...children].map(async (child) => {

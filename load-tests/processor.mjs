@@ -1,4 +1,4 @@
-// What the scenarios cannot say in YAML: who orders what, and the metrics that Artillery does not have.
+// The parts of the scenarios that YAML cannot express: the choice of orders, and metrics that Artillery does not have.
 //
 // Metrics: `http.response_time.2xx.<route>` (ms to the response's first byte, with fractions, successes only);
 // counters `orders.accepted`, `.fulfilled`, `.rejected` and `.unfinished`; `orders.placed_to_final` (ms).
@@ -7,7 +7,7 @@ import { randomUUID } from 'node:crypto';
 import { categories, plentiful, scarce, SCARCE_STOCK, seededRandom } from './catalogue.mjs';
 import { signer } from './sign.mjs';
 
-/** Ms between two polls of an order: at first what a page would do, then ever less often. */
+/** Ms between two polls of an order: at first as often as a page would poll, then less and less often. */
 const FIRST_POLL_MS = 250;
 const SLOWEST_POLL_MS = 5_000;
 
@@ -17,8 +17,8 @@ const pick = (list) => list[Math.floor(random() * list.length)];
 const observed = new WeakSet();
 
 /**
- * Times every request from the moment it is made, the wait for a connection included, to the first byte of its
- * response. Artillery's own timings are whole milliseconds, and pool all routes.
+ * Times every request from its start, including the wait for a connection, to the first byte of its response. Artillery's
+ * own timings are whole milliseconds, for all routes together.
  */
 export function observe(_context, events, done) {
   if (!observed.has(events)) {
@@ -60,8 +60,8 @@ export function chooseOwnProduct({ vars }, _events, done) {
 const sign = process.env.SIGN_REGION ? signer(process.env.SIGN_REGION) : null;
 
 /**
- * Signs what changes the catalogue, where the stack asks for it (see sign.mjs). Artillery fills in a request's variables
- * after this, so they are filled in here: what is signed must be what is sent.
+ * Signs changes of the catalogue if the stack requires it (see sign.mjs). Artillery fills in a request's variables later,
+ * so they are filled in here: the signed text must be the text sent.
  */
 export async function signCatalogueWrites(request, { vars }) {
   if (!sign || !['PUT', 'DELETE'].includes(request.method)) return;
@@ -80,8 +80,8 @@ export async function signCatalogueWrites(request, { vars }) {
 let orders = 0;
 
 /**
- * One to three lines. One order in five asks for more than there is, one in four is sent twice: by count and not by
- * chance, so that a short run has them too.
+ * One to three lines. One order in five asks for more than the stock, and one in four is sent twice. A counter decides,
+ * not chance, so that a short run has them too.
  */
 export function chooseOrder({ vars }, _events, done) {
   const products = new Set();
@@ -95,7 +95,7 @@ export function chooseOrder({ vars }, _events, done) {
   done();
 }
 
-/** `orders.unfinished` goes up here and down in `orderSettled`: whatever ends a user early leaves it above zero. */
+/** `orders.unfinished` goes up here and down in `orderSettled`, so a user that ends early leaves it above zero. */
 export function orderAccepted(_request, _response, { vars }, events, done) {
   vars.givesUpAt = Date.now() + vars.order_watch_seconds * 1000;
   events.emit('counter', 'orders.accepted', 1);

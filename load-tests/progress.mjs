@@ -1,5 +1,5 @@
-// A reporter for Artillery (CUSTOM_REPORTERS): one line for each ten seconds of load, written to the fourth
-// descriptor, which run.mjs connects to its own output.
+// A reporter for Artillery (CUSTOM_REPORTERS): writes one line for each ten seconds of load to the fourth descriptor,
+// which run.mjs connects to its own output.
 
 import { writeSync } from 'node:fs';
 

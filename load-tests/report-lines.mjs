@@ -1,4 +1,4 @@
-// One parser for Lambda's REPORT lines, wherever they were found: the log files of `local`, `aws logs tail`,
+// One parser for Lambda's REPORT lines from any source: the log files of `local`, `aws logs tail`,
 // `aws logs filter-log-events`, and results of Logs Insights as JSON or CSV.
 //
 // The line is tab-separated (https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-view.html):
@@ -23,7 +23,7 @@ const TEXT_FIELDS = { 'REPORT RequestId': 'request_id', Status: 'status', 'Error
 /**
  * Every REPORT in `text`, in any of the forms above, as
  * `{function, request_id, duration_ms, billed_ms, memory_mb, peak_memory_mb, init_ms, cpu_ms, init_cpu_ms, status, error_type}`.
- * What a line does not say is null. `function` is the log group's last part where the export names it.
+ * Values that a line does not contain are null. `function` is the last part of the log group, if the export names it.
  */
 export function parseReports(text) {
   const start = text.trimStart();
@@ -35,7 +35,7 @@ export function parseReports(text) {
   return parseLog(text);
 }
 
-/** Every REPORT in a plain log, whatever else its lines are: the log files of `local`, the text of `aws logs tail`. */
+/** Every REPORT in a plain log with any other lines: the log files of `local`, the text of `aws logs tail`. */
 export function parseLog(text) {
   return text.split('\n').flatMap(fromLine);
 }
@@ -52,7 +52,7 @@ function fromJson(json) {
   if (json.events) return json.events.flatMap(({ message }) => message.split('\n').flatMap(fromLine));
   const rows = json.results ?? json;
   if (!Array.isArray(rows)) throw new Error('not an export of log events or of a Logs Insights query');
-  // The CLI gives each row as a list of {field, value}, the console as an object.
+  // The CLI returns each row as a list of {field, value}, the console as an object.
   return rows.flatMap((row) => {
     return fromInsights(
       Array.isArray(row) ? Object.fromEntries(row.map(({ field, value }) => [field, value])) : row,
@@ -79,7 +79,7 @@ function fromLine(line) {
   return [report];
 }
 
-/** A row of Logs Insights. Its memory is in bytes, made of megabytes by 1000 × 1000. */
+/** A row of Logs Insights. Its memory is in bytes: megabytes × 1000 × 1000. */
 function fromInsights(row) {
   const number = (field, divisor = 1) => (row[field] ? Number(row[field]) / divisor : null);
   const name = row['@log']?.split('/').at(-1) ?? null;
@@ -102,8 +102,8 @@ function fromInsights(row) {
 }
 
 /**
- * The nearest-rank percentile: the smallest of `values` that at least `percent` % of them do not exceed.
- * Exact, never interpolated; null for no values.
+ * The nearest-rank percentile: the smallest of `values` that is not exceeded by at least `percent` % of them. Exact,
+ * never interpolated; null if there are no values.
  */
 export function percentile(values, percent) {
   if (values.length === 0) return null;
@@ -112,8 +112,8 @@ export function percentile(values, percent) {
 }
 
 /**
- * One row a function. Latency, CPU, errors and billing count `reports`, those under load; cold starts and init count
- * `allReports`, since an environment that was started while the catalogue was loaded is a cold start all the same.
+ * One row for each function. Latency, CPU, errors and billing count `reports`, those under load. Cold starts and init
+ * count `allReports`: an environment that started while the catalogue was loaded is a cold start too.
  */
 export function summariseFunction(name, reports, allReports = reports) {
   const known = (list, key) => list.map((report) => report[key]).filter((value) => value !== null);

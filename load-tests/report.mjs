@@ -1,9 +1,9 @@
-// The report of a run: the parts of summary.json, and the table that is printed from it.
+// The report of a run: the parts of summary.json, and the printed table.
 //
-// As a program it adds a deployed stack's functions to the last summary, from exports of CloudWatch Logs:
+// Run as a program, it adds a deployed stack's functions to the last summary, from exports of CloudWatch Logs:
 //   aws logs filter-log-events --log-group-name /aws/lambda/… --filter-pattern REPORT --start-time … > GetProduct.json
 //   node load-tests/report.mjs GetProduct.json PlaceOrder.json …
-// A row is named by the log group where the export has it (Logs Insights' @log), else by the file.
+// The log group names a row if the export has it (Logs Insights' @log), else the file does.
 
 import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -13,14 +13,14 @@ import { parseLog, parseReports, summariseFunction } from './report-lines.mjs';
 
 export const SUMMARY_FILE = path.resolve(import.meta.dirname, '../target/load-test/summary.json');
 
-/** Where a number comes from. */
+/** The source of a number. */
 export const MEASURED = 'measured here';
 export const SIMULATED = 'simulated here';
 export const NEEDS_AWS = 'needs AWS';
 export const MEASURED_ON_AWS = 'measured on AWS';
 export const LATENCY_LOGGED = 'measured here; response times: as API Gateway logged them';
 
-/** Columns of the terminal. What a longer line has to say is in summary.json. */
+/** Columns of the terminal. summary.json has the full values of lines that are cut. */
 const WIDTH = 100;
 
 /** Requests of an Artillery report that got a status, whichever. */
@@ -39,7 +39,7 @@ export function routesOf({ counters = {}, summaries = {} }, logged = null) {
     const row = routes.get(route) ?? { requests: 0, statuses: {} };
     routes.set(route, row);
     row.requests += count;
-    // A request that got no response at all is counted under its error (ECONNREFUSED, ETIMEDOUT).
+    // A request without any response is counted under its error (ECONNREFUSED, ETIMEDOUT).
     row.statuses[what] = count;
   }
   return [...routes]
@@ -65,7 +65,7 @@ export function ordersOf({ counters = {}, summaries = {} }) {
   };
 }
 
-/** What went wrong in users' eyes, most frequent first. */
+/** The errors that users saw, most frequent first. */
 export function errorsOf({ counters = {} }) {
   return Object.entries(counters)
     .filter(([name]) => name.startsWith('errors.'))
@@ -73,14 +73,14 @@ export function errorsOf({ counters = {} }) {
     .sort((a, b) => b.count - a.count);
 }
 
-/** Bytes that each log file holds now: what is written from here on belongs to the load. */
+/** Bytes in each log file now: all later lines belong to the load. */
 export function logSizes(directory) {
   return new Map(logFiles(directory).map((file) => [file, readFileSync(file).length]));
 }
 
 /**
- * One row a function that ran, from the log files of `local`; `sizesBefore` (see `logSizes`) is where the load begins.
- * The folder holds other logs too: they have no REPORT line.
+ * One row for each function that ran, from the log files of `local`; `sizesBefore` (see `logSizes`) is where the load
+ * begins. Other logs in the folder have no REPORT line.
  */
 export function functionsFromLogs(directory, sizesBefore) {
   return logFiles(directory).flatMap((file) => {
@@ -93,7 +93,7 @@ export function functionsFromLogs(directory, sizesBefore) {
   });
 }
 
-/** How many custom metrics the logs of `local` hold in embedded metric format: CloudWatch bills each by the month. */
+/** The number of custom metrics in the logs of `local` (embedded metric format): CloudWatch bills each by the month. */
 export function customMetricsInLogs(directory) {
   const metrics = new Set();
   for (const file of logFiles(directory)) {
@@ -112,9 +112,9 @@ function logFiles(directory) {
     .map((file) => path.join(directory, file));
 }
 
-/** What this run costs for each thousand requests; null where it is unknown. */
+/** The cost of this run for each thousand requests; null if unknown. */
 export function perThousandRequests({ routes, functions, aws_calls, stress }) {
-  // Functions and calls are those of the whole run, so under stress its requests are those of every step.
+  // Functions and calls are counted over the whole run, so under stress the requests of every step count too.
   const requests = (stress?.steps ?? routes).reduce((sum, { requests }) => sum + requests, 0);
   const operations = Object.values(aws_calls ?? {}).flatMap((caller) => Object.values(caller.operations));
   const per = (list, key) =>
@@ -138,7 +138,7 @@ export function machine() {
   };
 }
 
-/** The commit that was measured, with `+changes` where the tree differs from it; null outside a repository. */
+/** The measured commit, with `+changes` if the tree differs from it; null outside a repository. */
 export function commit() {
   const git = (...args) =>
     execFileSync('git', args, {
@@ -349,7 +349,7 @@ function renderStress({ steps, knee }) {
   );
 }
 
-/** A titled table: columns as wide as their widest cell, numbers to the right with one precision each, text to the left. */
+/** A titled table: columns as wide as their widest cell, numbers right with one precision each, text left. */
 function block(title, origin, headers, allRows) {
   const heading = `${title} [${origin}]`;
   const rows = allRows.filter((row) => row.some((cell) => cell !== null));
@@ -371,7 +371,7 @@ function block(title, origin, headers, allRows) {
 
 const clip = (line) => (line.length > WIDTH ? `${line.slice(0, WIDTH - 1)}…` : line);
 
-/** One precision for a column: none for counts or where 100 is passed, else one from 10 on, else two. */
+/** Decimals of a column: none for counts or above 100, else one from 10 on, else two. */
 function columnDecimals(numbers) {
   const largest = Math.max(...numbers.map(Math.abs));
   if (largest >= 100 || numbers.every(Number.isInteger)) return 0;

@@ -5,8 +5,8 @@
 //                                                                                      figures of CloudWatch are added, and
 //                                                                                      its own latency is judged
 //
-// Starts the stack, loads the catalogue, runs Artillery, waits until every order is final, checks the gates of
-// artillery.yml, prints one table, writes target/load-test/summary.json and stops whatever it started.
+// Starts the stack, loads the catalogue, runs Artillery, waits until every order is final and checks the gates of
+// artillery.yml. Then prints one table, writes target/load-test/summary.json and stops everything that it started.
 // Exit code: 0 if every gate passed, 1 if one failed or anything went wrong, 128 and the signal if it was interrupted.
 
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -28,10 +28,10 @@ import { trendGates, trendOf, watch } from './trend.mjs';
 const HERE = import.meta.dirname;
 const ROOT = path.dirname(HERE);
 
-/** Ms for `local` to come up: two emulators and eight functions take a second or two. */
+/** Ms for `local` to start: two emulators and eight functions take a second or two. */
 const START_TIMEOUT_MS = 60_000;
 
-/** Ms for the queues to run dry after the load: one visibility timeout (60 s, template.yaml) and a retry. */
+/** Ms for the queues to become empty after the load: one visibility timeout (60 s, template.yaml) and a retry. */
 const DRAIN_TIMEOUT_MS = 75_000;
 
 const interrupted = new AbortController();
@@ -78,7 +78,7 @@ async function main() {
       : await load(options, target, config, profile);
 
   const meter = stack.control_url ? await drain(stack) : null;
-  await stopAll(); // the log files are complete once `local` has ended
+  await stopAll(); // the log files are complete only when `local` has ended
   const logged = options.stack ? await reportsInLogs(options.stack, { startedAt, loadAt, runs: answered(result), say, pause }) : [];
   const functions = stack.log_dir ? report.functionsFromLogs(stack.log_dir, logSizes) : logged;
 
@@ -135,7 +135,7 @@ function parseOptions() {
   return values;
 }
 
-/** Starts `local` on free ports; resolves with what its ready file says. */
+/** Starts `local` on free ports; resolves with the content of its ready file. */
 async function startLocal(options) {
   const readyFile = path.join(options.out, 'ready.json');
   const output = path.join(options.out, 'local.log');
@@ -206,7 +206,7 @@ async function load(options, stack, config, profile) {
   };
 }
 
-/** The steps of the stress profile until a gate breaks. The result is that of the last step that held, or of the first. */
+/** The steps of the stress profile until a gate breaks. Returns the result of the last step that held, or of the first. */
 async function climb(options, stack, config, profile) {
   const steps = [];
   let held = null;
@@ -245,7 +245,7 @@ async function artillery(options, stack, phases) {
   delete env.ARTILLERY_DISABLE_ENSURE;
   if (options.stack) env.ARTILLERY_DISABLE_ENSURE = 'true'; // see gates.mjs
   if (stack.control_url) {
-    // Artillery would send what goes to this machine through a proxy too
+    // Artillery would use the proxy even for requests to this machine.
     delete env.HTTP_PROXY;
     delete env.HTTPS_PROXY;
   }
@@ -304,7 +304,7 @@ async function drain(stack) {
   }
 }
 
-/** Requests that a function has answered: all that got a status, since no gate lets the API's own refusals pass. */
+/** Requests that a function answered: all with a status, since no gate accepts the API's own refusals. */
 const answered = ({ routes, stress }) =>
   (stress?.steps ?? routes).reduce((sum, { requests }) => sum + requests, 0);
 
@@ -312,7 +312,7 @@ const hasTrigger = ({ invocations }) => invocations !== undefined;
 const messagesIn = (queues) =>
   queues.reduce((sum, { visible, in_flight, delayed }) => sum + visible + in_flight + delayed, 0);
 
-/** Gates that only the stack on this machine can answer. Their limit is none at all. */
+/** Gates that need the stack on this machine. Their limit is zero. */
 function stackGates({ queues }, functions) {
   const sum = (key) => (functions.length ? functions.reduce((total, row) => total + row[key], 0) : null);
   const [worked, dead] = [true, false].map((trigger) =>
@@ -341,7 +341,7 @@ function say(line) {
 
 const interrupt = (signal) => interrupted.abort(new Failure(`interrupted by ${signal}`, { cause: signal }));
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, interrupt);
-process.stdout.on('error', () => interrupt('SIGPIPE')); // whoever read the output has gone
+process.stdout.on('error', () => interrupt('SIGPIPE')); // the reader of the output has gone
 
 process.exitCode = 1;
 try {

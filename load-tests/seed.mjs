@@ -2,21 +2,21 @@
 //
 //   node load-tests/seed.mjs --api-url https://… [--sign-region us-east-1]
 //
-// On API Gateway each request is signed with your AWS credentials, which is what CatalogueWrites=iam asks for. A domain of
-// your own does not name its region: say it by --sign-region.
+// On API Gateway each request is signed with your AWS credentials, as CatalogueWrites=iam requires. A custom domain does
+// not name its region: set it with --sign-region.
 
 import { parseArgs } from 'node:util';
 import { products } from './catalogue.mjs';
 import { Failure } from './failure.mjs';
 import { regionOf, signer } from './sign.mjs';
 
-/** How many products are written at once: fewer than the ten concurrent runs that a new AWS account starts with. */
+/** How many products are written at once: fewer than the ten concurrent runs of a new AWS account. */
 const SEED_CONCURRENCY = 8;
 
-/** A request of the runner itself, in ms: longer than the 5 s that a function may take, shorter than the API's 30 s. */
+/** Limit of one request, in ms: longer than a function's 5 s, shorter than the API's 30 s. */
 const REQUEST_TIMEOUT_MS = 10_000;
 
-/** Puts the catalogue through the API, the first product alone: a stack that is down or broken fails at once. */
+/** Writes the catalogue through the API, the first product alone, so that a stack that is down or broken fails at once. */
 export async function seed(apiUrl, { signRegion = regionOf(apiUrl), signal, say }) {
   const sign = signRegion ? signer(signRegion) : async () => ({});
   const queue = products.values();
@@ -51,7 +51,7 @@ const refused = (signRegion, text) =>
     ? `these AWS credentials may not write to the catalogue: ${text.slice(0, 200)}`
     : 'the stack wants signed writes; SIGN_REGION=us-east-1 (its region) signs them with your AWS credentials';
 
-/** One request; resolves with its status and text. `headers` is asked for more, with the text of the body. */
+/** One request; resolves with its status and text. `headers` may return more headers, given the text of the body. */
 export async function request(method, url, { body, signal, headers = () => ({}) } = {}) {
   const text = body && JSON.stringify(body);
   let added;
@@ -76,7 +76,7 @@ export async function request(method, url, { body, signal, headers = () => ({}) 
   }
 }
 
-/** The base address of an API, without a slash at its end; a failure if it is none. */
+/** The base address of an API, without a slash at its end. Throws if it is not an address. */
 export function apiUrlOf(text) {
   if (!text || !/^https?:$/.test(URL.parse(text)?.protocol ?? '')) {
     throw new Failure(

@@ -1,4 +1,4 @@
-// What a long load does to a stack: its last minute against its first.
+// The effect of a long load on a stack: its last minute against its first.
 
 import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
@@ -15,16 +15,16 @@ const MINUTE = 60_000 / SAMPLE_MS;
 
 const KB_IN_A_MB = 1000;
 
-/** Samples the host with this process id every ten seconds; the result ends that and gives the samples. */
+/** Samples the host with this process id every ten seconds. Call the result to stop; it returns the samples. */
 export function watch(pid) {
   const samples = [];
   try {
-    sample(pid); // what is missing is said before the load and not in the midst of it
+    sample(pid); // a missing tool is reported before the load, not during it
   } catch (error) {
-    throw new Failure(`the processes cannot be listed, so that a soak shows no leak: ${error.message}`);
+    throw new Failure(`the processes cannot be listed, so a soak could not show a leak: ${error.message}`);
   }
   const timer = setInterval(() => samples.push(sample(pid)), SAMPLE_MS);
-  timer.unref(); // an interrupted run ends all the same
+  timer.unref(); // does not keep an interrupted run alive
   return () => {
     clearInterval(timer);
     return samples;
@@ -32,8 +32,8 @@ export function watch(pid) {
 }
 
 /**
- * Resident memory in MB of a process, of the execution environments below it on average, and of what else is below it;
- * its open descriptors, or null where the system has no /proc. Zeros for a process that is gone.
+ * Resident memory in MB of a process, of its execution environments on average, and of its other children, and its open
+ * descriptors, or null if the system has no /proc. Zeros for a process that is gone.
  */
 export function sample(pid) {
   const processes = execFileSync('ps', ['-axo', 'pid=,ppid=,rss=,comm='], { encoding: 'utf8' })
@@ -59,9 +59,9 @@ export function sample(pid) {
   };
 }
 
-/** Medians of the first and the last minute: of latency from Artillery's report, of the rest from `samples`, if there are any. */
+/** Medians of the first and the last minute: of latency from Artillery's report, of the rest from `samples`, if any. */
 export function trendOf(intermediate, samples) {
-  // The last period is cut off where the load ends.
+  // The last period ends with the load, so it is incomplete.
   const times = intermediate.slice(0, -1).map(({ summaries }) => summaries['http.response_time.2xx'] ?? {});
   const rows = [
     row('p50 of 2xx, ms', times.map(({ p50 }) => p50)),
@@ -86,7 +86,7 @@ function row(name, values) {
   return { name, first: median(known.slice(0, MINUTE)), last: median(known.slice(-MINUTE)) };
 }
 
-/** What was first may grow so many times; a figure that is not known, or less than two minutes of them, fails its gate. */
+/** Limits the growth from the first minute. A figure that is unknown, or less than two minutes of them, fails its gate. */
 export function trendGates(rows, { max_slowdown: slowdown, max_growth: growth }) {
   return rows
     .filter(({ name }) => name !== 'execution environments')

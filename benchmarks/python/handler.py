@@ -12,6 +12,6 @@ def handler(event, context):
     item = table.get_item(Key={"id": event["pathParameters"]["id"]}).get("Item")
     if item is None:
         return {"statusCode": 404}
-    # Numbers come as Decimal, which json does not know.
+    # Numbers arrive as Decimal, which json cannot write.
     body = json.dumps(item, default=int)
     return {"statusCode": 200, "headers": {"content-type": "application/json"}, "body": body}

@@ -1,5 +1,5 @@
-// All scenarios together. Artillery takes one script; this one is made of the files beside it, each of which is
-// a script of its own too: `artillery run --config artillery.yml scenarios/browse.yml`.
+// All scenarios together. Artillery takes one script, so this one joins the files beside it. Each of them is also a
+// script by itself: `artillery run --config artillery.yml scenarios/browse.yml`.
 import { readdirSync, readFileSync } from 'node:fs';
 import yaml from 'js-yaml';
 

@@ -1,4 +1,4 @@
-// A gate that cannot fail is a defect: the whole load test against stacks that are broken in one way each.
+// A gate that cannot fail is a defect: the whole load test runs against stacks that are each broken in one way.
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -16,7 +16,7 @@ after(() => rmSync(out, { recursive: true }));
 const RUN = path.resolve(import.meta.dirname, '../run.mjs');
 const LOCAL = path.resolve(import.meta.dirname, 'stand-in-local.mjs');
 
-/** Credentials that only a run with --sign-region uses, and no others of this machine. */
+/** Credentials for runs with --sign-region only; no other credentials of this machine are used. */
 const ENVIRONMENT = {
   ...process.env,
   AWS_ACCESS_KEY_ID: CREDENTIALS.accessKeyId,
@@ -54,8 +54,8 @@ async function runAgainst(fault) {
 }
 
 /**
- * The result of a run that this machine did not spoil. With so few requests one stall of 100 ms breaks a latency gate,
- * so a run in which only such gates broke is done again; what is wrong with the stack breaks others, every time.
+ * The result of a run that this machine did not spoil. With so few requests one stall of 100 ms breaks a latency gate, so
+ * a run in which only such gates broke is repeated. A defect of the stack breaks other gates, every time.
  */
 async function unspoilt(run) {
   for (let attempt = 1; ; attempt += 1) {

@@ -132,7 +132,7 @@ test('a thousand requests of a stress run are those of all its steps', () => {
   assert.equal(aws_calls, 2000);
 });
 
-/** A summary with numbers as large as a soak brings. */
+/** A summary with numbers as large as those of a soak. */
 const summary = {
   profile: 'soak',
   api_url: 'http://127.0.0.1:40000',

@@ -1,4 +1,4 @@
-// Nothing drifts: template.yaml, the scenarios and the gates name the same routes, and the load is what its name says.
+// Nothing drifts: template.yaml, the scenarios and the gates name the same routes, and each load matches its name.
 
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
@@ -11,7 +11,7 @@ import { scenarios } from '../scenarios/index.js';
 const read = (file) => readFileSync(path.resolve(import.meta.dirname, '..', file), 'utf8');
 const { config, slo_ms } = yaml.safeLoad(read('artillery.yml'));
 
-/** All steps of a flow, those inside loops included. */
+/** All steps of a flow, including those inside loops. */
 const steps = (flow) => flow.flatMap((step) => (step.loop ? [step, ...steps(step.loop)] : [step]));
 
 const requests = scenarios
@@ -100,7 +100,7 @@ test('a user of the mix sends 4 requests, so 50 arrivals a second are 200 reques
       return sum + (Object.values(step)[0].ifTrue === 'replays' ? 0.25 : 1);
     }, 0);
   const mean = scenarios.reduce((sum, { weight, flow }) => sum + (weight / total) * perUser(flow), 0);
-  assert.ok(Math.abs(mean - 4) < 0.1, String(mean)); // polls after the first come on top
+  assert.ok(Math.abs(mean - 4) < 0.1, String(mean)); // without the polls after the first
   assert.deepEqual(
     config.environments.load.phases.map(({ duration, arrivalRate }) => [duration, arrivalRate * 4]),
     [[60, 200]],

@@ -1,5 +1,6 @@
 #!/usr/bin/env node
-// A stand-in for `local`: its options, ready file, control address, logs and end by SIGTERM, around the stand-in shop.
+// A stand-in for `local` around the stand-in shop: its options, ready file, control address, logs, and its end on
+// SIGTERM.
 
 import { appendFileSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';

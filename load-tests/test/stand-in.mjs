@@ -6,7 +6,7 @@ import { createServer } from 'node:http';
 import { Sha256Node } from '@smithy/core/checksum';
 import { SignatureV4 } from '@smithy/signature-v4';
 
-/** Whose signature the stand-in takes. */
+/** The credentials whose signature the stand-in accepts. */
 export const CREDENTIALS = { accessKeyId: 'AKIDEXAMPLE', secretAccessKey: 'wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY' };
 
 /**
@@ -64,7 +64,7 @@ export async function startStandIn(fault, { accessLog, loggedMs } = {}) {
 
 const isWrite = ({ method }) => method === 'PUT' || method === 'DELETE';
 
-/** Signs what has arrived once more, at the time that it names. Headers that the client did not sign do not count. */
+/** Signs the request again, at the time that it names, without the headers that the client did not sign. */
 async function isSigned({ method, url, headers }, text) {
   const { host, authorization = '' } = headers;
   const date = headers['x-amz-date']?.replace(/^(....)(..)(..T..)(..)(..Z)$/, '$1-$2-$3:$4:$5');

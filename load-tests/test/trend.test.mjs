@@ -5,7 +5,7 @@ import { sample, trendGates, trendOf } from '../trend.mjs';
 
 const LIMITS = { max_slowdown: 1.5, max_growth: 1.2 };
 
-/** 20 periods of ten seconds, and the one that is cut off. */
+/** 20 periods of ten seconds, and an incomplete one. */
 const periods = (p95) =>
   Array.from({ length: 21 }, (_, index) => ({
     summaries: { 'http.response_time.2xx': index === 20 ? { p50: 99, p95: 99 } : { p50: 1, p95: p95(index) } },

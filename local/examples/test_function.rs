@@ -1,6 +1,6 @@
-//! A Lambda function that does what it is told, for the tests of this crate.
+//! A Lambda function that follows instructions, for the tests of this crate.
 //!
-//! `INIT` says what happens in its init phase, the event's `do` what an invocation does.
+//! `INIT` sets what its init phase does, the event's `do` what an invocation does.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -59,7 +59,7 @@ fn cpu_time() -> Result<Duration, Error> {
 async fn handle(event: LambdaEvent<Value>) -> Result<Value, Error> {
     let invocation = INVOCATIONS.fetch_add(1, Ordering::Relaxed) + 1;
     let (event, context) = event.into_parts();
-    // Behind an HTTP API: what to do is in a body sent to `/do`, else the event comes back.
+    // Behind an HTTP API, a body sent to `/do` holds the command; any other event is returned.
     let command = match event["rawPath"].as_str() {
         Some("/do") => event["body"]
             .as_str()
@@ -88,7 +88,7 @@ async fn handle(event: LambdaEvent<Value>) -> Result<Value, Error> {
             std::io::stdout().flush()?;
         }
         Some("allocate") => {
-            // Touched, or it would not be resident.
+            // Every page is written, or it would not be resident.
             let memory = vec![1_u8; usize::try_from(number("mb"))? * 1024 * 1024];
             tokio::time::sleep(Duration::from_millis(number("ms"))).await;
             std::hint::black_box(memory);

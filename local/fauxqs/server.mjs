@@ -1,9 +1,9 @@
 // SQS for the local host: fauxqs on loopback only.
-// Run as `node server.mjs ENDPOINT_URL [DATA_DIR]`: prints its port as one line of JSON and ends when
-// its standard input does. Without DATA_DIR all state is in memory.
+// Run as `node server.mjs ENDPOINT_URL [DATA_DIR]`. It prints its port as one line of JSON and ends
+// when its standard input closes. Without DATA_DIR all state is in memory.
 import { buildApp } from "fauxqs";
-// The package exports its front door only, and that listens on every address of the machine
-// (`startFauxqs`). What follows is what `startFauxqs` does behind it.
+// The package exports `startFauxqs` alone, which listens on every address of the machine. The code
+// below does the same on loopback.
 import { PersistenceManager } from "./node_modules/fauxqs/dist/persistence.js";
 import { SnsStore } from "./node_modules/fauxqs/dist/sns/snsStore.js";
 import { SqsQueue, SqsStore } from "./node_modules/fauxqs/dist/sqs/sqsStore.js";
@@ -12,13 +12,13 @@ const [endpointUrl, dataDir] = process.argv.slice(2);
 
 const sqsStore = new SqsStore();
 const snsStore = new SnsStore();
-// Clients reach this server through the host's TLS endpoint, so queue URLs name that.
+// Clients reach this server through the host's TLS endpoint, so queue URLs name that endpoint.
 sqsStore.buildQueueUrl = (name) => `${endpointUrl}/000000000000/${name}`;
 
-// Senders may set one system attribute, AWSTraceHeader, and fauxqs drops it. Here it is kept among the
-// message's own attributes, which fauxqs stores too, under a name that SQS lets nobody use.
+// Senders may set one system attribute, AWSTraceHeader, and fauxqs drops it. It is kept here as a
+// message attribute, which fauxqs does store, under a name that SQS reserves.
 const TRACE = "AWS.TraceHeader";
-const traceHeaders = new WeakMap(); // by the object of attributes that a message is made of
+const traceHeaders = new WeakMap(); // by a message's object of attributes
 const { createMessage } = SqsStore;
 SqsStore.createMessage = (body, attributes, ...rest) => {
   const message = createMessage(body, attributes, ...rest);
@@ -30,11 +30,11 @@ SqsStore.createMessage = (body, attributes, ...rest) => {
 let persistence;
 if (dataDir) {
   persistence = new PersistenceManager(dataDir);
-  // State has to survive the end of this process, not a power cut: no fsync for each write.
+  // State must survive the end of this process, not a power cut: no fsync for each write.
   persistence.db.exec("PRAGMA synchronous = NORMAL");
-  // Loaded before the stores know of the persistence, or loading would write everything again.
+  // Loaded before the stores know of the persistence, or every load would be written again.
   persistence.loadSqsAndSns(sqsStore, snsStore);
-  // The endpoint's port may be another than at the last run.
+  // The endpoint's port may differ from the last run's.
   const queues = [...sqsStore.allQueues()];
   sqsStore.queues.clear();
   for (const queue of queues) {
@@ -45,8 +45,8 @@ if (dataDir) {
   sqsStore.persistence = persistence;
   snsStore.persistence = persistence;
 
-  // A move to the dead-letter queue is a delete and an insert. Killed between the two, fauxqs would
-  // lose the message; in one transaction it cannot.
+  // A move to the dead-letter queue is a delete and an insert. One transaction holds both, so a
+  // kill between them loses no message.
   const dequeue = SqsQueue.prototype.dequeue;
   SqsQueue.prototype.dequeue = function (...args) {
     let received;
@@ -55,8 +55,8 @@ if (dataDir) {
     });
     return received;
   };
-  // fauxqs 2.4.1 writes null into `approximate_receive_count` here, which its own schema forbids:
-  // a change of visibility to 0 would fail and forget the message until the next start.
+  // Here fauxqs 2.4.1 writes null into `approximate_receive_count`, which its own schema forbids. A
+  // change of visibility to 0 would fail, and the message be lost until the next start.
   persistence.updateMessageReady = (messageId) => {
     persistence.db
       .prepare("UPDATE sqs_messages SET receipt_handle = NULL, visibility_deadline = NULL WHERE message_id = ?")
@@ -66,16 +66,16 @@ if (dataDir) {
 
 const app = buildApp({ logger: false, stores: { sqsStore, snsStore } });
 
-// fauxqs does not notice a client that leaves during a long poll, and would hand it the next
-// messages, which then stay invisible until their timeout. So when one leaves, all waiting polls
-// answer at once, and those whose client is still there ask again.
+// fauxqs does not notice a client that leaves during a long poll. It would send that client the
+// next messages, and they would stay invisible until their timeout. So when one client leaves, all
+// waiting polls are answered at once, and the clients that are still there ask again.
 app.addHook("onRequest", async (_request, reply) => {
   reply.raw.once("close", () => {
     if (!reply.raw.writableFinished) sqsStore.shutdown();
   });
 });
 
-// The trace header of each message that comes in, and of each that goes out.
+// Takes the trace header from each message sent, and adds it to each message received.
 app.addHook("preHandler", async ({ body }) => {
   for (const entry of [body?.Entries ?? body].flat()) {
     const header = entry?.MessageSystemAttributes?.AWSTraceHeader?.StringValue;

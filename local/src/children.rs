@@ -1,19 +1,19 @@
-//! Sees to it that no process started by this host outlives it, not even after `kill -9`.
+//! Makes sure that no process started by this host outlives it, not even after `kill -9`.
 
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
-/// Reads until its standard input ends, then kills its own process group, itself included. Only
-/// shell built-ins, so nothing can be missing from `PATH`.
+/// Reads until its standard input closes, then kills its own process group, itself included. It
+/// uses shell built-ins only, so nothing can be missing from `PATH`.
 const GUARD: &str = "trap '' HUP INT TERM; while read -r _; do :; done; kill -s KILL 0";
 
 /// The process group of everything that this host starts.
 ///
 /// A small guard process leads the group and reads from a pipe whose other end only this process
 /// holds. The kernel closes that end however this process ends, and the guard then kills the group.
-/// A child that is just being started holds the pipe open until it is in the group, so none slips
-/// through.
+/// A child that is just starting holds the pipe open until it has joined the group, so none
+/// escapes.
 #[derive(Debug)]
 pub struct Children {
     guard: Child,
@@ -23,7 +23,7 @@ impl Children {
     /// Starts the guard.
     ///
     /// # Errors
-    /// Where `/bin/sh` cannot be started.
+    /// If `/bin/sh` cannot be started.
     pub fn start() -> io::Result<Children> {
         let guard = Command::new("/bin/sh")
             .args(["-c", GUARD])
@@ -43,10 +43,10 @@ impl Children {
 }
 
 impl Drop for Children {
-    /// Kills whatever is left in the group.
+    /// Kills every process left in the group.
     fn drop(&mut self) {
         drop(self.guard.stdin.take());
-        // Waiting can only fail if the guard is gone already.
+        // Waiting fails only if the guard is gone already.
         let _ = self.guard.wait();
     }
 }

@@ -1,4 +1,4 @@
-//! The control server: what a load test or a curious person asks a running stack.
+//! The control server: answers a load test's or a person's questions about a running stack.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -22,7 +22,7 @@ use crate::aws::Aws;
 use crate::aws::faults::Plan;
 use crate::lambda::{Function, InvokeError, MAX_PAYLOAD, State};
 
-/// A fault plan is a page of text at most; this is a thousand.
+/// A fault plan is a page of text at most; this allows a thousand pages.
 const BODY_LIMIT: usize = 1024 * 1024;
 
 const HELP: &str = "\
@@ -37,11 +37,11 @@ POST /2015-03-31/functions/<logical id>/invocations
                           run a function on the event in the body, as Lambda's Invoke does
 ";
 
-/// Where Lambda's `Invoke` stands, before and after the function's name.
+/// The path of Lambda's `Invoke`, before and after the function's name.
 /// <https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html>
 const INVOKE: (&str, &str) = ("/2015-03-31/functions/", "/invocations");
 
-/// What the control server tells about.
+/// The parts of the stack that the control server reports on.
 #[derive(Debug)]
 pub struct Subject {
     /// The metered AWS endpoint.
@@ -72,12 +72,12 @@ impl Drop for Control {
 }
 
 async fn serve(listener: TcpListener, subject: Arc<Subject>) {
-    // Connections end with the server: the set aborts them when it is dropped.
+    // The set aborts the connections when it is dropped, so they end with the server.
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
         let Ok((stream, _)) = listener.accept().await else {
-            // Out of file descriptors, most likely: give the others time to close theirs.
+            // Probably out of file descriptors: give the others time to close theirs.
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
             continue;
         };
@@ -87,7 +87,7 @@ async fn serve(listener: TcpListener, subject: Arc<Subject>) {
                 let subject = subject.clone();
                 async move { Ok::<_, Infallible>(answer(request, &subject).await) }
             });
-            // A connection that breaks concerns its client alone.
+            // A broken connection concerns only its client.
             let _ = http1::Builder::new()
                 .serve_connection(TokioIo::new(stream), service)
                 .await;
@@ -156,14 +156,14 @@ async fn set_faults(body: Incoming, subject: &Subject) -> Response<Full<Bytes>> 
     }
 }
 
-/// The function that a path of `Invoke` names.
+/// The function in a path of `Invoke`.
 fn invoked(path: &str) -> Option<String> {
     let name = path.strip_prefix(INVOKE.0)?.strip_suffix(INVOKE.1)?;
     (!name.is_empty() && !name.contains('/')).then(|| name.to_owned())
 }
 
-/// Runs a function and answers as Lambda's `Invoke` with `RequestResponse` does: 200 also where the
-/// function failed, and then with the header `X-Amz-Function-Error`.
+/// Runs a function and answers like Lambda's `Invoke` with `RequestResponse`: 200 even if the
+/// function failed, but then with the header `X-Amz-Function-Error`.
 async fn invoke(function: Option<&Function>, event: Incoming) -> Response<Full<Bytes>> {
     let refusal = |code, kind: &'static str, message: &str| {
         let body = serde_json::json!({"Type": "User", "Message": message});
@@ -216,10 +216,10 @@ async fn invoke(function: Option<&Function>, event: Incoming) -> Response<Full<B
     }
 }
 
-/// Whether the request comes from this machine's own programs and pages.
+/// Whether the request comes from a program or page of this machine.
 ///
-/// A page of another site can make a browser send requests here. Such a request has that site in
-/// `Origin`, or, where the site's name was pointed to 127.0.0.1, in `Host`.
+/// A page of another site can make a browser send requests here. Such a request names that site in
+/// `Origin`, or in `Host` if the site's name points to 127.0.0.1.
 fn is_local(headers: &HeaderMap) -> bool {
     let of_host = |value: &HeaderValue| {
         let authority = value.to_str().ok()?.parse::<http::uri::Authority>().ok()?;

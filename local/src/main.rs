@@ -16,9 +16,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// Hosts, on 127.0.0.1 only: functions on provided.al2023 behind an HTTP API,
 /// DynamoDB tables, SQS queues and their triggers. No AWS account, no Docker.
 ///
-/// Stop it with Ctrl-C. A second Ctrl-C does not wait for what is under way.
+/// Stop it with Ctrl-C. A second Ctrl-C does not wait for running requests.
 #[derive(Debug, Parser)]
-// The last of several values counts, so that a script can append to its defaults.
+// The last of several values wins, so that a script can append to its defaults.
 #[command(
     name = "local",
     version,
@@ -29,7 +29,7 @@ struct Arguments {
     /// The SAM template to run
     #[arg(long, value_name = "FILE", default_value = "template.yaml")]
     template: PathBuf,
-    /// A value for a parameter of the template; may be given several times
+    /// A value for a parameter of the template; may be repeated
     #[arg(long = "parameter", value_name = "NAME=VALUE", value_parser = parameter)]
     parameters: Vec<(String, String)>,
     /// Port of the HTTP API; 0 takes any free one
@@ -38,7 +38,7 @@ struct Arguments {
     /// Port of the control server (meter, state of the functions); 0 takes any free one
     #[arg(long, value_name = "PORT", default_value_t = 3001)]
     control_port: u16,
-    /// Folder of the logs, one file a function
+    /// Folder of the logs, one file for each function
     #[arg(long, value_name = "DIR", default_value = "target/local/logs")]
     log_dir: PathBuf,
     /// Keep tables and queues in this folder; without it they are in memory
@@ -53,10 +53,10 @@ struct Arguments {
     /// The Node.js that runs the queues, 22.5 or later
     #[arg(long, value_name = "PATH", default_value = "node")]
     node: PathBuf,
-    /// End execution environments that were idle for so long
+    /// End execution environments that were idle for this long
     #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..))]
     idle_timeout: u64,
-    /// When all is up, write URLs and process id to this file, as JSON; it is removed at the end
+    /// Once all is up, write URLs and process id to this file, as JSON; it is removed at the end
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
 }
@@ -105,12 +105,12 @@ async fn run(arguments: Arguments) -> Result<(), RunError> {
     let ready_file = arguments.ready_file.clone();
     let faults = arguments.faults.as_deref().map(read_faults).transpose()?;
     if let Some(path) = &ready_file {
-        // One that was killed could not remove its own.
+        // A run that was killed could not remove its own file.
         let _ = std::fs::remove_file(path);
     }
     let stack = tokio::select! {
         stack = Stack::start(options(arguments)) => stack?,
-        // Nothing is under way yet: what has started so far ends with its guard.
+        // Nothing is running yet except processes that end with their guard.
         () = stop.received() => return Ok(()),
     };
     if let Some(plan) = faults {
@@ -126,7 +126,7 @@ async fn run(arguments: Arguments) -> Result<(), RunError> {
     drop(ready_file);
     tokio::select! {
         () = stack.shutdown() => {}
-        // Dropping the stack kills what is left.
+        // Dropping the stack kills the remaining processes.
         () = stop.received() => {}
     }
     Ok(())
@@ -176,7 +176,7 @@ impl StopSignal {
     }
 }
 
-/// Tells other programs that the stack answers, and where. Removed when dropped.
+/// Tells other programs that the stack answers, and its addresses. Removed when dropped.
 struct ReadyFile {
     path: PathBuf,
 }
@@ -200,12 +200,12 @@ impl ReadyFile {
 
 impl Drop for ReadyFile {
     fn drop(&mut self) {
-        // Somebody else may have removed it.
+        // Another program may have removed it.
         let _ = std::fs::remove_file(&self.path);
     }
 }
 
-/// Writes beside the file and renames, so that nobody reads half of it.
+/// Writes to a second file and renames it, so that no reader sees half of it.
 fn write_at_once(path: &Path, content: &str) -> std::io::Result<()> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
@@ -219,7 +219,7 @@ fn write_at_once(path: &Path, content: &str) -> std::io::Result<()> {
     std::fs::rename(&beside, path)
 }
 
-/// What a person needs to know when the stack is up.
+/// The text printed when the stack is up.
 fn banner(stack: &Stack) -> String {
     let template = stack.template();
     let mut lines = Vec::new();

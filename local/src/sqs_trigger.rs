@@ -1,5 +1,5 @@
 //! The event source mapping between a queue and a function: receives messages in batches, invokes
-//! the function with them, and deletes what it succeeded with.
+//! the function with them, and deletes those that succeeded.
 //! <https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html>
 
 use std::collections::{HashSet, VecDeque};
@@ -18,22 +18,22 @@ use crate::aws::{Meter, REGION, SqsClient};
 use crate::lambda::{InvokeError, MAX_PAYLOAD};
 use crate::template::QueueTrigger;
 
-/// The longest that SQS lets a receive wait.
+/// The longest wait that SQS allows a receive.
 const LONG_POLL: Duration = Duration::from_secs(20);
-/// SQS gives and takes at most ten messages a call.
+/// SQS handles at most ten messages a call.
 const MOST_PER_CALL: usize = 10;
-/// What a mapping starts with, and returns to when the queue is empty.
+/// The concurrency that a mapping starts with, and returns to when the queue is empty.
 /// <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html>
 const FIRST_CONCURRENCY: usize = 5;
-/// As long as messages are waiting, 300 more invocations a minute.
+/// While messages are waiting, 300 more invocations a minute.
 const ONE_MORE: Duration = Duration::from_millis(60_000 / 300);
 /// The most invocations of one mapping.
 const MOST_CONCURRENCY: usize = 1_250;
-/// The records' share of the largest event: what is left beside `{"Records":[]}`.
+/// The bytes left for records in the largest event, beside `{"Records":[]}`.
 const MOST_RECORDS: usize = MAX_PAYLOAD - r#"{"Records":[]}"#.len();
-/// Between two attempts at something that failed: the first pause, doubled up to the second.
+/// Pauses after a failed attempt: the first, doubled each time up to the second.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
-/// A message that is not deleted is delivered again, so give up rather than hold up the others.
+/// A message that is not deleted is delivered again. Giving up is better than delaying the others.
 const DELETE_ATTEMPTS: u32 = 5;
 
 /// A running event source mapping.
@@ -83,8 +83,8 @@ impl SqsTrigger {
         }
     }
 
-    /// Stops polling at once and waits for the invocations that are under way. Bound it with a
-    /// timeout: what is not finished then is delivered again after its visibility timeout.
+    /// Stops polling at once and waits for the running invocations. Bound it with a timeout:
+    /// messages that are not finished by then are delivered again after their visibility timeout.
     pub async fn shutdown(mut self) {
         drop(self.stop.take());
         let _ = (&mut self.poller).await;
@@ -107,25 +107,25 @@ struct Mapping<F> {
     invoke: F,
 }
 
-/// A message that was received, with its part of the event.
+/// A received message, with its part of the event.
 #[derive(Clone)]
 struct Received {
     id: String,
     receipt_handle: String,
-    /// Milliseconds since 1970, where this is the first time that it was received.
+    /// Milliseconds since 1970, if this is its first receive.
     first_sent: Option<u64>,
     /// JSON.
     record: String,
-    /// From then on its visibility timeout runs.
+    /// The start of its visibility timeout.
     at: Instant,
-    /// A fault: it is not deleted even where the function succeeded with it.
+    /// A fault: it is not deleted even if the function succeeded with it.
     not_deleted: bool,
 }
 
 /// Gathers batches one after another and invokes the function with each, several at a time.
 ///
-/// One poller is enough, where AWS has one for each concurrent batch: the queue is on the same
-/// machine, and answers in less than a millisecond.
+/// AWS has one poller for each concurrent batch. One is enough here: the queue is on the same
+/// machine and answers in less than a millisecond.
 async fn poll<F, R>(mapping: &Arc<Mapping<F>>, invocations: &mut JoinSet<()>)
 where
     F: Fn(Bytes) -> R + Send + Sync + 'static,
@@ -166,9 +166,9 @@ where
     F: Fn(Bytes) -> R + Send + Sync + 'static,
     R: Future<Output = Result<Bytes, InvokeError>> + Send + 'static,
 {
-    /// Waits for a message, and then for more until the batch or the event is full or the batching
-    /// window is over. What does not fit the event is left over for the next. `None` where the
-    /// queue stayed empty for a whole long poll.
+    /// Waits for a message, then for more, until the batch or the event is full or the batching
+    /// window is over. Messages that do not fit the event stay for the next. `None` if the queue
+    /// stayed empty for a whole long poll.
     async fn gather(&self, waiting: &mut VecDeque<Received>) -> Option<Vec<Received>> {
         let most = usize::try_from(self.trigger.batch_size).unwrap_or(usize::MAX);
         if waiting.is_empty() {
@@ -210,10 +210,10 @@ where
                     }
                     waiting.push_back(received);
                 }
-                // In this batch, or where that is full, in one beside it.
+                // In this batch, or in another if this one is full.
                 waiting.extend(again);
             }
-            // The client has said that SQS is down; it may come back.
+            // The client has reported that SQS is down; it may come back.
             Err(_) => tokio::time::sleep(BACK_OFF.1).await,
         }
     }
@@ -231,8 +231,8 @@ where
         }
     }
 
-    /// Invokes the function with a batch and deletes what it succeeded with. The rest becomes
-    /// visible again when its visibility timeout is over, and the queue counts the receives.
+    /// Invokes the function with a batch and deletes the messages that succeeded. The others become
+    /// visible again after their visibility timeout, and the queue counts the receives.
     async fn process(&self, batch: Vec<Received>) {
         let queue = &self.trigger.queue;
         let records: Vec<&str> = batch
@@ -257,8 +257,8 @@ where
         }
     }
 
-    /// Invokes once, or as often as it takes while the function is throttled and the messages are
-    /// still this batch's own: AWS asks for a long visibility timeout for exactly that.
+    /// Invokes once. Retries while the function is throttled and the messages are still invisible
+    /// to others; AWS asks for a long visibility timeout for this reason.
     /// <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html>
     async fn invoke(&self, batch: &[Received], event: Bytes) -> Result<Bytes, InvokeError> {
         let mut pause = BACK_OFF.0;
@@ -289,7 +289,7 @@ where
         }
     }
 
-    /// The ids of the messages that the function failed with, by its response.
+    /// The ids of the messages that failed, as the response reports them.
     fn failed<'a>(&self, batch: &'a [Received], response: &[u8]) -> HashSet<&'a str> {
         if !self.trigger.report_batch_item_failures {
             return HashSet::new();
@@ -332,7 +332,7 @@ where
     }
 }
 
-/// How many of the first messages fit one event. One always does: a message has at most 1 MiB.
+/// How many of the first messages fit one event: at least one, since a message has at most 1 MiB.
 fn fitting(waiting: &VecDeque<Received>) -> usize {
     let mut size = 0;
     waiting
@@ -344,8 +344,8 @@ fn fitting(waiting: &VecDeque<Received>) -> usize {
         .count()
 }
 
-/// Reads a partial batch response as strictly as AWS: what cannot be understood, or names a message
-/// that is not in the batch, fails the whole batch.
+/// Reads a partial batch response as strictly as AWS. The whole batch fails if the response cannot
+/// be understood, or names a message that is not in the batch.
 /// <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html#services-sqs-batchfailurereporting>
 fn reported_failures<'a>(
     response: &[u8],
@@ -379,7 +379,7 @@ fn reported_failures<'a>(
         .collect()
 }
 
-/// One message in the event, as AWS writes it.
+/// One message of the event, in AWS's format.
 /// <https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html#example-standard-queue-message-event>
 fn record(message: &Message, queue_arn: &str) -> String {
     let mut record = json!({
@@ -394,7 +394,7 @@ fn record(message: &Message, queue_arn: &str) -> String {
         "awsRegion": REGION,
     });
     for (name, attribute) in &message.message_attributes {
-        // SQS has reserved the lists for years; they are always there and always empty.
+        // SQS has reserved these lists for years; they are always present and always empty.
         let mut value = json!({
             "dataType": attribute.data_type,
             "stringListValues": [],

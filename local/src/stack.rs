@@ -1,4 +1,4 @@
-//! Brings all parts of a template up in order, and down in reverse.
+//! Starts all parts of a template in order, and stops them in reverse.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
@@ -20,14 +20,14 @@ use crate::lambda::{self, AccountConcurrency, Function, Host};
 use crate::sqs_trigger::SqsTrigger;
 use crate::template::{self, Context, Template, TemplateError};
 
-/// `AWS::StackName`; resources without a name of their own are called `local-<logical id>`.
+/// `AWS::StackName`; resources without a name are called `local-<logical id>`.
 const STACK_NAME: &str = "local";
 
-/// How long the shutdown of one part may take before it is cut off. Longer than any request of the
+/// How long one part may take to shut down before it is cut off: longer than any request of the
 /// shop takes, and shorter than a person at a terminal waits.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(5);
 
-/// What to run, and where.
+/// The template, ports and folders of a stack.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The SAM template.
@@ -38,70 +38,70 @@ pub struct Options {
     pub port: u16,
     /// Port of the control server on 127.0.0.1; 0 is any free one.
     pub control_port: u16,
-    /// Where set, a function's code is in this folder, under the last part of its `CodeUri`.
+    /// If set, a function's code is in this folder, under the last part of its `CodeUri`.
     pub code_dir: Option<PathBuf>,
-    /// Where set, tables and queues are kept here; otherwise they are in memory.
+    /// If set, tables and queues are kept here; otherwise they are in memory.
     pub data_dir: Option<PathBuf>,
-    /// Folder of the logs, one file a function.
+    /// Folder of the logs, one file for each function.
     pub log_dir: PathBuf,
     /// The Node.js that runs the queues.
     pub node: PathBuf,
-    /// How long an execution environment may be idle before it is ended.
+    /// How long an execution environment may be idle before it ends.
     pub idle_timeout: Duration,
 }
 
 /// Why a stack did not start. Each message is one line that says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// Without the guard, processes could be left behind.
+    /// The guard did not start. Without it, processes could be left behind.
     #[error("cannot start the guard of child processes (/bin/sh): {0}")]
     Guard(io::Error),
-    /// A folder that cannot be made or written to.
+    /// A folder cannot be made or written to.
     #[error("cannot use the folder {} ({option}): {source}", path.display())]
     Folder {
-        /// Which one.
+        /// The folder.
         path: PathBuf,
         /// The command line's option for it.
         option: &'static str,
         /// Why.
         source: io::Error,
     },
-    /// Another stack writes there.
+    /// Another stack uses the folder.
     #[error(
         "the folder {} is used by another running `local`: stop that one, or choose another \
          folder with {option}", path.display()
     )]
     FolderTaken {
-        /// Which one.
+        /// The folder.
         path: PathBuf,
         /// The command line's option for it.
         option: &'static str,
     },
-    /// Somebody else listens there.
+    /// The port is taken.
     #[error(
         "port {port} is taken: stop what listens on it, or choose another with {option} (0 takes \
          any free one)"
     )]
     PortTaken {
-        /// Which port.
+        /// The port.
         port: u16,
         /// The command line's option for it.
         option: &'static str,
     },
-    /// The port cannot be had for another reason.
+    /// The port is not available for another reason.
     #[error("cannot listen on port {port} ({option}): {source}")]
     Port {
-        /// Which port.
+        /// The port.
         port: u16,
         /// The command line's option for it.
         option: &'static str,
         /// Why.
         source: io::Error,
     },
-    /// The template is wrong, or asks for what this host does not have.
+    /// The template is wrong, or asks for something that this host does not have.
     #[error(transparent)]
     Template(#[from] TemplateError),
-    /// DynamoDB, SQS or the endpoint before them.
+    /// DynamoDB, SQS or their endpoint did not start.
     #[error(transparent)]
     Aws(#[from] AwsError),
     /// A function cannot be run.
@@ -113,7 +113,7 @@ pub enum StartError {
 /// finish first.
 #[derive(Debug)]
 pub struct Stack {
-    // Fields are dropped in this order, the guard of all processes last.
+    // Fields are dropped in this order: the guard of all processes comes last.
     control: Control,
     triggers: Vec<SqsTrigger>,
     api: HttpApi,
@@ -128,13 +128,13 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// Starts everything that the template describes. When this returns, requests are answered.
+    /// Starts all parts of the template. When this returns, requests are answered.
     ///
     /// # Errors
     /// See [`StartError`]. Nothing is left running then.
     pub async fn start(options: Options) -> Result<Stack, StartError> {
         let children = Children::start().map_err(StartError::Guard)?;
-        // First of all, because a port that is taken is the likeliest error.
+        // First, because a port that is taken is the likeliest error.
         let (api_listener, api_url) = listen(options.port, "--port").await?;
         let (control_listener, control_url) =
             listen(options.control_port, "--control-port").await?;
@@ -229,7 +229,7 @@ impl Stack {
         self.aws.ca_file()
     }
 
-    /// DynamoDB, SQS and the meter, past the endpoint.
+    /// DynamoDB, SQS and the meter, without the endpoint in between.
     pub fn aws(&self) -> &Aws {
         &self.aws
     }
@@ -239,16 +239,17 @@ impl Stack {
         &self.log_folder.path
     }
 
-    /// What is hosted.
+    /// The resolved template.
     pub fn template(&self) -> &Template {
         &self.template
     }
 
-    /// Takes no more work, lets what is under way finish for a few seconds, and ends everything.
+    /// Takes no more work, lets running work finish for a few seconds, and ends everything.
     pub async fn shutdown(self) {
         drop(self.control);
-        // Both front doors close at the same moment, so that neither waits for the other's work. What
-        // is cut off is no error here: its clients see it, and messages are delivered again.
+        // Both front doors close at the same moment, so that neither waits for the other's work.
+        // Work that is cut off is not reported here: HTTP clients see it, and messages are
+        // delivered again.
         let triggers = join_all(self.triggers.into_iter().map(SqsTrigger::shutdown));
         let _ = tokio::join!(
             timeout(SHUTDOWN_LIMIT, triggers),
@@ -306,8 +307,7 @@ async fn listen(port: u16, option: &'static str) -> Result<(TcpListener, String)
     Ok((listener, format!("http://{address}")))
 }
 
-/// A folder that this stack writes to, and no other. The system lets go of the lock however this
-/// process ends.
+/// A folder that only this stack writes to. The system releases the lock however this process ends.
 #[derive(Debug)]
 struct Folder {
     path: PathBuf,

@@ -1,7 +1,7 @@
 //! The floor: a Rust function that does nothing. Its answer is as long as a product's.
 //!
-//! What it costs is the process, the tokio runtime, the Runtime API and JSON of the event. No function that is written
-//! with `lambda_http` can cost less, and none that reads a table can cost as little.
+//! It costs only the process, the tokio runtime, the Runtime API and the JSON of the event. No
+//! function with `lambda_http` can cost less, and none that reads a table can cost as little.
 
 use lambda_http::{Body, Error, Request, Response, run, service_fn};
 

@@ -1,4 +1,4 @@
-//! `GET /orders/{id}`: reads an order, to see how far it has come.
+//! `GET /orders/{id}`: reads an order and its status.
 //!
 //! AWS calls: one `GetItem`, strongly consistent, a read unit for each 4 KB of the item.
 //!
@@ -29,7 +29,7 @@ async fn main() -> Result<(), Error> {
 
 async fn get_order(orders: &Orders, request: &Request) -> Result<Response<Body>, Problem> {
     let no_such_order = || Problem::not_found("There is no such order.");
-    // The shop makes up the ids of orders. A malformed one cannot exist: 404, not 400.
+    // The shop makes the ids of orders. A malformed one cannot exist: 404, not 400.
     let id = OrderId::parse(http::path_parameter(request, "id")?).map_err(|_| no_such_order())?;
 
     let stored = orders.get(&id).await?.ok_or_else(no_such_order)?;

@@ -4,8 +4,8 @@
 //! AWS calls: one `GetItem`, eventually consistent, half a read unit for each 4 KB of the item.
 //!
 //! Why it is fast: the client and its TLS connection outlive the request, so a warm invocation is
-//! one round trip. A projection expression leaves what nobody asked for in DynamoDB. A client that
-//! has the product already (`If-None-Match`) is answered 304, without a body.
+//! one round trip. A projection expression leaves the other attributes in DynamoDB. A client that
+//! has the product already (`If-None-Match`) gets a 304 without a body.
 //!
 //! Run it on its sample event, while `make run` runs: `make invoke FUNCTION=GetProduct`.
 
@@ -31,9 +31,9 @@ async fn main() -> Result<(), Error> {
         Aws::from_env()?.dynamodb(),
         aws::required("PRODUCTS_TABLE")?,
     );
-    // Priming: a first read opens the connection, with its TLS handshake, before a client waits for it.
-    // Its answer is thrown away. Functions that write do not do this: a write cannot be tried out, and
-    // a client waits less impatiently for one.
+    // Priming: a first read opens the connection, with its TLS handshake, before a client waits for
+    // it. Its answer is thrown away. Functions that write are not primed: a write cannot be tried
+    // out, and a client waits less impatiently for one.
     aws::prime(catalog.get(&ProductId::parse("-")?, Fields::ALL)).await;
     run(service_fn(|request: Request| async move {
         http::respond(&request, |_| get_product(catalog, &request)).await

@@ -3,8 +3,8 @@
 //! AWS calls: one. With a category a `Query` on the index `by-category`, without one a `Scan`; both
 //! eventually consistent, half a read unit for each 4 KB of the page.
 //!
-//! Why it is fast: a page is bounded, and so is what it costs, however large the table grows.
-//! Nothing is filtered after it was read, so all that is paid for is answered.
+//! Why it is fast: a page has a limited size and cost, however large the table grows. Nothing is
+//! filtered after the read, so everything that is paid for is returned.
 //!
 //! Run it on its sample event, while `make run` runs: `make invoke FUNCTION=ListProducts`.
 

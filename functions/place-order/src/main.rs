@@ -5,13 +5,13 @@
 //! `SendMessage`.
 //!
 //! Why it is fast: taking stock is the slow and contended part, and it happens behind the queue.
-//! 202 means that the order is stored and queued, not that it is fulfilled: `GET /orders/{id}` says
-//! how far it has come.
+//! 202 means that the order is stored and queued, not that it is fulfilled. `GET /orders/{id}`
+//! shows its status.
 //!
 //! A client that got no 202 repeats the request with the same `Idempotency-Key` and gets the same
 //! order. Without a key it has no promise: an order may or may not have been placed.
 //!
-//! Each order placed is one line of the log, which its metric is read from too.
+//! Each order placed is one line of the log. Its metric is read from the same line.
 //!
 //! Run it on its sample event, while `make run` runs: `make invoke FUNCTION=PlaceOrder`.
 

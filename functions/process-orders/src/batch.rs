@@ -1,4 +1,4 @@
-//! A batch of messages, each of which succeeds or fails by itself.
+//! A batch of messages. Each message succeeds or fails by itself.
 
 use std::panic::AssertUnwindSafe;
 
@@ -10,22 +10,22 @@ use shop::fulfilment::TIME_TO_SETTLE;
 use shop::telemetry;
 use tokio::time::timeout_at;
 
-/// Messages of a batch that are worked on at a time.
+/// How many messages of a batch are worked on at the same time.
 ///
-/// Each needs a connection of its own to DynamoDB, and each connection costs a TLS handshake once.
-/// Four keep a batch of ten within three round trips, and few enough transactions in flight that
-/// orders of the same product seldom meet.
+/// Each needs its own connection to DynamoDB, and each connection costs one TLS handshake. With
+/// four, a batch of ten takes three round trips, and so few transactions run at once that orders of
+/// the same product seldom conflict.
 const CONCURRENCY: usize = 4;
 
-/// A message, as far as the shop reads it.
+/// The parts of a message that the shop reads.
 pub(crate) struct Message {
-    /// The name that SQS gave it: the same one in each of its deliveries.
+    /// SQS's id for it, the same in each of its deliveries.
     pub(crate) id: String,
     /// Its text.
     pub(crate) body: String,
     /// When SQS took it, in milliseconds since 1970.
     pub(crate) sent_ms: Option<u64>,
-    /// The trace of whoever sent it. The invocation has one of its own: a batch is of many senders.
+    /// The sender's trace. The invocation has another one, because a batch has many senders.
     pub(crate) trace_id: Option<String>,
 }
 
@@ -42,12 +42,12 @@ pub(crate) struct Batch<T> {
 
 /// Runs `process` on every message.
 ///
-/// A message fails if `process` returns an error, panics, or cannot end before `deadline`. What
-/// fails goes back to the queue, and after enough deliveries to the dead-letter queue.
+/// A message fails if `process` returns an error, panics, or cannot end before `deadline`. It goes
+/// back to the queue, and after enough deliveries to the dead-letter queue.
 ///
 /// # Errors
-/// When a message has no id. It could not be reported as failed, and leaving it out would delete
-/// it; so the whole batch goes back.
+/// If a message has no id. It could not be reported as failed, and leaving it out would delete it,
+/// so the whole batch goes back.
 pub(crate) async fn process<T>(
     event: SqsEvent,
     deadline: Deadline,
@@ -129,7 +129,7 @@ async fn run<T>(
     if !deadline.allows(TIME_TO_SETTLE) {
         return Err(Failure::NotBegun);
     }
-    // Built in here, so that a panic before the first await is caught as well.
+    // Called inside, so that a panic before the first await is caught as well.
     let contained = AssertUnwindSafe(async { process(message).await }).catch_unwind();
     match timeout_at(deadline.instant(), contained).await {
         Ok(Ok(outcome)) => outcome.map_err(Failure::Process),
@@ -140,7 +140,7 @@ async fn run<T>(
 
 #[cfg(test)]
 mod tests {
-    //! Each test is a mistake that handlers of SQS batches are known to make.
+    //! Each test is a known mistake of handlers of SQS batches.
 
     use std::cell::{Cell, RefCell};
     use std::collections::BTreeMap;
@@ -184,7 +184,7 @@ mod tests {
         ids
     }
 
-    /// The report that comes of a batch.
+    /// The report of a batch.
     async fn process<T>(
         event: SqsEvent,
         deadline: Deadline,
@@ -419,7 +419,7 @@ mod tests {
         assert_eq!(begun.get(), 12);
     }
 
-    /// Any JSON, rather small.
+    /// Any small JSON.
     fn any_json() -> impl Strategy<Value = Value> {
         let leaf = prop_oneof![
             Just(Value::Null),
@@ -438,7 +438,7 @@ mod tests {
         })
     }
 
-    /// An order, nearly one, or anything else that a message may hold.
+    /// An order, almost an order, or anything else that a message may hold.
     fn any_body() -> impl Strategy<Value = String> {
         let order = r#"{"order_id": "0123456789abcdef0123456789abcdef",
             "lines": [{"product_id": "mug", "quantity": 12}]}"#;
@@ -454,7 +454,7 @@ mod tests {
         ]
     }
 
-    /// The sample with some of its values changed to any others, or gone.
+    /// The sample with some of its values changed or removed.
     fn any_event() -> impl Strategy<Value = Value> {
         let pointer = prop::sample::select(vec![
             "",
@@ -487,7 +487,7 @@ mod tests {
         })
     }
 
-    /// What `process_orders` does with a body before it asks DynamoDB.
+    /// The part of `process_orders` that runs before it asks DynamoDB.
     async fn parse(message: &Message) -> Result<(), Error> {
         serde_json::from_str::<OrderMessage>(&message.body)?;
         Ok(())

@@ -85,7 +85,7 @@ fn report(metrics: &Metrics, settled: &[(Settled, Option<u64>)], failed: u64) {
         match order.outcome {
             Outcome::Fulfilled => fulfilled += 1,
             Outcome::Rejected(_) => rejected += 1,
-            // Counted where the other message is.
+            // The other message's delivery counts it.
             Outcome::SettledByAnother => continue,
         }
         if let (Some(settled_ms), Some(sent_ms)) = (order.at.epoch_ms(), sent_ms) {
@@ -104,7 +104,7 @@ fn report(metrics: &Metrics, settled: &[(Settled, Option<u64>)], failed: u64) {
     );
 }
 
-/// A count as the values of a metric: none where there is nothing to count.
+/// A count as the values of a metric: no values if it is zero.
 fn unless_zero(count: &u64) -> &[u64] {
     if *count == 0 {
         &[]

@@ -9,13 +9,13 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
 use crate::deadline::Deadline;
 
-/// The first pause is random below this: about two round trips to DynamoDB.
+/// The first pause is random, below this: about two round trips to DynamoDB.
 const BASE: Duration = Duration::from_millis(25);
 
-/// No pause is longer. A partition that is throttled gets capacity again every second.
+/// The longest pause. A throttled partition gets capacity again every second.
 const CAP: Duration = Duration::from_millis(400);
 
-/// The pauses of one operation that is repeated until it succeeds.
+/// The pauses of one operation that is retried until it succeeds.
 #[derive(Debug)]
 pub(crate) struct Backoff {
     attempt: u32,
@@ -33,7 +33,7 @@ impl Backoff {
         }
     }
 
-    /// Waits before the next attempt. `false` when there is none: then it does not wait.
+    /// Waits before the next attempt. Returns `false` at once if no attempt is left.
     pub(crate) async fn pause(&mut self) -> bool {
         let pause = longest_pause(self.attempt).mul_f64(fastrand::f64());
         if self.attempt >= self.attempts || !self.deadline.allows(pause) {
@@ -51,7 +51,7 @@ impl Backoff {
 /// retry it.
 ///
 /// # Errors
-/// The outcome of the last call.
+/// The error of the last call.
 pub(crate) async fn retry_conflicts<T, E, F>(
     deadline: Deadline,
     write: impl Fn() -> F,

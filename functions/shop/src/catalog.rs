@@ -21,9 +21,9 @@ use crate::problem::Problem;
 use crate::product::{Field, Fields, Limit, NewProduct, PriceCents, Product, ProductId, Version};
 use crate::write_id::WriteId;
 
-/// Attempts to get every key of a batch read, with pauses of 0.8 s in all on average: a request seldom
-/// has the time for the last. Keys are left unprocessed by throttling, or by a page of more than 16 MB,
-/// and then each attempt gets further.
+/// Attempts to read every key of a batch. Their pauses add up to 0.8 s on average, so a request
+/// seldom has the time for the last. Throttling leaves keys unprocessed, and so does a page of more
+/// than 16 MB; each attempt then gets further.
 const BATCH_ATTEMPTS: u32 = 8;
 
 /// The table of products and its index `by-category`.
@@ -42,13 +42,13 @@ impl Catalog {
     /// Creates or replaces a product, in one `UpdateItem`: the version counts up in the table
     /// itself, so two writers never get the same one.
     ///
-    /// The SDK repeats a call whose answer was lost. The repeat finds the id of its own write in the
-    /// table, and then the answer is what that write made. A write that meets the sale of the
+    /// The SDK repeats a call whose answer was lost. The repeat finds the id of its own write in
+    /// the table and returns what that write made. A write that conflicts with a sale of the
     /// product is retried until `deadline`.
     ///
-    /// One case is told wrongly: if the answer was lost and another PUT came before the repeat, the
-    /// id is gone. Then a write with a precondition is answered 412, though it was made and replaced
-    /// within some 50 ms.
+    /// One case gets a wrong answer: if the answer was lost and another PUT came before the repeat,
+    /// the id is gone. A write with a precondition is then answered 412, although it succeeded and
+    /// was replaced within some 50 ms.
     ///
     /// # Errors
     /// 412 if `precondition` does not hold; 503 or 500 if DynamoDB fails.
@@ -92,7 +92,7 @@ impl Catalog {
         let item = match retry_conflicts(deadline, || update.clone().send()).await {
             Ok(answer) => answer.attributes,
             Err(error) => match error.as_service_error() {
-                // The item as it is: perhaps our own work, of an attempt whose answer was lost.
+                // The item as it is: perhaps our own write, whose answer was lost.
                 Some(UpdateItemError::ConditionalCheckFailedException(failed)) => failed
                     .item()
                     .filter(|item| item::text(item, WRITTEN_BY).as_ref() == Ok(&write))
@@ -138,11 +138,11 @@ impl Catalog {
         Ok((product, etag))
     }
 
-    /// Deletes a product, if there is one and `precondition` holds. A deletion that meets the sale of
-    /// the product is retried until `deadline`.
+    /// Deletes a product, if there is one and `precondition` holds. A deletion that conflicts with
+    /// a sale of the product is retried until `deadline`.
     ///
-    /// A product that is gone already is as good as deleted, also where `If-Match` names a state of
-    /// it: the request may be the repeat of one whose answer was lost
+    /// A product that is gone counts as deleted, even if `If-Match` names a state of it: the
+    /// request may be the repeat of one whose answer was lost
     /// ([RFC 9110, section 13.1.1](https://www.rfc-editor.org/rfc/rfc9110#section-13.1.1)).
     ///
     /// # Errors
@@ -182,10 +182,11 @@ impl Catalog {
         }
     }
 
-    /// Reads a page of `listing`, after the item with the key `after` if there was a page before.
+    /// Reads a page of `listing`, starting after the key `after` of the page before, if there was
+    /// one.
     ///
-    /// A category is a `Query` on the index. All products are a `Scan` without a filter, so each
-    /// item that is paid for is answered.
+    /// A category is a `Query` on the index. All products are a `Scan` without a filter, so every
+    /// item that is paid for is returned.
     ///
     /// # Errors
     /// 503 or 500 if DynamoDB fails.
@@ -196,7 +197,7 @@ impl Catalog {
         after: Option<&str>,
         fields: Fields,
     ) -> Result<Page, Problem> {
-        // The id is read in any case: the log must be able to name an item that cannot be read.
+        // The id is always read, so that the log can name an item that cannot be parsed.
         let read = fields.with(Field::Id);
         let mut names = projection(read).map(|_| names(read)).unwrap_or_default();
         let mut start = after.map(|id| Item::from([("id".to_owned(), text_value(id))]));
@@ -238,7 +239,8 @@ impl Catalog {
         let items = items.unwrap_or_default();
         let next_cursor = match last {
             Some(key) => {
-                // A key and no product's id: a page may end at an item that is no product.
+                // The key need not be a product's id: a page may end at an item that is not a
+                // product.
                 let last: String = item::text(&key, "id").map_err(|error| {
                     Problem::internal(format!("the last key of a page: {error}"))
                 })?;
@@ -259,8 +261,8 @@ impl Catalog {
     /// Reads the `fields` of many products: 1 to 100 ids, all different, as `BatchGetItem` wants.
     ///
     /// # Errors
-    /// 503 if DynamoDB leaves keys unprocessed until the attempts or the time are used up; 503 or
-    /// 500 if it fails.
+    /// 503 if keys are still unprocessed when the attempts or the time are used up; 503 or 500 if
+    /// DynamoDB fails.
     pub async fn batch_get(
         &self,
         ids: &[ProductId],
@@ -283,11 +285,13 @@ impl Catalog {
         Ok(batch)
     }
 
-    /// The present prices of products: 1 to 100 ids, all different. Ids without a product that can be
-    /// sold have no entry. The read is strongly consistent: an order is priced once and for all.
+    /// The current prices of products: 1 to 100 ids, all different. An id without a product that
+    /// can be sold has no entry. The read is strongly consistent, because an order is priced only
+    /// once.
     ///
-    /// A product that can be sold has all that [`Fulfilment`](crate::fulfilment::Fulfilment) changes
-    /// when it sells one: a stock and a version that are whole numbers.
+    /// A product can be sold if it has everything that
+    /// [`Fulfilment`](crate::fulfilment::Fulfilment) changes in a sale: a stock and a version that
+    /// are whole numbers.
     ///
     /// # Errors
     /// As [`Self::batch_get`].
@@ -334,7 +338,7 @@ impl Catalog {
             let answer = request.send().await?;
             let found = answer.responses.unwrap_or_default().into_values().flatten();
             items.extend(found.filter_map(|item| Some((item::text(&item, "id").ok()?, item))));
-            // What DynamoDB left out comes back as the request for the next attempt.
+            // The keys that DynamoDB left out are the request for the next attempt.
             pending = answer.unprocessed_keys.unwrap_or_default();
             if pending.is_empty() {
                 return Ok(items);
@@ -348,38 +352,38 @@ impl Catalog {
     }
 }
 
-/// A product as a write left it.
+/// A product after a write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Written {
     /// The product.
     pub product: Product,
     /// Its state.
     pub etag: ETag,
-    /// Whether the write created it, rather than replaced another.
+    /// True if the write created it, false if it replaced an earlier one.
     pub created: bool,
 }
 
-/// A page of a listing, as `GET /products` answers it.
+/// A page of a listing, the answer of `GET /products`.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Page {
-    /// The products, by id in a category and in no order otherwise. There can be fewer than the
+    /// The products, ordered by id in a category, unordered otherwise. There can be fewer than the
     /// limit, even none, while more follow: DynamoDB ends a page at 1 MB.
     pub products: Vec<Product>,
-    /// What continues the listing; `None` at its end.
+    /// The cursor that continues the listing; `None` on the last page.
     pub next_cursor: Option<String>,
 }
 
-/// What a batch read found, as `POST /products/batch-get` answers it.
+/// The result of a batch read, the answer of `POST /products/batch-get`.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Batch {
     /// The products found, in the order asked for.
     pub products: Vec<Product>,
-    /// The ids without a product, or without one that can be read, in the order asked for.
+    /// The ids without a readable product, in the order asked for.
     pub missing: Vec<ProductId>,
 }
 
-/// A stored item that is no product (another program wrote it) is left out of listings and batch
-/// reads, so that it cannot take the others with it. The log says which.
+/// Another program may have stored an item that is not a product. Listings and batch reads leave it
+/// out, so that the other products can still be read. The log names it.
 fn readable(item: &Item, fields: Fields) -> Option<Product> {
     let id = item.get(Field::Id.name());
     item::product(item, fields)
@@ -391,7 +395,7 @@ fn malformed(id: &str, error: &item::Malformed) -> Problem {
     Problem::internal(format!("product {id}: {error}"))
 }
 
-/// A precondition as DynamoDB takes it: clauses that must all hold, and the values in them.
+/// A precondition in DynamoDB's form: clauses that must all hold, and the values in them.
 struct Condition {
     clauses: Vec<String>,
     values: HashMap<String, AttributeValue>,
@@ -414,11 +418,11 @@ impl Condition {
         condition
     }
 
-    /// An expression that holds if the product is in one of `states`.
+    /// An expression that is true if the product is in one of `states`.
     fn one_of(&mut self, states: &States) -> String {
         let tags = match states {
             States::Any => return "attribute_exists(id)".to_owned(),
-            // No state at all. Every item has an id, so this never holds.
+            // No state at all. Every item has an id, so this is never true.
             States::These(tags) if tags.is_empty() => {
                 return "(attribute_exists(id) AND attribute_not_exists(id))".to_owned();
             }
@@ -450,8 +454,8 @@ impl Condition {
     }
 }
 
-/// What to ask DynamoDB for, or nothing where all of the item is wanted. A projection saves bytes
-/// on the wire and work here; the capacity consumed is that of the whole item.
+/// The attributes to ask DynamoDB for, or `None` for the whole item. A projection saves bytes on
+/// the wire and work here. The capacity consumed is still that of the whole item.
 fn projection(fields: Fields) -> Option<String> {
     let join = |fields: Fields| {
         fields

@@ -1,14 +1,14 @@
 //! Placing an order: price it, store it, queue it. Three calls to AWS, in an order so that a client
 //! with a key can safely retry after any of them.
 //!
-//! | cut short after | what is there | what the client does |
+//! | cut short after | state | the client |
 //! |---|---|---|
 //! | the prices | nothing | asks again |
 //! | the order is stored | a pending order that nobody settles | asks again with its key: it is queued |
-//! | the message is sent | everything but the answer | asks again with its key: same order |
+//! | the message is sent | all but the answer | asks again with its key: same order |
 //!
-//! The promise needs an idempotency key. Without one the shop cannot know a repeated request from
-//! a new one: a client that got no 202 has no order that it could ask for.
+//! The promise needs an idempotency key. Without one the shop cannot tell a repeated request from a
+//! new one, and a client that got no 202 has no order to ask for.
 
 use crate::catalog::Catalog;
 use crate::deadline::Deadline;
@@ -18,7 +18,7 @@ use crate::orders::{Orders, StoredOrder};
 use crate::problem::Problem;
 use crate::write_id::WriteId;
 
-/// Where orders are placed.
+/// The checkout, where orders are placed.
 #[derive(Clone, Debug)]
 pub struct Checkout {
     catalog: Catalog,
@@ -29,7 +29,7 @@ pub struct Checkout {
 /// An order that is in the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placed {
-    /// The order, as it now is.
+    /// The order, in its current state.
     pub order: Order,
     /// Whether another request with the same key had stored it.
     pub replayed: bool,
@@ -46,11 +46,11 @@ impl Checkout {
     }
 
     /// Prices an order for `lines` and stores it, or finds the one that another request has stored
-    /// as `id`. An order without an `id` is always a new one.
+    /// as `id`. An order without an `id` is always new.
     ///
     /// # Errors
-    /// 422 for a product that is not sold, a total that is too large, and an id that stands for other
-    /// lines; 503 if the order could not be stored, or 500 if DynamoDB fails otherwise.
+    /// 422 for a product that is not sold, a total that is too large, or an id that belongs to
+    /// other lines; 503 if the order could not be stored, or 500 if DynamoDB fails otherwise.
     pub async fn store(
         &self,
         lines: &Lines,
@@ -77,8 +77,8 @@ impl Checkout {
                     }
                 }
             }
-            // What cannot be ordered now may have been ordered before: a repeated request must not
-            // be refused because a product has gone since, or has another price.
+            // An order that would be refused now may have been placed before. A repeated request
+            // must not be refused because a product has gone since, or has another price.
             Err(refusal) => match id {
                 Some(id) => self.orders.get(&id).await?.ok_or(refusal)?,
                 None => return Err(refusal),
@@ -97,8 +97,8 @@ impl Checkout {
 
     /// Sends the message of an order that is not settled yet.
     ///
-    /// Pending may mean that an earlier request could not send it. If it could, one more does no
-    /// harm: an order is settled once, however many messages ask for it.
+    /// If it is pending, an earlier request may have failed to send the message. If it was sent, a
+    /// second one does no harm: an order is settled once, however many messages ask for it.
     ///
     /// # Errors
     /// 503 if SQS did not take it.

@@ -1,11 +1,11 @@
-//! Where a page of a listing ended, in a form that only this API reads.
+//! The position where a page of a listing ended, in a form for this API only.
 //!
-//! A cursor is base64url of: 8 bytes that say which listing it belongs to, then the key of the last
-//! item of the page. What to read is always taken from the request; a cursor only says after which
-//! key. A forged one leads to another page of a listing that its sender may read anyway.
+//! A cursor is base64url of two parts: 8 bytes that identify its listing, then the key of the last
+//! item of the page. The request always says what to read; a cursor only says after which key. A
+//! forged cursor leads to another page of a listing that its sender may read anyway.
 //!
-//! The key is that of an item, which need not be a product: another program may have written an item
-//! whose key is no [`ProductId`](crate::product::ProductId), and the listing must get past it.
+//! The key need not be a product's: another program may have written an item whose key is not a
+//! [`ProductId`](crate::product::ProductId), and the listing must get past it.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -21,13 +21,13 @@ const TAG: usize = 8;
 /// ([limits](https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html)).
 const MAX_PARTITION_KEY: usize = 2048;
 
-/// Bytes of the longest sort key, which the id is in the index `by-category`.
+/// Bytes of the longest sort key. The id is the sort key of the index `by-category`.
 const MAX_SORT_KEY: usize = 1024;
 
 /// Characters of the longest cursor: tag and key, in base64.
 const MAX_LENGTH: usize = (TAG + MAX_PARTITION_KEY).div_ceil(3) * 4;
 
-/// What is being listed.
+/// The products that are listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listing {
     /// Every product.
@@ -37,7 +37,7 @@ pub enum Listing {
 }
 
 impl Listing {
-    /// The cursor for what follows the item with the key `last` in this listing.
+    /// The cursor for the items after `last` in this listing.
     pub fn cursor_after(&self, last: &str) -> String {
         let mut bytes = self.tag().to_vec();
         bytes.extend_from_slice(last.as_bytes());
@@ -47,7 +47,7 @@ impl Listing {
     /// The key after which `cursor` continues.
     ///
     /// # Errors
-    /// [`Invalid`] for a cursor of another listing, and for what never was a cursor.
+    /// [`Invalid`] for a cursor of another listing, and for any text that is not a cursor.
     pub fn position(&self, cursor: &str) -> Result<String, Invalid> {
         self.decode(cursor).ok_or_else(|| {
             Invalid("must be a next_cursor of the same listing, unchanged".to_owned())
@@ -61,7 +61,7 @@ impl Listing {
         let bytes = URL_SAFE_NO_PAD.decode(cursor).ok()?;
         let key = bytes.strip_prefix(&self.tag())?;
         let key = std::str::from_utf8(key).ok()?;
-        // DynamoDB refuses a longer key, as it does an empty one.
+        // DynamoDB refuses a longer key, and an empty one.
         let longest = match self {
             Self::All => MAX_PARTITION_KEY,
             Self::Category(_) => MAX_SORT_KEY,
@@ -72,7 +72,7 @@ impl Listing {
     fn tag(&self) -> [u8; TAG] {
         let digest = match self {
             Self::All => Sha256::digest(b"all"),
-            // The prefix keeps a category named "all" apart from all products.
+            // The prefix keeps a category named "all" apart from the listing of all products.
             Self::Category(category) => Sha256::digest(format!("category:{category}")),
         };
         let mut tag = [0; TAG];

@@ -1,14 +1,14 @@
-//! How long work may take, as an instant that it is planned against.
+//! Deadlines: how long work may take, as an instant.
 //!
-//! Whoever waits gives up before the one who waits for it, so that each answers for itself:
+//! Each inner timeout is shorter than the outer one, so that each layer reports its own failure:
 //!
-//! | who | gives up after | and then |
+//! | layer | timeout | then |
 //! |---|---|---|
 //! | a connection ([`aws`](crate::aws)) | 100 ms | the attempt has failed |
-//! | an attempt of a call to AWS | 250 ms, in the worker 1.5 s | it is made again after a pause, while the retry budget lasts |
-//! | priming, in the init phase | 200 ms | the first request does what it would have done |
-//! | a request of the API, all its calls together | [`REQUEST_LIMIT`], or what is left of the invocation | 503 |
-//! | the worker, all orders of a batch together | what is left of the invocation | the orders go back to the queue |
+//! | an attempt of a call to AWS | 250 ms, in the worker 1.5 s | it is retried after a pause, while the retry budget lasts |
+//! | priming, in the init phase | 200 ms | the first request opens the connection itself |
+//! | a request of the API, all its calls together | [`REQUEST_LIMIT`], or the rest of the invocation | 503 |
+//! | the worker, all orders of a batch together | the rest of the invocation | the orders go back to the queue |
 //! | Lambda | the function's `Timeout` | the environment is ended |
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -17,41 +17,40 @@ use tokio::time::Instant;
 
 use crate::aws::{ATTEMPT_TIMEOUT, CONNECT_TIMEOUT, FIRST_PAUSE, PRIMING_TIMEOUT};
 
-/// The longest that a request of the API works before it answers 503.
+/// How long a request of the API may work before it answers 503.
 ///
-/// When DynamoDB does not answer, every request takes this long until the retry budget is used up, and
-/// each that waits holds an environment: a short limit keeps an outage from using up the account's
-/// concurrency as well. It is ample otherwise: a request makes three calls at most, and AWS speaks of
-/// [single-digit milliseconds](https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Introduction.html)
-/// for each.
+/// If DynamoDB does not answer, every request takes this long until the retry budget is used up,
+/// and each one holds an environment. A short limit keeps an outage from using up the account's
+/// concurrency as well. It is ample otherwise: a request makes at most three calls, each in
+/// [single-digit milliseconds](https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Introduction.html).
 pub const REQUEST_LIMIT: Duration = Duration::from_millis(700);
 
-// A call that meets a dead connection has the time for one on a new connection.
+// After a call on a dead connection there is time for one on a new connection.
 const _: () = assert!(
     2 * ATTEMPT_TIMEOUT.as_millis() + FIRST_PAUSE.as_millis() < REQUEST_LIMIT.as_millis()
         && CONNECT_TIMEOUT.as_millis() < ATTEMPT_TIMEOUT.as_millis()
 );
-// A refusal takes less than a second, also from an environment that has to start for it.
+// A refusal takes less than a second, even if an environment has to start for it.
 const _: () = assert!(PRIMING_TIMEOUT.as_millis() + REQUEST_LIMIT.as_millis() <= 900);
 
-/// Kept back at the end of an invocation for writing the answer and handing it to the Runtime API.
-/// Both take about a millisecond on a full vCPU; at 128 MB there is a fourteenth of one.
+/// Reserved at the end of an invocation to write the answer and send it to the Runtime API. Both
+/// take about a millisecond on a full vCPU; 128 MB have a fourteenth of one.
 const RESERVE: Duration = Duration::from_millis(200);
 
-/// What is assumed where the host names no real time. `cargo lambda watch` sends a deadline that is
-/// not an epoch time.
+/// Assumed if the host sends no real deadline. `cargo lambda watch` sends one that is not an epoch
+/// time.
 const ASSUMED: Duration = Duration::from_secs(10);
 
 /// 2020-01-01T00:00:00Z in milliseconds: an earlier "deadline" is not an epoch time.
 const EARLIEST_MS: u64 = 1_577_836_800_000;
 
-/// The instant by which a handler must have its answer ready: a little before Lambda ends the
+/// The instant by which a handler must have its answer ready, a little before Lambda ends the
 /// invocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Deadline(Instant);
 
 impl Deadline {
-    /// From the deadline that the Runtime API gives, in milliseconds since the epoch
+    /// From the deadline of the Runtime API, in milliseconds since the epoch
     /// ([`Lambda-Runtime-Deadline-Ms`](https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html)).
     pub fn from_epoch_ms(epoch_ms: u64) -> Self {
         if epoch_ms < EARLIEST_MS {
@@ -78,7 +77,7 @@ impl Deadline {
         self.0
     }
 
-    /// Whether `pause` would still end before the deadline.
+    /// Whether `pause` would end before the deadline.
     pub fn allows(self, pause: Duration) -> bool {
         Instant::now() + pause < self.0
     }

@@ -1,8 +1,8 @@
-//! Which attributes of a product a reader wants.
+//! The attributes of a product that a reader wants.
 
 use crate::newtype::{FromJson, Invalid};
 
-/// One attribute of a product, by the name that it has in JSON and in the table alike.
+/// One attribute of a product. Its name is the same in JSON and in the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Field {
     /// `id`
@@ -22,7 +22,7 @@ pub enum Field {
 }
 
 impl Field {
-    /// All of them, in the order in which they are listed.
+    /// All attributes, in the order of the listing.
     pub const ALL: [Self; 7] = [
         Self::Id,
         Self::Name,
@@ -67,7 +67,7 @@ impl FromJson for Field {
 pub struct Fields(u8);
 
 impl Fields {
-    /// Every attribute: what a reader gets who names none.
+    /// Every attribute, the default for a reader that names none.
     pub const ALL: Self = Self((1 << Field::ALL.len()) - 1);
 
     /// These attributes.
@@ -81,11 +81,11 @@ impl Fields {
         Self(set)
     }
 
-    /// Reads names separated by commas, as in `?fields=name,price_cents`. A name that is given
-    /// twice counts once.
+    /// Reads names separated by commas, as in `?fields=name,price_cents`. A repeated name counts
+    /// once.
     ///
     /// # Errors
-    /// [`Invalid`] when there is no name, or one that no attribute has.
+    /// [`Invalid`] if there is no name, or an unknown one.
     pub fn parse(names: &str) -> Result<Self, Invalid> {
         let fields = names
             .split(',')
@@ -99,13 +99,13 @@ impl Fields {
         self.0 & (1 << field as u8) != 0
     }
 
-    /// These and `field`.
+    /// These attributes and `field`.
     #[must_use]
     pub fn with(self, field: Field) -> Self {
         Self(self.0 | (1 << field as u8))
     }
 
-    /// These but `field`.
+    /// These attributes without `field`.
     #[must_use]
     pub fn without(self, field: Field) -> Self {
         Self(self.0 & !(1 << field as u8))

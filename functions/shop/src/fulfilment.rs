@@ -1,12 +1,13 @@
 //! Settling an order: its stock is taken and it is FULFILLED, or it is REJECTED and takes nothing.
 //!
-//! One transaction does both halves of the first, so there is no moment at which stock is gone and
-//! the order still pending. However often a message is delivered, cut short or run side by side, an
-//! order leaves PENDING once, because every write asks for PENDING.
+//! To fulfil an order, one transaction takes the stock and changes the status, so there is no
+//! moment at which stock is gone and the order still pending. A message may be delivered often, cut
+//! short or handled twice at once: its order leaves PENDING once, because every write requires
+//! PENDING.
 //!
-//! Each of these writes leaves the id of its message in the order. A delivery that finds the order
-//! settled by its own message knows that its answer was lost, or that an earlier delivery was cut
-//! short before it could report; so no settled order goes uncounted.
+//! Each of these writes stores the id of its message in the order. A delivery may find the order
+//! settled by its own message. Then its answer was lost, or an earlier delivery was cut short
+//! before it could report. So every settled order is counted.
 
 use std::time::Duration;
 
@@ -28,9 +29,9 @@ use crate::order::{Fingerprint, Line, OrderMessage, Status, Timestamp};
 use crate::problem::{ends_environment, is_transient};
 use crate::product::{Stock, Version};
 
-/// Calls for one order that DynamoDB throttles or does not answer, besides those that the SDK repeats
-/// while it has a retry budget. Then the order goes back to the queue, for a minute: an outage is not
-/// met by as many calls as fit into an invocation.
+/// Attempts for one order while DynamoDB throttles or does not answer, on top of the SDK's retries
+/// while it has a retry budget. Then the order goes back to the queue, for a minute, so that an
+/// outage does not meet as many calls as fit into an invocation.
 const OUTAGE_ATTEMPTS: u32 = 4;
 
 /// Both tables, as the worker writes them.
@@ -41,23 +42,23 @@ pub struct Fulfilment {
     orders_table: String,
 }
 
-/// How the order of a message was settled. Whichever it is, the message is done with.
+/// How the order of a message was settled. In every case the message is finished.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settled {
-    /// What became of the order.
+    /// The outcome of the order.
     pub outcome: Outcome,
     /// When it left PENDING.
     pub at: Timestamp,
 }
 
-/// What became of an order.
+/// The outcome of an order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The stock is taken.
     Fulfilled,
     /// The order is rejected, for this reason.
     Rejected(String),
-    /// Another message for the same order had settled it, and that message's delivery reports it.
+    /// Another message for the same order had settled it. That message's delivery reports it.
     SettledByAnother,
 }
 
@@ -75,8 +76,8 @@ impl Outcome {
 /// Why a message was not settled. It goes back to the queue.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum NotSettled {
-    /// It never will be: there is no such order, or it has other lines. It ends in the dead-letter
-    /// queue, for a person to look at.
+    /// It never will be: there is no such order, or it has other lines. The message ends in the
+    /// dead-letter queue, for a person to look at.
     #[error("the message fits no order: {0}")]
     Poison(&'static str),
     /// It may be later.
@@ -90,13 +91,13 @@ pub enum NotSettled {
 /// The outcome of one transaction.
 enum Attempt {
     Done,
-    /// It met another transaction, which is over in milliseconds.
+    /// It conflicts with another transaction, which is over in milliseconds.
     Conflict(String),
-    /// DynamoDB throttled it or did not answer, however often the SDK asked.
+    /// DynamoDB throttled it or did not answer, in all attempts of the SDK.
     Unavailable(String),
-    /// The order is not pending, or not as the message says; this is what the table holds.
+    /// The order is not pending, or differs from the message; this is the stored item.
     OrderRefused(Option<Item>),
-    /// A product has not got the stock, or is no product that can be sold: the reason.
+    /// A product is out of stock or cannot be sold, for this reason.
     CannotBeSold(String),
     Failed(NotSettled),
 }
@@ -111,11 +112,11 @@ impl Fulfilment {
         }
     }
 
-    /// Settles the order of a message, with one transaction on the normal path. `message_id` is what
-    /// SQS names the message by, in each of its deliveries.
+    /// Settles the order of a message, usually with one transaction. `message_id` is SQS's id of
+    /// the message, the same in each delivery.
     ///
     /// # Errors
-    /// [`NotSettled`]; nothing is half done then.
+    /// [`NotSettled`]; then nothing was changed.
     pub async fn settle(
         &self,
         message: &OrderMessage,
@@ -162,8 +163,8 @@ impl Fulfilment {
             Ok(items) => items,
             Err(error) => return Attempt::Failed(NotSettled::Failed(error.to_string())),
         };
-        // The SDK adds a client request token, so that its own repeat of a transaction whose answer
-        // was lost succeeds instead of meeting the first one's work.
+        // The SDK adds a client request token. Its own repeat of a transaction whose answer was
+        // lost thus succeeds, instead of conflicting with the first one's writes.
         let call = self
             .client
             .transact_write_items()
@@ -178,7 +179,7 @@ impl Fulfilment {
         }
         let cause = DisplayErrorContext(&error).to_string();
         if error.code() == Some("TransactionInProgressException") {
-            // The SDK's own repeat of a transaction that is still being made.
+            // The SDK's own repeat of a transaction that is still running.
             Attempt::Conflict(cause)
         } else if is_transient(&error) {
             Attempt::Unavailable(cause)
@@ -218,9 +219,9 @@ impl Fulfilment {
             .table_name(&self.products_table)
             .key("id", text_value(&line.product_id))
             .update_expression("SET stock = stock - :quantity, version = version + :one")
-            // A stock or a version that is missing, no number or out of range fails the condition,
-            // so that the order is rejected. The update alone would make DynamoDB refuse the
-            // transaction as invalid, each time, and the order would stay pending.
+            // A stock or a version that is missing, not a number or out of range fails the
+            // condition, so that the order is rejected. Without the condition DynamoDB would refuse
+            // the transaction as invalid each time, and the order would stay pending.
             .condition_expression(
                 "stock BETWEEN :quantity AND :most AND version BETWEEN :one AND :last",
             )
@@ -261,7 +262,7 @@ impl Fulfilment {
             .expression_attribute_values(":message", text_value(settlement.message_id))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         loop {
-            // It may meet the transaction of another delivery.
+            // It may conflict with the transaction of another delivery.
             let rejected = retry_conflicts(deadline, || request.clone().send()).await;
             let Err(error) = rejected else {
                 return Ok(settlement.done(Outcome::Rejected(reason)));
@@ -294,8 +295,8 @@ impl Settlement<'_> {
         }
     }
 
-    /// The order, which is `item`, refused the write: because it is settled, which is fine, or because
-    /// it is not the order that the message speaks of.
+    /// The order `item` refused the write. Either it is settled, which is fine, or it is not the
+    /// order of the message.
     fn found(&self, item: Option<&Item>) -> Result<Settled, NotSettled> {
         let item = item.ok_or(NotSettled::Poison("there is no order with its id"))?;
         let stored: Fingerprint = item::text(item, "fingerprint")
@@ -333,7 +334,7 @@ where
     }
 }
 
-/// Reads why a transaction was cancelled: one reason for each item, the order's first, then the
+/// Reads why a transaction was cancelled: one reason for each item, first the order's, then the
 /// lines'.
 fn read_cancellation(reasons: &[CancellationReason], lines: &[Line]) -> Attempt {
     let Some((order, products)) = reasons.split_first() else {
@@ -345,7 +346,7 @@ fn read_cancellation(reasons: &[CancellationReason], lines: &[Line]) -> Attempt 
     }
     let (mut short, mut unsellable) = (Vec::new(), Vec::new());
     for (line, reason) in lines.iter().zip(products) {
-        // The item cannot take the update: it would be too large, for example. It never will.
+        // The item can never take the update, for example because it would be too large.
         let invalid = ["ValidationError", "ItemCollectionSizeLimitExceeded"];
         match reason.code() {
             Some("ConditionalCheckFailed") if has_less_than(line, reason.item()) => {
@@ -393,8 +394,8 @@ fn has_less_than(line: &Line, item: Option<&Item>) -> bool {
     stock.is_some_and(|stock| stock.get() < line.quantity.get())
 }
 
-/// What one order takes at most on a quiet table: a transaction, and a write where it is rejected.
+/// The longest time for one order on a quiet table: a transaction, and a write if it is rejected.
 ///
-/// A worker that has less time left does not begin. DynamoDB answers in milliseconds; this leaves
-/// room for one attempt that times out.
+/// A worker with less time left does not begin. DynamoDB answers in milliseconds; this leaves room
+/// for one attempt that times out.
 pub const TIME_TO_SETTLE: Duration = Duration::from_secs(2);

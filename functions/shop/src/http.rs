@@ -1,4 +1,4 @@
-//! Reading a request of the HTTP API, and answering it.
+//! Reads a request of the HTTP API, and answers it.
 
 use std::convert::Infallible;
 use std::future::{Future, ready};
@@ -23,17 +23,17 @@ use crate::product::ProductId;
 /// The largest body that is read, in bytes.
 ///
 /// The largest valid one is a product whose 4,264 characters are all written as 12-byte escapes
-/// (`\ud83d\ude00`): 52 KB. Lambda itself would let 6 MB through.
+/// (`\ud83d\ude00`): 52 KB. Lambda itself would accept 6 MB.
 pub const MAX_BODY: usize = 64 * 1024;
 
-/// The header by which a client can name its request to us. It holds Lambda's request id, which
-/// every log line bears too.
+/// The header that names a request, for a client that reports it to us. It holds Lambda's request
+/// id, which is also in every log line.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// What [`respond`] makes: a response that needs nothing more.
+/// The result of [`respond`]: a finished response.
 ///
-/// `lambda_http` would otherwise look into its content type for a character set, and link the
-/// tables of all there are: 0.14 MB of the function's zip.
+/// Otherwise `lambda_http` would look for a character set in its content type, and link the tables
+/// of all character sets: 0.14 MB of the function's zip.
 #[derive(Debug)]
 pub struct Answer(pub Response<Body>);
 
@@ -43,19 +43,18 @@ impl IntoResponse for Answer {
     }
 }
 
-/// Gives `handler` the deadline of the request, runs it until then, and turns its outcome into a
+/// Passes `handler` the deadline of the request, runs it until then, and turns its outcome into a
 /// response.
 ///
 /// The deadline is the end of the invocation or of [`REQUEST_LIMIT`], whichever comes first. It is set
 /// once for each request, here.
 ///
-/// This is the one place where a [`Problem`] becomes HTTP, where a failure is logged, and where
-/// the request id is set. It never fails: an error that reaches Lambda would be answered by API
-/// Gateway, in words that are not ours.
+/// This is the one place where a [`Problem`] becomes HTTP, where a failure is logged, and where the
+/// request id is set. It never fails: API Gateway would answer an error in its own words.
 ///
-/// There is one exception. Where AWS refuses the credentials of this execution environment, every later
-/// request to it would fail as well. So the process ends, API Gateway answers this request with 500,
-/// and Lambda starts a fresh environment, with fresh credentials, for the next.
+/// There is one exception. If AWS refuses the credentials of this execution environment, every
+/// later request to it would fail as well. So the process ends, API Gateway answers this request
+/// with 500, and Lambda starts a new environment, with new credentials, for the next.
 ///
 /// # Errors
 /// None: [`Infallible`].
@@ -81,7 +80,7 @@ where
     if let Some(id) = id.and_then(|id| HeaderValue::from_str(id).ok()) {
         headers.insert(REQUEST_ID, id);
     }
-    // What a handler does not allow to be kept is not kept: prices, stock and orders change.
+    // Not stored by clients unless a handler allows it: prices, stock and orders change.
     headers
         .entry(CACHE_CONTROL)
         .or_insert(HeaderValue::from_static("no-store"));
@@ -91,7 +90,7 @@ where
 /// A JSON answer.
 ///
 /// # Errors
-/// 500 if `body` cannot be written as JSON, which no type of ours does.
+/// 500 if `body` cannot be written as JSON, which never happens with our types.
 pub fn json(status: StatusCode, body: &impl Serialize) -> Result<Response<Body>, Problem> {
     let body = serde_json::to_string(body).map_err(|error| Problem::internal(error.to_string()))?;
     Ok(with_content_type(
@@ -118,8 +117,8 @@ pub fn with_etag(mut response: Response<Body>, etag: &ETag) -> Response<Body> {
     response
 }
 
-/// Lets clients keep `response`, which has an entity tag, if they ask before each use whether it is still
-/// the present one.
+/// Lets clients store `response`, which has an entity tag, if they check before each use that it is
+/// still current.
 #[must_use]
 pub fn revalidated(mut response: Response<Body>) -> Response<Body> {
     response
@@ -128,11 +127,11 @@ pub fn revalidated(mut response: Response<Body>) -> Response<Body> {
     response
 }
 
-/// A parameter of the path, as API Gateway hands it over: percent-decoded, once. An encoded slash
-/// has thus become a slash, which no id may hold.
+/// A parameter of the path, as API Gateway passes it: percent-decoded, once. An encoded slash has
+/// become a slash, which no id may contain.
 ///
 /// # Errors
-/// 500 if the route has no such parameter: then template and function do not fit each other.
+/// 500 if the route has no such parameter: template and function do not match.
 pub fn path_parameter<'a>(request: &'a Request, name: &str) -> Result<&'a str, Problem> {
     request
         .extensions()
@@ -141,7 +140,7 @@ pub fn path_parameter<'a>(request: &'a Request, name: &str) -> Result<&'a str, P
         .ok_or_else(|| Problem::internal(format!("the route has no path parameter {name}")))
 }
 
-/// The id of the product that the path names.
+/// The product id in the path.
 ///
 /// # Errors
 /// 400 for a malformed id; 500 as [`path_parameter`].
@@ -154,7 +153,7 @@ pub fn product_id(request: &Request) -> Result<ProductId, Problem> {
 ///
 /// # Errors
 /// 400 for a parameter that is not one of `names`, so that a misspelt filter is not ignored, and
-/// for one that is given twice.
+/// for a repeated one.
 pub fn query_parameters<'a, const N: usize>(
     request: &'a Request,
     names: [&str; N],
@@ -182,10 +181,10 @@ pub fn query_parameters<'a, const N: usize>(
     Ok(values)
 }
 
-/// A parameter or header, parsed; `None` where it is not there.
+/// A parameter or header, parsed; `None` if it is absent.
 ///
 /// # Errors
-/// 400 that names it and says what it must be.
+/// 400 that names the value and its rule.
 pub fn parsed<T>(
     name: &str,
     value: Option<&str>,
@@ -206,10 +205,11 @@ pub fn precondition(request: &Request) -> Result<Precondition, Problem> {
     )
 }
 
-/// Whose token the request bears, where the route asks for one. API Gateway has checked it.
+/// The customer whose token the request carries, if the route requires one. API Gateway has checked
+/// it.
 ///
 /// # Errors
-/// 400 for a token without the claims `iss` and `sub`: it would be nobody's.
+/// 400 for a token without the claims `iss` and `sub`, which would belong to nobody.
 pub fn customer(request: &Request) -> Result<Option<Customer>, Problem> {
     let Some(RequestContext::ApiGatewayV2(context)) = request.request_context_ref() else {
         return Ok(None);
@@ -247,11 +247,11 @@ pub fn header<'a>(request: &'a Request, name: &str) -> Result<Option<&'a str>, P
     })
 }
 
-/// The bytes of a body that must be JSON. API Gateway hands it over as text or, base64-encoded,
-/// as bytes; `lambda_http` has decoded the latter.
+/// The bytes of a body that must be JSON. API Gateway passes it as text, or as base64-encoded
+/// bytes, which `lambda_http` has decoded.
 ///
 /// # Errors
-/// 415 without a content type of JSON in UTF-8; 413 above [`MAX_BODY`].
+/// 415 if the content type is not JSON in UTF-8; 413 above [`MAX_BODY`].
 pub fn json_bytes(request: &Request) -> Result<&[u8], Problem> {
     let content_type = request
         .headers()
@@ -318,7 +318,7 @@ mod tests {
     use super::*;
     use crate::product::Version;
 
-    /// A sample event as `lambda_http` reads it, with `changes` made to it.
+    /// A sample event as `lambda_http` reads it, with `changes`.
     fn request(sample: &str, changes: &[(&str, Value)]) -> Request {
         let mut event: Value = serde_json::from_str(sample).unwrap();
         for (pointer, value) in changes {
@@ -384,8 +384,8 @@ mod tests {
         assert_eq!(body(&response), json!({"id": "mug"}));
     }
 
-    /// How long the handler of a request may take whose invocation ends after `time`, and the answer
-    /// that is given where it takes longer.
+    /// How long a handler may take if its invocation ends after `time`, and the answer if it takes
+    /// longer.
     async fn patience(time: Duration) -> (Duration, Response<Body>) {
         let request = within(request(GET, &[]), time);
         let begun = Instant::now();
@@ -399,7 +399,7 @@ mod tests {
         .unwrap();
 
         let patience = handed_over.get().unwrap().instant() - begun;
-        // The handler plans with the deadline that it is ended by. Timers are rounded up to 1 ms.
+        // The handler plans with the deadline that ends it. Timers are rounded up to 1 ms.
         let waited = begun.elapsed();
         assert!(waited >= patience && waited <= patience + Duration::from_millis(1));
         (patience, response)

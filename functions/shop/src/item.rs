@@ -1,4 +1,4 @@
-//! Reading DynamoDB items back into the domain's types.
+//! Parses DynamoDB items into the domain's types.
 
 use std::collections::HashMap;
 
@@ -8,17 +8,17 @@ use thiserror::Error;
 use crate::precondition::ETag;
 use crate::product::{Field, Fields, Product};
 
-/// The attribute of a product that holds the id of the PUT that wrote it last. It is the table's own:
-/// no client asks for it.
+/// The attribute of a product that holds the id of the last PUT. It is internal to the table:
+/// clients never see it.
 pub(crate) const WRITTEN_BY: &str = "written_by";
 
-/// The attribute that holds the version which that PUT made. 1 says that it created the product.
+/// The attribute that holds the version which that PUT made. 1 means that it created the product.
 pub(crate) const WRITTEN_VERSION: &str = "written_version";
 
-/// An item as the SDK has it.
+/// An item in the SDK's form.
 pub(crate) type Item = HashMap<String, AttributeValue>;
 
-/// An item that somebody else wrote, or an older version of this code.
+/// An item that another program wrote, or an older version of this code.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("the stored attribute {attribute} is missing or not what it must be")]
 pub(crate) struct Malformed {
@@ -59,7 +59,7 @@ pub(crate) fn number<T: std::str::FromStr>(
         .ok_or(Malformed { attribute })
 }
 
-/// The `fields` of a product. Attributes that were not asked for may be missing or wrong.
+/// The `fields` of a product. Other attributes may be missing or wrong.
 pub(crate) fn product(item: &Item, fields: Fields) -> Result<Product, Malformed> {
     let mut product = Product::default();
     for field in fields.iter() {
@@ -77,7 +77,7 @@ pub(crate) fn product(item: &Item, fields: Fields) -> Result<Product, Malformed>
     Ok(product)
 }
 
-/// The state that a product is in. An item that another program wrote has no [`WRITTEN_BY`].
+/// The state of a product. An item that another program wrote has no [`WRITTEN_BY`].
 pub(crate) fn etag(item: &Item) -> Result<ETag, Malformed> {
     Ok(ETag {
         written_by: optional_text(item, WRITTEN_BY)?,

@@ -1,17 +1,17 @@
-//! Reading a JSON body so that every field that is wrong is reported, not only the first.
+//! Reads a JSON body and reports every wrong field, not only the first.
 
 use serde_json::{Map, Value};
 
 use crate::newtype::{FromJson, Invalid};
 use crate::problem::{FieldError, Problem};
 
-/// Errors reported for one body. More would help nobody, and would let a small request fetch a
+/// The most errors reported for one body. More would help nobody, and a small request could cause a
 /// large answer.
 const MAX_ERRORS: usize = 50;
 
 /// A JSON object that is being read field by field.
 ///
-/// Fields that nobody asked for are errors too, so a misspelt name is never ignored.
+/// Unknown fields are errors too, so a misspelt name is never ignored.
 #[derive(Debug)]
 pub struct Object {
     pointer: String,
@@ -23,8 +23,8 @@ impl Object {
     /// Parses a body.
     ///
     /// # Errors
-    /// 400 when `body` is not JSON in UTF-8 or nests deeper than 128 levels; 422 when it is JSON
-    /// but not an object.
+    /// 400 if `body` is not JSON in UTF-8 or nests deeper than 128 levels; 422 if it is JSON but
+    /// not an object.
     pub fn parse(body: &[u8]) -> Result<Self, Problem> {
         let value: Value = serde_json::from_slice(body).map_err(|error| {
             Problem::bad_request(format!("The body is not valid JSON: {error}."))
@@ -42,7 +42,7 @@ impl Object {
         }
     }
 
-    /// Reads the object at `index` of the array `name`, to be handed back to [`Self::absorb`].
+    /// Reads the object at `index` of the array `name`. Return it to [`Self::absorb`].
     pub fn element(&mut self, name: &str, index: usize, value: Value) -> Option<Self> {
         let pointer = format!("{}/{name}/{index}", self.pointer);
         match value {
@@ -59,12 +59,12 @@ impl Object {
         }
     }
 
-    /// Takes over what was wrong with an element, unknown fields included.
+    /// Takes over the errors of an element, unknown fields included.
     pub fn absorb(&mut self, element: Self) {
         self.errors.extend(element.into_errors());
     }
 
-    /// Reads a field that must be there.
+    /// Reads a required field.
     pub fn required<T: FromJson>(&mut self, name: &str) -> Option<T> {
         match self.members.remove(name) {
             Some(value) => self.read(name, &value),
@@ -75,7 +75,7 @@ impl Object {
         }
     }
 
-    /// Reads a field that may be left out or null.
+    /// Reads an optional field, which may be missing or null.
     pub fn optional<T: FromJson>(&mut self, name: &str) -> Option<T> {
         match self.members.remove(name) {
             None | Some(Value::Null) => None,
@@ -83,7 +83,7 @@ impl Object {
         }
     }
 
-    /// Takes the array `name`, which must be there and hold `min` to `max` elements.
+    /// Takes the required array `name` of `min` to `max` elements.
     pub fn array(&mut self, name: &str, min: usize, max: usize) -> Vec<Value> {
         match self.members.remove(name) {
             Some(Value::Array(elements)) if (min..=max).contains(&elements.len()) => elements,
@@ -98,7 +98,7 @@ impl Object {
         }
     }
 
-    /// Takes the array `name`, which may be left out or null, but not empty.
+    /// Takes the optional array `name`, which may be missing or null, but not empty.
     pub fn optional_array(&mut self, name: &str) -> Option<Vec<Value>> {
         match self.members.remove(name) {
             None | Some(Value::Null) => None,
@@ -110,7 +110,7 @@ impl Object {
         }
     }
 
-    /// Reports that the field at `path`, relative to this object, is wrong.
+    /// Reports an error in the field at `path`, relative to this object.
     pub fn refuse(&mut self, path: &str, reason: impl std::fmt::Display) {
         self.errors
             .push(FieldError::new(format!("{}/{path}", self.pointer), reason));
@@ -119,7 +119,7 @@ impl Object {
     /// Ends the reading.
     ///
     /// # Errors
-    /// 422 with every error found, if there was one.
+    /// 422 with all errors, if there was one.
     pub fn finish(self) -> Result<(), Problem> {
         let mut errors = self.into_errors();
         if errors.is_empty() {

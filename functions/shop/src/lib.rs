@@ -1,17 +1,18 @@
-//! What the shop's functions share: the domain, and its adapters to DynamoDB, SQS and HTTP.
+//! The code that the shop's functions share: the domain, and its adapters to DynamoDB, SQS and
+//! HTTP.
 //!
 //! | module | holds |
 //! |---|---|
 //! | [`product`], [`order`] | the domain: values that are checked once, when they are parsed |
-//! | [`precondition`], [`cursor`] | what a client may ask of a write, and where a page ended |
+//! | [`precondition`], [`cursor`] | the conditions of a client, and where a page ended |
 //! | [`catalog`], [`orders`] | the two tables: every expression and condition that is sent to DynamoDB |
 //! | [`order_queue`] | the queue of placed orders |
 //! | [`checkout`], [`fulfilment`] | the two halves of an order's life: placing it, and settling it |
 //! | [`problem`] | the one error type, and how each failure of AWS becomes an answer |
 //! | [`http`] | reading a request of the HTTP API and answering it; the only module that knows Lambda |
-//! | [`aws`], [`deadline`], [`telemetry`], [`metrics`] | clients, time, logs and what is counted |
+//! | [`aws`], [`deadline`], [`telemetry`], [`metrics`] | clients, time, logs and metrics |
 //!
-//! Nothing but [`http`] depends on a Lambda crate, so the rest runs in any test.
+//! Only [`http`] depends on a Lambda crate, so the rest runs in any test.
 
 pub mod aws;
 mod backoff;

@@ -1,4 +1,4 @@
-//! The lines of an order: what is ordered, and how many pieces of it.
+//! The lines of an order: the products, and how many pieces of each.
 
 use std::fmt::Write as _;
 
@@ -11,7 +11,7 @@ use crate::problem::Problem;
 use crate::product::ProductId;
 
 number! {
-    /// How many pieces of a product are ordered. More than ten thousand is a slip of the finger.
+    /// How many pieces of a product are ordered. More than ten thousand is a typing mistake.
     Quantity, 1, 10_000
 }
 
@@ -19,13 +19,13 @@ number! {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Line {
-    /// Which product.
+    /// The product.
     pub product_id: ProductId,
     /// How many pieces.
     pub quantity: Quantity,
 }
 
-/// What is ordered: 1 to 25 lines, each of another product.
+/// The lines of an order: 1 to 25, each for another product.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<Line>", into = "Vec<Line>")]
 pub struct Lines(Vec<Line>);
@@ -40,7 +40,7 @@ impl Lines {
     ///
     /// # Errors
     /// 400 if it is not JSON; 422 with every field that is missing, wrong or unknown, and every
-    /// product that has a line already.
+    /// product that is listed twice.
     pub fn from_body(body: &[u8]) -> Result<Self, Problem> {
         let mut body = Object::parse(body)?;
         let mut lines: Vec<Line> = Vec::new();
@@ -65,7 +65,7 @@ impl Lines {
         Ok(Self(lines))
     }
 
-    /// Lines of an order that was placed, and which were thus checked then.
+    /// Lines of a stored order, which were checked when it was placed.
     pub(crate) fn checked_before(lines: Vec<Line>) -> Self {
         Self(lines)
     }
@@ -80,13 +80,13 @@ impl Lines {
         self.0.iter().map(|line| line.product_id.clone()).collect()
     }
 
-    /// What tells these lines from others, whatever their order.
+    /// A hash of the lines, the same in whatever order they were sent.
     pub fn fingerprint(&self) -> Fingerprint {
         let mut sorted: Vec<&Line> = self.0.iter().collect();
         sorted.sort_by(|a, b| a.product_id.cmp(&b.product_id));
         let mut hash = Sha256::new();
         for line in sorted {
-            // No id holds a colon and no number a line feed, so no two lists read the same.
+            // No id contains a colon and no number a line feed, so no two lists hash the same text.
             hash.update(format!("{}:{}\n", line.product_id, line.quantity));
         }
         Fingerprint(hex(&hash.finalize()))
@@ -117,8 +117,8 @@ impl From<Lines> for Vec<Line> {
     }
 }
 
-/// A hash of an order's lines. The table keeps it beside the order, so that a repeated request and
-/// a message can be told from one that bears the same id by mistake.
+/// A hash of an order's lines. The table stores it with the order. It reveals a request or a
+/// message that has the same order id by mistake, but other lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fingerprint(String);
 

@@ -1,13 +1,14 @@
 //! Business metrics, in CloudWatch's
 //! [embedded metric format](https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html):
-//! a line of the log that says which of its members are metrics. CloudWatch takes them out of the log, so
-//! a metric costs an invocation no call.
+//! a line of the log that says which of its members are metrics. CloudWatch reads them from the
+//! log, so a metric costs an invocation no call.
 //!
-//! A module and no crate: the format is one JSON object. What crates do beyond it (dimensions, sampling,
-//! aggregation over time) is what this shop does not use, and each KB of them would start with the function.
+//! A module, not a crate, because the format is one JSON object. This shop does not need what
+//! crates add to it (dimensions, sampling, aggregation over time), and each KB of them would be
+//! loaded at a cold start.
 //!
-//! There are no dimensions: each value of one is one more metric on the bill, and a namespace of its own
-//! already tells one stack from another.
+//! There are no dimensions: each value of one is billed as one more metric, and each stack already
+//! has its own namespace.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -18,21 +19,21 @@ use crate::telemetry;
 /// The most values that one metric may have in a document.
 const MOST_VALUES: usize = 100;
 
-/// What is counted or measured.
+/// A quantity that is counted or measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Metric {
-    /// New orders, counted by the request that stored them, whether or not it could then queue them.
+    /// New orders, counted by the request that stored them, even if it could not queue them.
     OrdersPlaced,
-    /// Requests that found the order of another one with the same key.
+    /// Requests that found the order of an earlier request with the same key.
     OrdersReplayed,
-    /// Orders whose stock was taken, counted by the delivery that took it or, if that was cut short, by
-    /// the next delivery of the same message.
+    /// Orders whose stock was taken, counted by the delivery that took it or, if that was cut
+    /// short, by the next delivery of the same message.
     OrdersFulfilled,
-    /// Orders that could not be fulfilled, counted likewise.
+    /// Orders that could not be fulfilled, counted in the same way.
     OrdersRejected,
     /// Messages that went back to the queue.
     BatchItemFailures,
-    /// Milliseconds from the moment that SQS took an order's message to the moment that it was settled.
+    /// Milliseconds from the moment that SQS took an order's message until the order was settled.
     PlacedToFinal,
 }
 
@@ -60,7 +61,7 @@ impl Metric {
     }
 }
 
-/// Where a function's metrics go.
+/// Writes a function's metrics.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     namespace: String,
@@ -72,12 +73,12 @@ impl Metrics {
         Self { namespace }
     }
 
-    /// Logs one line with these metrics and, beside what every line has, these properties: what the
-    /// line can be found by, which costs no metric. Log once an invocation.
+    /// Logs one line with these metrics and properties, and the members of every line. A property
+    /// costs no metric; it helps to find the line. Log once an invocation.
     ///
-    /// A metric without a value is left out, since CloudWatch bills a metric for the hours in which it
-    /// has one; without any metric there is no line. Above 100 values of one metric, as many lines more
-    /// as the format needs.
+    /// A metric without a value is left out, because CloudWatch bills a metric for the hours in
+    /// which it has one. Without any metric there is no line. For more than 100 values of one
+    /// metric there are as many more lines as the format needs.
     pub fn log(&self, message: &str, properties: &[(&str, &str)], metrics: &[(Metric, &[u64])]) {
         let most = metrics.iter().map(|(_, values)| values.len()).max();
         for from in (0..most.unwrap_or_default()).step_by(MOST_VALUES) {
@@ -129,7 +130,7 @@ impl Metrics {
     }
 }
 
-/// The present, in milliseconds since 1970.
+/// The current time, in milliseconds since 1970.
 pub fn epoch_ms() -> u64 {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
     since_epoch
@@ -159,11 +160,11 @@ mod tests {
         lines(|| namespace.log("done", &[("order_id", "o-1")], metrics))
     }
 
-    /// What the specification and its JSON schema ask for.
+    /// The requirements of the specification and its JSON schema.
     fn assert_is_emf(document: &Value) {
         let metadata = &document["_aws"];
         let timestamp = metadata["Timestamp"].as_u64().unwrap();
-        // Up to two weeks old and two hours ahead: a time in seconds, say, is neither.
+        // CloudWatch accepts up to two weeks old and two hours ahead; a time in seconds is neither.
         assert!(epoch_ms().abs_diff(timestamp) < 60_000, "{document}");
         let [directive] = &metadata["CloudWatchMetrics"].as_array().unwrap()[..] else {
             panic!("{document}");
@@ -176,7 +177,7 @@ mod tests {
         for definition in definitions {
             let unit = definition["Unit"].as_str().unwrap();
             assert!(["Count", "Milliseconds"].contains(&unit), "{document}");
-            // The name is that of a member of the document, whose value is a number or up to 100.
+            // The name is a member of the document, whose value is a number or up to 100 numbers.
             match &document[definition["Name"].as_str().unwrap()] {
                 Value::Number(_) => {}
                 Value::Array(values) => {

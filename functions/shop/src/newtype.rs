@@ -6,7 +6,7 @@ use thiserror::Error;
 /// ([RFC 8259, section 6](https://www.rfc-editor.org/rfc/rfc8259#section-6)).
 pub const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
 
-/// Why a value was refused, in words that a client may read: "must be …".
+/// Why a value was refused, in words for the client: "must be …".
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("{0}")]
 pub struct Invalid(pub(crate) String);
@@ -16,11 +16,11 @@ pub trait FromJson: Sized {
     /// Reads the value.
     ///
     /// # Errors
-    /// [`Invalid`] when the type or the value is not allowed.
+    /// [`Invalid`] if the type or the value is not allowed.
     fn from_json(value: &serde_json::Value) -> Result<Self, Invalid>;
 }
 
-/// A whole number, however it is written: `2`, `2.0` and `2e0` are one number to
+/// A whole number in any notation: `2`, `2.0` and `2e0` are the same number to
 /// [JSON Schema](https://json-schema.org/draft/2020-12/json-schema-core#section-4.2.3) and to most
 /// clients.
 pub(crate) fn whole(value: &serde_json::Value) -> Option<u64> {
@@ -31,8 +31,8 @@ pub(crate) fn whole(value: &serde_json::Value) -> Option<u64> {
     })
 }
 
-/// Whether `text` has 1 to `max` characters, none of them a control character, and no white space
-/// at either end: what a person would call a line of text.
+/// Whether `text` is one line: 1 to `max` characters, no control character, and no white space at
+/// either end.
 pub(crate) fn is_line(text: &str, max: usize) -> bool {
     (1..=max).contains(&text.chars().count())
         && !text.chars().any(char::is_control)
@@ -161,7 +161,7 @@ macro_rules! number {
             type Err = $crate::product::Invalid;
 
             fn from_str(text: &str) -> Result<Self, Self::Err> {
-                // Digits alone: `u64::from_str` also takes a plus sign.
+                // Only digits: `u64::from_str` also accepts a plus sign.
                 if text.bytes().all(|byte| byte.is_ascii_digit()) {
                     text.parse().map_err(|_| Self::refusal()).and_then(Self::parse)
                 } else {

@@ -1,4 +1,4 @@
-//! Orders: what is ordered, at what price, and how far it has come.
+//! Orders: their lines, prices and status.
 
 use std::collections::HashMap;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -21,23 +21,23 @@ text! {
 }
 
 text! {
-    /// What a client sends to have a repeated request recognised: the header `Idempotency-Key`.
+    /// The header `Idempotency-Key`, by which the shop recognises a client's repeated request.
     ///
-    /// From 16 characters on, a key drawn at random is unlikely to be drawn twice.
+    /// With 16 or more characters, a random key is unlikely to be drawn twice.
     IdempotencyKey,
     |text| (16..=255).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()),
     "must be 16 to 255 visible ASCII characters"
 }
 
 text! {
-    /// A point in time, to the millisecond, as RFC 3339 has it, in UTC.
+    /// A point in time, to the millisecond, in UTC, in the format of RFC 3339.
     Timestamp,
     |text| DateTime::from_str(text, Format::DateTime).is_ok(),
     "must be a time such as 2026-01-31T09:30:00Z"
 }
 
 number! {
-    /// What all lines of an order cost together, in cents.
+    /// The total of all lines of an order, in cents.
     TotalCents, 0, MAX_SAFE_INTEGER
 }
 
@@ -47,12 +47,12 @@ impl OrderId {
         Self(uuid::Uuid::new_v4().simple().to_string())
     }
 
-    /// The id of the order that `key` stands for: always the same one, so that the table itself
-    /// recognises a repeated request. The same key of another customer stands for another order.
+    /// The id of the order for `key`. It is always the same, so that the table recognises a
+    /// repeated request. The same key from another customer is another order.
     pub fn derived_from(key: &IdempotencyKey, customer: Option<&Customer>) -> Self {
         let mut hash = Sha256::new();
         if let Some(Customer { issuer, subject }) = customer {
-            // With its length before it, no part of one can be taken for part of another.
+            // With its length in front, no part of one can be mistaken for part of another.
             for part in [issuer, subject] {
                 hash.update(part.len().to_be_bytes());
                 hash.update(part);
@@ -63,9 +63,9 @@ impl OrderId {
     }
 }
 
-/// Who places an order, where the API asks for a token.
+/// The customer who places an order, if the API requires a token.
 ///
-/// A subject is unique within its issuer alone
+/// A subject is unique only within its issuer
 /// ([RFC 7519, section 4.1.2](https://www.rfc-editor.org/rfc/rfc7519#section-4.1.2)).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Customer {
@@ -88,12 +88,12 @@ impl Timestamp {
         u64::try_from(time.to_millis().ok()?).ok()
     }
 
-    /// The present.
+    /// The current time.
     pub fn now() -> Self {
         Self::at(SystemTime::now())
     }
 
-    /// Always with three digits of milliseconds, so that texts sort as the times do.
+    /// Always with three digits of milliseconds, so that texts sort like the times.
     fn at(time: SystemTime) -> Self {
         let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or_default();
         let seconds = i64::try_from(since_epoch.as_secs()).unwrap_or_default();
@@ -104,20 +104,20 @@ impl Timestamp {
     }
 }
 
-/// How far an order has come.
+/// The status of an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Status {
-    /// Accepted; nobody has taken its stock yet.
+    /// Accepted; its stock is not taken yet.
     Pending,
     /// Its stock is taken. Final.
     Fulfilled,
-    /// It cannot be fulfilled, and took no stock. Final.
+    /// It cannot be fulfilled; no stock was taken. Final.
     Rejected,
 }
 
 impl Status {
-    /// As it stands in the table and in answers.
+    /// Its form in the table and in answers.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "PENDING",
@@ -138,14 +138,14 @@ impl TryFrom<String> for Status {
     }
 }
 
-/// A line of an order, at the price that it was ordered for.
+/// A line of an order, with its price at the time of the order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PricedLine {
-    /// Which product.
+    /// The product.
     pub product_id: ProductId,
     /// How many pieces.
     pub quantity: Quantity,
-    /// What one piece cost when the order was placed, in cents.
+    /// The price of one piece when the order was placed, in cents.
     pub unit_price_cents: PriceCents,
 }
 
@@ -154,11 +154,11 @@ pub struct PricedLine {
 pub struct Order {
     /// Its id.
     pub id: OrderId,
-    /// How far it has come.
+    /// Its status.
     pub status: Status,
-    /// What was ordered.
+    /// The lines.
     pub lines: Vec<PricedLine>,
-    /// What it costs, in cents.
+    /// The total, in cents.
     pub total_cents: TotalCents,
     /// When it was placed.
     pub placed_at: Timestamp,
@@ -173,7 +173,7 @@ impl Order {
     /// A pending order for `lines` at `prices`.
     ///
     /// # Errors
-    /// 422 if a product has no price, since then it is not sold, or the total is beyond
+    /// 422 if a product has no price, because then it is not sold, or if the total is above
     /// [`TotalCents::MAX`].
     pub fn place(
         id: OrderId,
@@ -214,7 +214,7 @@ impl Order {
         })
     }
 
-    /// What the worker must know to settle it.
+    /// The message that the worker needs to settle it.
     pub fn message(&self) -> OrderMessage {
         let line = |line: &PricedLine| Line {
             product_id: line.product_id.clone(),
@@ -238,14 +238,14 @@ fn total(lines: &[PricedLine]) -> Option<TotalCents> {
     TotalCents::parse(total?).ok()
 }
 
-/// The body of a message in the orders queue. It says all that the worker needs, so that the worker
-/// reads nothing before it writes.
+/// The body of a message in the orders queue. It holds everything that the worker needs, so that
+/// the worker reads nothing before it writes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OrderMessage {
-    /// Which order.
+    /// The order.
     pub order_id: OrderId,
-    /// What it takes from stock.
+    /// The lines to take from stock.
     pub lines: Lines,
 }
 
@@ -364,7 +364,7 @@ mod tests {
             id("https://a", "1"),
             id("https://b", "1"),
             id("https://a", "2"),
-            // The same text, cut elsewhere.
+            // The same text, split at another place.
             id("https://a1", ""),
             id("https://", "a1"),
         ];

@@ -10,7 +10,7 @@ use crate::order::OrderMessage;
 use crate::problem::{Problem, ends_environment};
 use crate::telemetry;
 
-/// The queue that `process-orders` is triggered by.
+/// The queue that triggers `process-orders`.
 #[derive(Clone, Debug)]
 pub struct OrderQueue {
     client: Client,
@@ -23,12 +23,11 @@ impl OrderQueue {
         Self { client, url }
     }
 
-    /// Sends a message, with the trace that the invocation belongs to. When this returns, SQS has
-    /// stored it.
+    /// Sends a message, with the trace of the invocation. SQS has stored it when this returns.
     ///
     /// # Errors
-    /// 503 whatever went wrong: the order is in the table already, and the client can have it
-    /// queued by asking again.
+    /// 503 for every failure: the order is in the table already, and a repeated request can queue
+    /// it.
     pub async fn send(&self, message: &OrderMessage) -> Result<(), Problem> {
         let body =
             serde_json::to_string(message).map_err(|error| Problem::internal(error.to_string()))?;
@@ -37,7 +36,7 @@ impl OrderQueue {
             .send_message()
             .queue_url(&self.url)
             .message_body(body);
-        // The runtime sets it for each invocation, and the SDK reads it too.
+        // The runtime sets it for each invocation; the SDK reads it too.
         if let Some(trace) = env::var("_X_AMZN_TRACE_ID").ok().and_then(trace_attribute) {
             let name = MessageSystemAttributeNameForSends::AwsTraceHeader;
             request = request.message_system_attributes(name, trace);
@@ -52,8 +51,8 @@ impl OrderQueue {
     }
 }
 
-/// What SQS takes for a trace header. It refuses a message with any other, and an order must not fail
-/// for its trace.
+/// The trace header, if SQS will accept it. SQS would refuse a message with any other header, and
+/// an order must not fail because of its trace.
 fn trace_attribute(header: String) -> Option<MessageSystemAttributeValue> {
     telemetry::trace_id(&header)?;
     let attribute = MessageSystemAttributeValue::builder()

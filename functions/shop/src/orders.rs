@@ -13,11 +13,11 @@ use crate::order::{Fingerprint, Order, OrderId, PricedLine};
 use crate::problem::Problem;
 use crate::write_id::WriteId;
 
-/// Seconds that an order is kept after it was placed: 90 days. By then it has long been settled, and
-/// no client repeats its key any more.
+/// How long an order is kept, in seconds: 90 days. By then it was settled long ago, and no client
+/// repeats its key any more.
 const KEPT_SECONDS: i64 = 90 * 24 * 60 * 60;
 
-/// An order as the table holds it.
+/// An order as it is stored in the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredOrder {
     /// The order.
@@ -57,13 +57,13 @@ impl Orders {
         answer.item().map(|item| read(id, item)).transpose()
     }
 
-    /// Stores a new order, unless another request has stored one with its id: then nothing is written
-    /// and the answer is that order.
+    /// Stores a new order, unless another request has stored one with its id. In that case it
+    /// writes nothing and returns that order.
     ///
-    /// The SDK repeats a write whose answer was lost. The repeat finds the order that it has stored
-    /// itself, and tells it by [`StoredOrder::placed_by`].
+    /// The SDK repeats a write whose answer was lost. The repeat finds the order that the first
+    /// attempt stored, and recognises it by [`StoredOrder::placed_by`].
     ///
-    /// An order that is asked for again may meet the transaction that settles it; the write is then
+    /// A repeated order may conflict with the transaction that settles it; the write is then
     /// retried until `deadline`.
     ///
     /// # Errors
@@ -79,7 +79,7 @@ impl Orders {
             .table_name(&self.table)
             .set_item(Some(to_item(new)))
             .condition_expression("attribute_not_exists(id)")
-            // The order that is there comes back with the refusal: no second call to read it.
+            // DynamoDB returns the existing order with the refusal: no second call to read it.
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         let outcome = retry_conflicts(deadline, || write.clone().send()).await;
         let Err(error) = outcome else { return Ok(None) };
@@ -135,7 +135,8 @@ fn to_item(stored: &StoredOrder) -> Item {
     if let Some(reason) = &order.reason {
         item.insert("reason".to_owned(), text_value(reason));
     }
-    // DynamoDB deletes the item then, without a call and without a cost (`TimeToLiveSpecification`).
+    // DynamoDB then deletes the item, without a call and without a cost
+    // (`TimeToLiveSpecification`).
     if let Some(placed_at) = order.placed_at.epoch_seconds() {
         item.insert(
             "expires_at".to_owned(),

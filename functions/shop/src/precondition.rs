@@ -1,4 +1,4 @@
-//! Entity tags, and what a client asks to be true of a product before it is read, written or deleted
+//! Entity tags, and the conditions that a client sets before a product is read, written or deleted
 //! ([RFC 9110, section 13](https://www.rfc-editor.org/rfc/rfc9110#section-13)).
 
 use std::fmt;
@@ -8,14 +8,14 @@ use crate::problem::Problem;
 use crate::product::Version;
 use crate::write_id::WriteId;
 
-/// The most entity tags that one header may list. A client knows one state of a product, a shared
-/// cache a few.
+/// The most entity tags in one header. A client knows one state of a product, a shared cache a few.
 const MAX_TAGS: usize = 8;
 
-/// Names one state of one product: which PUT wrote it, and its version, which sales count up too.
+/// Names one state of one product: the PUT that wrote it, and its version, which sales count up
+/// too.
 ///
-/// No tag is ever given again, not even after the product was deleted and made anew, because each
-/// PUT has an id of its own. To a client the tag is opaque.
+/// No tag is ever used again, not even after the product was deleted and created again, because
+/// each PUT has a new id. To a client the tag is opaque.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ETag {
     /// The PUT that wrote the product; `None` for an item that another program wrote.
@@ -24,7 +24,7 @@ pub struct ETag {
     pub version: Version,
 }
 
-/// As it stands between the quotes of the header.
+/// The text between the quotes of the header.
 impl fmt::Display for ETag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let written_by = self.written_by.as_ref().map_or("", WriteId::as_str);
@@ -33,7 +33,7 @@ impl fmt::Display for ETag {
 }
 
 impl ETag {
-    /// Reads what stands between the quotes; `None` for a tag that this shop never gives.
+    /// Reads the text between the quotes; `None` for a tag that this shop never sends.
     fn parse(opaque: &str) -> Option<Self> {
         let (written_by, version) = opaque.rsplit_once('-')?;
         let written_by = match written_by {
@@ -50,12 +50,12 @@ impl ETag {
     }
 }
 
-/// Which states of a product a header names.
+/// The states of a product that a header names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum States {
     /// `*`: any state, as long as the product exists.
     Any,
-    /// These, of which there may be none.
+    /// These states; the list may be empty.
     These(Vec<ETag>),
 }
 
@@ -67,7 +67,7 @@ impl States {
         }
     }
 
-    /// Reads `*` or a list of entity tags. Those that this shop never gives are left out: they name
+    /// Reads `*` or a list of entity tags. Tags that this shop never sends are left out: they name
     /// no state.
     fn parse(header: &str, weak_ones_count: bool) -> Option<Self> {
         if header == "*" {
@@ -104,7 +104,7 @@ pub struct Precondition {
 }
 
 impl Precondition {
-    /// Reads the headers `If-Match` and `If-None-Match`. Both may be there, and then both must hold.
+    /// Reads the headers `If-Match` and `If-None-Match`. If both are there, both must hold.
     ///
     /// `If-Match` compares strongly, so a weak tag matches nothing there; `If-None-Match` compares
     /// weakly.
@@ -127,8 +127,8 @@ impl Precondition {
         })
     }
 
-    /// Whether a reader wants the product that is in the state `current`: not if the reader has it
-    /// already, and then the answer is 304.
+    /// Whether a reader needs the product, which is in the state `current`. A reader that has it
+    /// already gets 304.
     ///
     /// # Errors
     /// 412 if `If-Match` does not hold.
@@ -272,7 +272,7 @@ mod tests {
         assert_eq!(wants(Some("*"), None), Ok(true));
         assert_eq!(wants(Some(&other), None), Err(412));
         assert_eq!(wants(Some(&this), Some(&this)), Ok(false));
-        // `If-Match` is looked at first.
+        // `If-Match` is checked first.
         assert_eq!(wants(Some(&other), Some(&this)), Err(412));
     }
 }

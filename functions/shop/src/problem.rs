@@ -1,6 +1,6 @@
 //! The one error type of the shop, and how each failure becomes an answer.
 //!
-//! Which status a refusal has:
+//! The status of each refusal:
 //!
 //! | status | when |
 //! |---|---|
@@ -10,7 +10,7 @@
 //! | 413 | the body is larger than any valid one |
 //! | 415 | the body is not `application/json` |
 //! | 422 | the JSON was read, but breaks a rule; `errors` says which and where |
-//! | 500 | something unexpected; the log says what |
+//! | 500 | an unexpected failure; the log has the cause |
 //! | 503 | DynamoDB or SQS is unavailable, or time ran out; `Retry-After` says when to come back |
 
 use std::borrow::Cow;
@@ -23,9 +23,9 @@ use serde::Serialize;
 
 use crate::newtype::Invalid;
 
-/// A refusal or a failure, as the client will see it.
+/// A refusal or a failure, as the client sees it.
 ///
-/// The cause of a 5xx is kept for the log and never serialised.
+/// The cause of a 5xx is only for the log. It is never serialised.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     status: u16,
@@ -38,9 +38,10 @@ pub struct Problem {
 /// One field of a body that breaks a rule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FieldError {
-    /// Where it is: a JSON pointer into the body ([RFC 6901](https://www.rfc-editor.org/rfc/rfc6901)).
+    /// Its place: a JSON pointer into the body
+    /// ([RFC 6901](https://www.rfc-editor.org/rfc/rfc6901)).
     pub pointer: String,
-    /// What is wrong with it.
+    /// The rule that it breaks.
     pub detail: String,
 }
 
@@ -55,7 +56,7 @@ impl FieldError {
 }
 
 impl Problem {
-    /// Seconds after which a client may try again. DynamoDB and SQS throttle by the second.
+    /// Seconds until a client may try again. DynamoDB and SQS throttle by the second.
     pub const RETRY_AFTER_SECONDS: u64 = 1;
 
     fn new(status: u16, detail: impl Into<Cow<'static, str>>) -> Self {
@@ -114,7 +115,7 @@ impl Problem {
         Self::new(422, detail)
     }
 
-    /// 503: something that the answer needs is unavailable; trying again makes sense.
+    /// 503: something that the answer needs is unavailable. A retry makes sense.
     pub fn unavailable(cause: impl Into<String>) -> Self {
         let detail = "The shop cannot answer right now. Try again after the time in Retry-After.";
         Self {
@@ -123,7 +124,7 @@ impl Problem {
         }
     }
 
-    /// 500: a defect of ours; trying again is unlikely to help.
+    /// 500: a defect in the shop. A retry is unlikely to help.
     pub fn internal(cause: impl Into<String>) -> Self {
         let detail = "The shop failed to answer. Quote the x-request-id header when you report it.";
         Self {
@@ -137,7 +138,7 @@ impl Problem {
         self.status
     }
 
-    /// Seconds for the `Retry-After` header, where one belongs.
+    /// Seconds for the `Retry-After` header, if the status has one.
     pub fn retry_after(&self) -> Option<u64> {
         (self.status == 503).then_some(Self::RETRY_AFTER_SECONDS)
     }
@@ -147,20 +148,21 @@ impl Problem {
         &self.errors
     }
 
-    /// What really went wrong, for the log alone.
+    /// The real cause, for the log only.
     pub fn cause(&self) -> Option<&str> {
         self.cause.as_deref()
     }
 
-    /// Whether every later request to this execution environment would fail too, and none to a new one.
+    /// Whether every later request to this execution environment would fail, but one to a new
+    /// environment would not.
     pub fn ends_environment(&self) -> bool {
         self.ends_environment
     }
 
-    /// The body, as [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457) has it.
+    /// The body, in the format of [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457).
     ///
-    /// `type` is `about:blank`: the status says all there is to say about the kind of problem, and
-    /// then the RFC asks for the status phrase as `title`.
+    /// `type` is `about:blank`: the status says everything about the kind of problem. The RFC then
+    /// asks for the status phrase as `title`.
     pub fn to_json(&self) -> String {
         let title = http::StatusCode::from_u16(self.status)
             .ok()
@@ -198,7 +200,7 @@ impl std::fmt::Display for Problem {
 
 impl Error for Problem {}
 
-/// Error codes by which DynamoDB and SQS say "not now".
+/// Error codes of DynamoDB and SQS that mean "not now".
 /// ([DynamoDB](https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html),
 /// [SQS](https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/CommonErrors.html))
 const NOT_NOW: [&str; 6] = [
@@ -210,7 +212,7 @@ const NOT_NOW: [&str; 6] = [
     "TransactionInProgressException",
 ];
 
-/// Whether the call may succeed when it is made again: throttled, timed out, or a fault of AWS.
+/// Whether a retry of the call may succeed: it was throttled, timed out, or failed inside AWS.
 pub(crate) fn is_transient<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
     match error {
         SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => {
@@ -227,8 +229,8 @@ pub(crate) fn is_transient<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResp
     }
 }
 
-/// Error codes by which DynamoDB and SQS refuse the credentials themselves. An environment has the same
-/// ones all its life, in variables that Lambda set at its start.
+/// Error codes of DynamoDB and SQS for refused credentials. An environment keeps its credentials
+/// all its life, in variables that Lambda set at its start.
 const CREDENTIALS_REFUSED: [&str; 4] = [
     "ExpiredToken",
     "ExpiredTokenException",
@@ -236,14 +238,14 @@ const CREDENTIALS_REFUSED: [&str; 4] = [
     "UnrecognizedClientException",
 ];
 
-/// Whether only a new execution environment helps: its credentials are used up.
+/// Whether only a new execution environment helps, because the credentials have expired.
 pub(crate) fn ends_environment<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
     error
         .code()
         .is_some_and(|code| CREDENTIALS_REFUSED.contains(&code))
 }
 
-/// Every failed call to AWS that its caller has no better answer for ends here.
+/// Every failed call to AWS ends here, unless its caller has a better answer.
 impl<E> From<SdkError<E, HttpResponse>> for Problem
 where
     E: ProvideErrorMetadata + Error + 'static,

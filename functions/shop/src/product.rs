@@ -1,4 +1,4 @@
-//! Products: the values they are made of, and which of them a reader wants.
+//! Products: their values, and the attributes that a reader wants.
 
 use serde::Serialize;
 
@@ -24,9 +24,9 @@ text! {
 }
 
 text! {
-    /// What a product is listed under: the partition key of the index `by-category`.
+    /// The category that lists a product: the partition key of the index `by-category`.
     ///
-    /// 64 characters are at most 256 bytes, well under the 2,048 that a partition key may have.
+    /// 64 characters are at most 256 bytes, well under the 2,048 of a partition key.
     Category,
     |text| is_line(text, 64),
     "must be 1 to 64 characters without control characters or white space at either end"
@@ -35,8 +35,8 @@ text! {
 text! {
     /// A product's description.
     ///
-    /// 4,000 characters are at most 16 KB, so that a hundred products stay well under the 6 MB that
-    /// a function may answer, and an item far under DynamoDB's 400 KB.
+    /// 4,000 characters are at most 16 KB. So a hundred products stay well under the 6 MB of a
+    /// function's answer, and an item far under DynamoDB's 400 KB.
     Description,
     |text| (1..=4000).contains(&text.chars().count())
         && !text.chars().any(|char| char.is_control() && char != '\n' && char != '\t'),
@@ -54,31 +54,31 @@ number! {
 }
 
 number! {
-    /// How often a product was written, from 1. It is the product's entity tag.
+    /// How often a product has changed, from 1. Part of the product's entity tag.
     Version, 1, MAX_SAFE_INTEGER
 }
 
 number! {
-    /// How many products a page may have at most.
+    /// The most products on a page.
     ///
-    /// A hundred of the largest products are 1.8 MB, within the 6 MB that a function may answer.
+    /// A hundred of the largest products are 1.8 MB, within the 6 MB of a function's answer.
     Limit, 1, 100
 }
 
 impl Default for Limit {
-    /// 20: what fits a screen, and one read unit or two of short products.
+    /// 20 products fit a screen, and cost one or two read units if they are short.
     fn default() -> Self {
         Self(20)
     }
 }
 
-/// A product as a client sends it: everything but the id, which is in the path, and the version,
-/// which the table counts.
+/// A product as a client sends it, without the id, which is in the path, and the version, which the
+/// table counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewProduct {
     /// Its name.
     pub name: ProductName,
-    /// What it is listed under.
+    /// The category that lists it.
     pub category: Category,
     /// Its price in cents.
     pub price_cents: PriceCents,
@@ -101,7 +101,7 @@ impl NewProduct {
         let stock = body.required("stock");
         let description = body.optional("description");
         body.finish()?;
-        // `finish` refused the body if one of them is missing.
+        // `finish` has refused the body if one of them is missing.
         let (Some(name), Some(category), Some(price_cents), Some(stock)) =
             (name, category, price_cents, stock)
         else {
@@ -117,7 +117,7 @@ impl NewProduct {
     }
 }
 
-/// Which products `POST /products/batch-get` is asked for.
+/// The products that `POST /products/batch-get` asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BatchRequest {
     /// 1 to 100 ids, all different.
@@ -131,8 +131,8 @@ impl BatchRequest {
     /// ([API](https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html)).
     pub const MAX_IDS: usize = 100;
 
-    /// Reads the body `{"ids": [...], "fields": [...]}`. An id that is given twice is refused, as
-    /// `BatchGetItem` refuses it: it is more likely a mistake of the client than a wish.
+    /// Reads the body `{"ids": [...], "fields": [...]}`. A repeated id is refused, as
+    /// `BatchGetItem` refuses it: it is more likely a mistake of the client than intended.
     ///
     /// # Errors
     /// 400 if it is not JSON; 422 with every element that is wrong.
@@ -165,7 +165,7 @@ impl BatchRequest {
     }
 }
 
-/// A product, or the part of it that was asked for.
+/// A product, or the requested part of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Product {
     /// Its id.
@@ -174,7 +174,7 @@ pub struct Product {
     /// Its name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<ProductName>,
-    /// What it is listed under.
+    /// The category that lists it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub category: Option<Category>,
     /// Its price in cents.
@@ -399,7 +399,7 @@ mod tests {
         for text in ["", " ", " a", "a ", "a\nb", "\u{7f}", &"x".repeat(201)] {
             assert!(ProductName::parse(text).is_err(), "{text:?}");
         }
-        // Characters are counted, not bytes.
+        // Characters count, not bytes.
         assert!(ProductName::parse(&"é".repeat(200)).is_ok());
     }
 

@@ -1,15 +1,15 @@
 //! Logs: one JSON object a line on stdout, where Lambda collects them.
 //!
-//! This is a subscriber of its own and not `tracing-subscriber`: an execution environment serves
-//! one invocation at a time and writes a handful of lines in its life, so all it needs is a level,
-//! a name and which invocation it is. The registry, layers and filters of the crate would be
-//! built at every cold start to produce the same line.
+//! This is our own subscriber, not `tracing-subscriber`. An execution environment serves one
+//! invocation at a time and writes a handful of lines in its life, so it needs only a level, a name
+//! and the current invocation. The registry, layers and filters of the crate would be built at
+//! every cold start to produce the same line.
 //!
 //! | member of a line | is |
 //! |---|---|
-//! | `timestamp`, `level`, `function`, `target` | when, how bad, who, which module |
+//! | `timestamp`, `level`, `function`, `target` | time, severity, function, module |
 //! | `requestId` | the invocation; none in the init phase |
-//! | `coldStart` | whether somebody waited for the environment to start: true in its first invocation |
+//! | `coldStart` | whether a client waited for the environment to start: true in its first invocation |
 //! | `traceId` | the root of the invocation's trace, the same in every service that a request reaches |
 
 use std::fmt::Write as _;
@@ -24,7 +24,7 @@ use tracing::{Event, Metadata, Subscriber, level_filters::LevelFilter};
 
 use crate::order::Timestamp;
 
-/// The fields by which `lambda_runtime` names the invocation in the span around it.
+/// The fields with which `lambda_runtime` names the invocation in the span around it.
 const REQUEST_ID: &str = "requestId";
 const TRACE_HEADER: &str = "xrayTraceId";
 
@@ -38,9 +38,9 @@ pub fn init() {
     let ahead = std::env::var("AWS_LAMBDA_INITIALIZATION_TYPE")
         .is_ok_and(|kind| kind == "provisioned-concurrency");
     let log = JsonLog::new(function, level, !ahead, Box::new(std::io::stdout()));
-    // It fails only where a subscriber is set already, whose logs then go where it sends them.
+    // It fails only if a subscriber is set already, which then receives the logs.
     let _ = tracing::subscriber::set_global_default(log);
-    // A panic is logged like anything else; by default it goes to stderr, as plain text.
+    // A panic is logged like any event. By default it goes to stderr, as plain text.
     std::panic::set_hook(Box::new(|panic| tracing::error!(%panic, "panicked")));
 }
 
@@ -50,7 +50,7 @@ pub fn init() {
 /// - `FATAL` writes what `ERROR` does: `tracing` has no level above it.
 /// - `DEBUG` writes what `INFO` does in a release: events below `INFO` are not compiled in (the feature
 ///   `release_max_level_info` in `Cargo.toml`).
-/// - `TRACE` is taken for `DEBUG`: at `TRACE`, `lambda_runtime` writes whole events, and with them the
+/// - `TRACE` is treated as `DEBUG`: at `TRACE`, `lambda_runtime` writes whole events, with the
 ///   credentials that clients send.
 fn level(name: Option<&str>) -> LevelFilter {
     match name {
@@ -66,7 +66,7 @@ fn level(name: Option<&str>) -> LevelFilter {
 
 /// The root of a
 /// [trace header](https://docs.aws.amazon.com/xray/latest/devguide/xray-concepts.html#xray-concepts-tracingheader),
-/// such as `1-5759e988-bd862e3fe1be46a994272793`: the trace's id. None if there is no such thing in it.
+/// such as `1-5759e988-bd862e3fe1be46a994272793`: the trace's id. `None` if the header has none.
 pub fn trace_id(header: &str) -> Option<&str> {
     let root = header
         .split(';')
@@ -81,7 +81,7 @@ pub fn trace_id(header: &str) -> Option<&str> {
     is_root.then_some(root)
 }
 
-/// Writes a line that is no event of `tracing`, whatever the level: its members may be any JSON.
+/// Writes a line that is not an event of `tracing`, at any level: its members may be any JSON.
 pub(crate) fn write(target: &str, members: &Map<String, Value>) {
     tracing::dispatcher::get_default(|log| {
         if let Some(log) = log.downcast_ref::<JsonLog>() {
@@ -90,7 +90,7 @@ pub(crate) fn write(target: &str, members: &Map<String, Value>) {
     });
 }
 
-/// A [`Subscriber`] that writes events and keeps of spans only which invocation it is.
+/// A [`Subscriber`] that writes events. Of spans it keeps only the current invocation.
 struct JsonLog {
     function: String,
     level: LevelFilter,
@@ -141,14 +141,15 @@ impl JsonLog {
         };
         let mut text = serde_json::to_string(&line).unwrap_or_default();
         text.push('\n');
-        // A log that cannot be written is no reason to fail the request.
+        // A failed write to the log must not fail the request.
         let _ = state.out.write_all(text.as_bytes());
         let _ = state.out.flush();
     }
 }
 
 impl Subscriber for JsonLog {
-    /// The span around an invocation is wanted at any level: it says which invocation a line is of.
+    /// The span around an invocation is needed at any level, because it names the invocation of a
+    /// line.
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         metadata.is_span() || *metadata.level() <= self.level
     }
@@ -168,7 +169,7 @@ impl Subscriber for JsonLog {
             state.request_id = Some(id);
             state.trace_id = trace_id.map(str::to_owned);
         }
-        // Spans are not told apart: an invocation ends before the next one begins.
+        // All spans have one id: an invocation ends before the next one begins.
         Id::from_u64(1)
     }
 
@@ -185,7 +186,7 @@ impl Subscriber for JsonLog {
     fn exit(&self, _: &Id) {}
 }
 
-/// A line of the log, under the names of Lambda's own
+/// A line of the log, with the names of Lambda's own
 /// [JSON log format](https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-logformat.html).
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]

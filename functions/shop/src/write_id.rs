@@ -3,10 +3,10 @@
 use crate::newtype::text;
 
 text! {
-    /// Tells one request's write from every other write: 128 random bits as 32 hexadecimal digits.
+    /// The id of one request's write, unlike any other: 128 random bits as 32 hexadecimal digits.
     ///
-    /// The SDK repeats a call whose answer was lost, and the repeat carries the same id. So a write
-    /// that finds its own id in the table knows that it was made, and is not refused by itself.
+    /// The SDK repeats a call whose answer was lost, and the repeat has the same id. A write that
+    /// finds its own id in the table knows that it succeeded, and does not fail because of itself.
     WriteId,
     |text| text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')),
     "must be 32 hexadecimal digits"

@@ -1,4 +1,4 @@
-//! Learns what each DynamoDB call consumed, also where the caller did not ask.
+//! Learns the capacity that each DynamoDB call consumed, even if the caller did not ask for it.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ enum Side {
     Write,
 }
 
-/// The operations that report what they consume. `PartiQL` does too, but its response does not say
+/// The operations that report their consumption. `PartiQL` does too, but its response does not say
 /// whether it read or wrote, so it is left out.
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ConsumedCapacity.html>
 fn side(operation: &str) -> Option<Side> {
@@ -32,19 +32,19 @@ fn side(operation: &str) -> Option<Side> {
     }
 }
 
-/// JSON as an object of unread values: nothing below the first level is parsed or changed.
+/// A JSON object whose values are not parsed, so nothing below the first level changes.
 type Members<'a> = BTreeMap<String, &'a RawValue>;
 
 /// A call whose response will say what it consumed.
 pub(super) struct Metered {
     side: Side,
-    /// Whether the caller wants to see it too.
+    /// Whether the caller asked for it too.
     asked: bool,
 }
 
 impl Metered {
-    /// Adds the question to a request that does not ask. `None` where the operation does not
-    /// report, or the body is not an object; the body is then left to the service to judge.
+    /// Asks for the consumed capacity if the request does not. `None` if the operation does not
+    /// report it, or if the body is not an object; the service then judges the body.
     pub(super) fn ask(operation: &str, body: &mut Bytes) -> Option<Metered> {
         let side = side(operation)?;
         let mut members: Members<'_> = serde_json::from_slice(body).ok()?;
@@ -59,8 +59,8 @@ impl Metered {
         Some(Metered { side, asked })
     }
 
-    /// Reads the units of a successful response, and takes them out where the caller did not ask.
-    /// True where the body was changed.
+    /// Reads the units of a successful response, and removes them if the caller did not ask for
+    /// them. True if the body was changed.
     pub(super) fn answer(&self, body: &mut Bytes) -> (Units, bool) {
         let Some((consumed, rest)) = split(body) else {
             return (Units::default(), false);
@@ -83,7 +83,7 @@ impl Metered {
     }
 }
 
-/// One table's share, or a list of them from the operations that may name several tables.
+/// One table's units, or a list of them from operations that may name several tables.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Consumed {

@@ -10,7 +10,7 @@ use rustls::ServerConfig;
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use time::{Duration, OffsetDateTime};
 
-/// What clients connect to.
+/// The names that clients connect to.
 const NAMES: [&str; 3] = ["127.0.0.1", "::1", "localhost"];
 
 /// A certificate authority made for this run. Its key never leaves memory, so that trusting it
@@ -21,7 +21,7 @@ pub(super) struct Authority {
 }
 
 impl Authority {
-    /// Makes a new key and certificate, in some 0.1 s.
+    /// Makes a new key and certificate, in about 0.1 s.
     pub(super) fn new() -> Result<Authority, rcgen::Error> {
         let mut params = params(&[], "local AWS endpoint CA")?;
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -34,17 +34,17 @@ impl Authority {
         })
     }
 
-    /// What clients have to trust.
+    /// The certificate that clients have to trust.
     pub(super) fn certificate_pem(&self) -> String {
         self.certificate.pem()
     }
 
-    /// TLS 1.3 and 1.2 with a certificate for loopback, HTTP/1.1 only, as DynamoDB and SQS.
+    /// TLS 1.3 and 1.2 with a certificate for loopback; HTTP/1.1 only, like DynamoDB and SQS.
     pub(super) fn server_config(
         &self,
     ) -> Result<Arc<ServerConfig>, Box<dyn std::error::Error + Send + Sync>> {
         let mut params = params(&NAMES, "127.0.0.1")?;
-        // OpenSSL in strict mode (Python 3.13) wants to see who signed.
+        // OpenSSL in strict mode (Python 3.13) requires this extension.
         params.use_authority_key_identifier_extension = true;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
@@ -63,14 +63,14 @@ impl Authority {
     }
 }
 
-/// RSA with 2048 bits, as [Amazon's authorities](https://www.amazontrust.com/repository/) sign for the
-/// endpoints of AWS: a handshake here is to cost a client what it does there, where one authority
-/// more stands between the root and the endpoint.
+/// RSA with 2048 bits, as [Amazon's authorities](https://www.amazontrust.com/repository/) sign for
+/// the endpoints of AWS, so that a handshake costs a client as much here as on AWS. (AWS has one
+/// authority more between the root and the endpoint.)
 fn key() -> Result<KeyPair, rcgen::Error> {
     KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048)
 }
 
-/// Valid from yesterday, for a clock that is set back, and for longer than any run.
+/// Valid from yesterday, in case a clock is behind, and for longer than any run.
 fn params(names: &[&str], common_name: &str) -> Result<CertificateParams, rcgen::Error> {
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     let mut params = CertificateParams::new(names)?;

@@ -1,4 +1,4 @@
-//! DynamoDB: dynoxide on a thread of its own, and the template's tables in it.
+//! DynamoDB: dynoxide on its own thread, with the template's tables.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -17,7 +17,7 @@ use super::upstream::Upstream;
 use super::{AwsError, lock};
 use crate::template;
 
-/// Open connections end as soon as their request does; this is for one that hangs.
+/// Open connections close with their request; this limit is for one that hangs.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(2);
 
 const SIGNATURE: &str = "AWS4-HMAC-SHA256 Credential=local/20000101/us-east-1/dynamodb/aws4_request, SignedHeaders=host, Signature=0";
@@ -31,8 +31,8 @@ pub(super) struct DynamoDb {
 impl DynamoDb {
     /// Serves an empty database in memory, or the one in `data_dir`.
     ///
-    /// dynoxide runs every operation to its end on the thread that took the request, behind one
-    /// lock. On a thread of its own it cannot hold up the functions' Runtime API.
+    /// dynoxide runs each operation to its end on the thread that took the request, behind one
+    /// lock. On its own thread it cannot delay the functions' Runtime API.
     pub(super) fn start(data_dir: Option<&Path>) -> Result<DynamoDb, String> {
         let database = match data_dir {
             None => dynoxide::Database::memory().map_err(|e| e.to_string())?,
@@ -41,8 +41,8 @@ impl DynamoDb {
                 let path = file.to_str().ok_or("the data folder's name is not UTF-8")?;
                 let database = dynoxide::Database::new(path)
                     .map_err(|e| format!("{}: {e}", file.display()))?;
-                // Named for something else, this is what sets SQLite's `synchronous` to NORMAL:
-                // state survives the end of the process, without an fsync for each write.
+                // Despite its name, this sets SQLite's `synchronous` to NORMAL: state survives the
+                // end of the process, without an fsync for each write.
                 database.disable_bulk_loading().map_err(|e| e.to_string())?;
                 database
             }
@@ -66,7 +66,7 @@ impl DynamoDb {
                     let listener =
                         tokio::net::TcpListener::from_std(listener).map_err(|e| e.to_string())?;
                     dynoxide::server::serve_with_shutdown(listener, database, async {
-                        // A sender that is dropped asks for the same.
+                        // A dropped sender means the same.
                         let _ = stopped.await;
                     })
                     .await
@@ -98,7 +98,7 @@ impl DynamoDb {
         }
     }
 
-    /// Creates the tables; one that exists already has to have the same keys and indexes.
+    /// Creates the tables. One that exists must have the same keys and indexes.
     pub(super) async fn create_tables(&self, tables: &[template::Table]) -> Result<(), AwsError> {
         for table in tables {
             self.create_table(table)
@@ -142,7 +142,7 @@ impl DynamoDb {
         let described = self
             .call("DescribeTimeToLive", &json!({"TableName": table}))
             .await?;
-        // DynamoDB refuses to enable what is enabled.
+        // DynamoDB refuses to enable it twice.
         if described["TimeToLiveDescription"]["AttributeName"] == attribute {
             return Ok(());
         }
@@ -167,7 +167,7 @@ impl DynamoDb {
             HeaderValue::from_static("application/x-amz-json-1.0"),
         );
         headers.insert("x-amz-target", target);
-        // dynoxide wants to see a signature and does not check it.
+        // dynoxide requires a signature, but does not check it.
         headers.insert(AUTHORIZATION, HeaderValue::from_static(SIGNATURE));
         headers.insert("x-amz-date", HeaderValue::from_static("20000101T000000Z"));
         let path = PathAndQuery::from_static("/");
@@ -203,7 +203,7 @@ impl From<Refused> for String {
     }
 }
 
-/// What makes two tables the same to a program that uses them.
+/// Two tables with the same keys are the same to a program that uses them.
 #[derive(PartialEq)]
 struct Keys(Vec<(String, Value)>);
 

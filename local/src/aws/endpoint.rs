@@ -29,12 +29,12 @@ use super::upstream::Upstream;
 /// DynamoDB's limit for a request; SQS's is lower.
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ServiceQuotas.html>
 const BODY_LIMIT: usize = 16 * 1024 * 1024;
-/// A client that opened a connection and does not speak TLS is let go after this.
+/// Time for a client to complete the TLS handshake.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 /// A CRC-32 of the body, which some SDKs check.
 pub(super) const BODY_CHECKSUM: HeaderName = HeaderName::from_static("x-amz-crc32");
 const TARGET: HeaderName = HeaderName::from_static("x-amz-target");
-/// They speak of one connection, or hyper writes them itself.
+/// Headers that describe one connection, or that hyper writes itself.
 const CONNECTION_HEADERS: [HeaderName; 7] = [
     CONNECTION,
     CONTENT_LENGTH,
@@ -45,7 +45,7 @@ const CONNECTION_HEADERS: [HeaderName; 7] = [
     HeaderName::from_static("keep-alive"),
 ];
 
-/// What stands behind the endpoint.
+/// The services behind the endpoint.
 pub(super) struct Backends {
     pub(super) dynamodb: Upstream,
     pub(super) sqs: Upstream,
@@ -53,7 +53,7 @@ pub(super) struct Backends {
     pub(super) faults: Faults,
 }
 
-/// Serves until it is dropped, and with it every connection.
+/// Serves until this future is dropped; then every connection ends too.
 pub(super) async fn serve(
     listener: TcpListener,
     tls: Arc<rustls::ServerConfig>,
@@ -62,7 +62,7 @@ pub(super) async fn serve(
     let tls = TlsAcceptor::from(tls);
     let mut connections = JoinSet::new();
     loop {
-        // Errors of `accept` belong to one connection, or pass once a file descriptor is free.
+        // Errors of `accept` concern one connection, or pass once a file descriptor is free.
         match listener.accept().await {
             Ok((stream, _)) => {
                 connections.spawn(connection(stream, tls.clone(), backends.clone()));
@@ -74,9 +74,9 @@ pub(super) async fn serve(
 }
 
 async fn connection(stream: TcpStream, tls: TlsAcceptor, backends: Arc<Backends>) {
-    // Nagle's algorithm would hold back the second segment of a response for up to 40 ms.
+    // Nagle's algorithm would delay the second segment of a response by up to 40 ms.
     let _ = stream.set_nodelay(true);
-    // A client that does not trust the certificate sees that itself.
+    // A client that does not trust the certificate reports that itself.
     let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_LIMIT, tls.accept(stream)).await else {
         return;
     };
@@ -88,8 +88,8 @@ async fn connection(stream: TcpStream, tls: TlsAcceptor, backends: Arc<Backends>
         let backends = backends.clone();
         async move { backends.answer(&caller, request).await }
     });
-    // Ends with an error where the client leaves without a goodbye, which is no news, and where a fault
-    // drops the connection.
+    // Returns an error if the client just leaves, or if a fault drops the connection. Neither is
+    // worth reporting.
     let _ = http1::Builder::new()
         .serve_connection(TokioIo::new(stream), service)
         .await;
@@ -183,8 +183,8 @@ enum Unread {
     TooLarge,
 }
 
-/// Reads a body to its end also where it is too large: a client that is still sending does not read
-/// the refusal.
+/// Reads a body to its end, even a body that is too large: a client that is still sending does not
+/// read the refusal.
 async fn collect(mut body: Incoming, length: &mut usize) -> Result<Bytes, Unread> {
     let expected = usize::try_from(body.size_hint().lower()).unwrap_or(0);
     let mut collected = BytesMut::with_capacity(expected.min(BODY_LIMIT));
@@ -212,7 +212,7 @@ enum Service {
     Other,
 }
 
-/// What a request asks for, from its `X-Amz-Target`.
+/// The operation that a request asks for, from its `X-Amz-Target`.
 struct Operation {
     service: Service,
     name: String,
@@ -260,7 +260,7 @@ fn caller(headers: &HeaderMap) -> String {
         .to_owned()
 }
 
-/// An error of the endpoint's own, in the JSON that both services and their SDKs share.
+/// An error from the endpoint itself, in the JSON that both services and their SDKs use.
 fn failure(status: StatusCode, message: &str) -> Response<Bytes> {
     let name = match status {
         StatusCode::SERVICE_UNAVAILABLE => "ServiceUnavailableException",
@@ -280,7 +280,7 @@ fn failure(status: StatusCode, message: &str) -> Response<Bytes> {
     response
 }
 
-/// The part of an error response that says what went wrong.
+/// The part of an error response that describes the error.
 #[derive(Deserialize)]
 struct ErrorBody<'a> {
     #[serde(rename = "__type", borrow)]
@@ -289,7 +289,7 @@ struct ErrorBody<'a> {
     reasons: Vec<Reason>,
 }
 
-/// Why one item of a transaction stood in its way.
+/// Why one item cancelled its transaction.
 #[derive(Deserialize)]
 struct Reason {
     #[serde(rename = "Code")]

@@ -1,4 +1,4 @@
-//! The process that is SQS: fauxqs on Node.js.
+//! The SQS process: fauxqs on Node.js.
 
 use std::fs::File;
 use std::io;
@@ -17,7 +17,7 @@ use super::upstream::Upstream;
 
 /// The first Node.js with `node:sqlite`, which fauxqs needs.
 const LEAST_NODE: (u32, u32) = (22, 5);
-/// It takes about a third of a second; the rest is for a machine that is busy building.
+/// A start takes about a third of a second; the rest is for a machine that is busy building.
 const START_LIMIT: Duration = Duration::from_secs(30);
 /// It has nothing to finish, so it ends within milliseconds.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(2);
@@ -39,11 +39,11 @@ impl Fauxqs {
         upstream: Upstream,
     ) -> Result<Fauxqs, String> {
         check_node(node).await?;
-        // Beside the source that this program was built from: it runs from its repository.
+        // Beside this program's own sources: it runs from its repository.
         let server = server(&Path::new(env!("CARGO_MANIFEST_DIR")).join("fauxqs"))?;
         let stderr = File::create(log).map_err(|e| format!("{}: {e}", log.display()))?;
         let mut child = Command::new(node)
-            // Until 22.13 SQLite wants the flag, and up to now it always warns.
+            // SQLite needs the flag before 22.13. It still prints a warning.
             .args([
                 "--experimental-sqlite",
                 "--disable-warning=ExperimentalWarning",
@@ -76,7 +76,7 @@ impl Fauxqs {
     }
 }
 
-/// Waits for the process to end: by itself, which is reported, or because it is told to.
+/// Waits until the process ends, by itself (which is reported) or on request.
 async fn watch(
     mut child: Child,
     stdin: Option<ChildStdin>,
@@ -93,7 +93,7 @@ async fn watch(
             ));
         }
         _ = stopped => {
-            // The end of its standard input is what it waits for.
+            // The process ends when its standard input closes.
             drop(stdin);
             if tokio::time::timeout(SHUTDOWN_LIMIT, child.wait()).await.is_err() {
                 let _ = child.kill().await;
@@ -115,7 +115,7 @@ async fn port(child: &mut Child) -> Option<u16> {
     Some(serde_json::from_str::<Listening>(&line).ok()?.port)
 }
 
-/// `server.mjs`, where its packages are installed beside it.
+/// The path of `server.mjs`, if its packages are installed beside it.
 fn server(dir: &Path) -> Result<PathBuf, String> {
     if dir.join("node_modules/fauxqs/package.json").is_file() {
         return Ok(dir.join("server.mjs"));

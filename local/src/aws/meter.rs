@@ -1,4 +1,4 @@
-//! Counts what each function asks of AWS, and how the queues move.
+//! Counts each function's calls to AWS, and the messages of the queues.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -24,10 +24,10 @@ struct Counts {
     faults: BTreeMap<Kind, u64>,
 }
 
-/// Everything measured since the start or the last reset. Its JSON is the body of `GET /meter`.
+/// All measurements since the start or the last reset. Its JSON is the body of `GET /meter`.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Snapshot {
-    /// By access key id, which for a function is its logical id.
+    /// By access key id; a function's is its logical id.
     pub functions: BTreeMap<String, Caller>,
     /// By logical id.
     pub queues: BTreeMap<String, Queue>,
@@ -35,12 +35,12 @@ pub struct Snapshot {
     pub faults: BTreeMap<Kind, u64>,
 }
 
-/// What one function, or another client, asked of AWS.
+/// The calls of one function, or of another client, to AWS.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Caller {
     /// Connections on which it made a request.
     pub connections: u64,
-    /// Of these, how many took a full TLS handshake rather than resuming a session.
+    /// Connections that took a full TLS handshake instead of resuming a session.
     pub tls_handshakes: u64,
     /// By `<service>.<operation>`.
     pub operations: BTreeMap<String, Operation>,
@@ -51,11 +51,11 @@ pub struct Caller {
 pub struct Operation {
     /// Requests answered.
     pub calls: u64,
-    /// Of these, answered with HTTP 400 or above, other than the two below.
+    /// Requests answered with HTTP 400 or above, without the two kinds below.
     pub errors: u64,
-    /// Refused because a limit was reached.
+    /// Requests refused because a limit was reached.
     pub throttles: u64,
-    /// Refused because a condition of the caller's own did not hold.
+    /// Requests refused because a condition of the caller did not hold.
     pub conditional_failures: u64,
     /// Read capacity units consumed. Refused calls report none.
     pub read_units: f64,
@@ -63,14 +63,15 @@ pub struct Operation {
     pub write_units: f64,
     /// Bytes of request bodies, as the caller sent them.
     pub request_bytes: u64,
-    /// Bytes of response bodies, as the caller got them.
+    /// Bytes of response bodies, as the caller received them.
     pub response_bytes: u64,
 }
 
-/// How a queue stands, and what its trigger did. Counts are messages unless they say otherwise.
+/// The state of a queue, and the work of its trigger. Counts are messages unless they say
+/// otherwise.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Queue {
-    /// What the trigger did; absent for a queue that has none.
+    /// The work of the trigger; absent for a queue without one.
     #[serde(flatten)]
     pub trigger: Option<Trigger>,
     /// How many messages the queue holds; absent while SQS is down.
@@ -78,30 +79,30 @@ pub struct Queue {
     pub depth: Option<Depth>,
 }
 
-/// What a queue's trigger did.
+/// The work of a queue's trigger.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Trigger {
-    /// Received from the queue, each time counted.
+    /// Received from the queue; a message counts each time.
     pub received: u64,
     /// Deleted after the function succeeded with them.
     pub deleted: u64,
     /// Invocations made.
     pub invocations: u64,
-    /// Left for the queue to deliver again.
+    /// Left in the queue, to be delivered again.
     pub failed: u64,
-    /// From being sent to the start of the first invocation with it. SQS gives the time of sending
-    /// in whole milliseconds, rounded down.
+    /// From the sending of a message to the start of its first invocation. SQS reports the time of
+    /// sending in whole milliseconds, rounded down.
     pub queue_time_ms: Percentiles,
 }
 
-/// How many messages a queue holds at this moment.
+/// The number of messages that a queue holds now.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Depth {
     /// Ready to be received.
     pub visible: u64,
-    /// Received and neither deleted nor visible again.
+    /// Received, but neither deleted nor visible again yet.
     pub in_flight: u64,
-    /// Not to be received yet.
+    /// Not available to receivers yet.
     pub delayed: u64,
 }
 
@@ -149,7 +150,7 @@ impl Default for TriggerCounts {
     }
 }
 
-/// How the endpoint saw a call end.
+/// The outcome of a call, as the endpoint sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outcome {
     Success,
@@ -202,7 +203,7 @@ impl Meter {
             .or_default();
     }
 
-    /// A trigger of this queue has started: from now on the snapshot shows its counts.
+    /// Adds a queue whose trigger has started. From now on the snapshot shows its counts.
     pub(crate) fn know_trigger(&self, queue: &str) {
         self.trigger(queue, |_| {});
     }
@@ -224,7 +225,7 @@ impl Meter {
             counts.invocations += 1;
             for time in waited {
                 let us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-                // Fails only where the range may not grow.
+                // Fails only if the range may not grow.
                 let _ = counts.queue_time_us.record(us);
             }
         });
@@ -236,7 +237,7 @@ impl Meter {
         change(queue.trigger.get_or_insert_default());
     }
 
-    /// What was counted so far, without the depth of the queues.
+    /// The counts so far, without the depth of the queues.
     pub(super) fn snapshot(&self) -> Snapshot {
         let counts = lock(&self.counts);
         let queues = counts.queues.iter().map(|(queue, counts)| {
@@ -256,7 +257,7 @@ impl Meter {
         }
     }
 
-    /// Starts again from zero.
+    /// Sets all counts to zero.
     pub fn reset(&self) {
         let mut counts = lock(&self.counts);
         counts.callers.clear();

@@ -27,12 +27,12 @@ pub use meter::{Meter, Snapshot};
 pub use sqs::SqsClient;
 use upstream::Upstream;
 
-/// The region that everything here says it is in.
+/// The region that all services here report.
 pub const REGION: &str = "us-east-1";
 /// The account that owns every resource here. fauxqs knows no other.
 pub const ACCOUNT: &str = "000000000000";
 
-/// Where the AWS side keeps what it needs.
+/// The folders and programs that the AWS side uses.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Folder for `ca.pem`, the certificate that clients must trust. Made if missing.
@@ -41,7 +41,7 @@ pub struct Options {
     pub data_dir: Option<PathBuf>,
     /// Folder for `sqs.log`. Made if missing.
     pub log_dir: PathBuf,
-    /// The Node.js that runs fauxqs, 22.5 or later. Only asked for where the template has a queue.
+    /// The Node.js that runs fauxqs, 22.5 or later. Needed only if the template has a queue.
     pub node: PathBuf,
     /// The process group that fauxqs joins.
     pub children_group: i32,
@@ -53,12 +53,12 @@ pub enum AwsError {
     /// A file or folder could not be made or read.
     #[error("cannot use {}: {source}", path.display())]
     File {
-        /// Which one.
+        /// The file or folder.
         path: PathBuf,
         /// Why.
         source: io::Error,
     },
-    /// No port on loopback, or no certificate.
+    /// No port on loopback is free, or there is no certificate.
     #[error("cannot start the AWS endpoint: {0}")]
     Endpoint(String),
     /// dynoxide did not start.
@@ -103,10 +103,10 @@ pub struct Aws {
 
 impl Aws {
     /// Binds the endpoint to a free port of 127.0.0.1, writes its CA certificate and starts
-    /// DynamoDB. Until [`Aws::create`] calls to SQS are answered with 503.
+    /// DynamoDB. Until [`Aws::create`] is called, calls to SQS are answered with 503.
     ///
     /// # Errors
-    /// Where a folder, a port or the database file cannot be had.
+    /// If a folder, a port or the database file is not available.
     pub async fn bind(options: Options) -> Result<Aws, AwsError> {
         for dir in [&options.ca_dir, &options.log_dir]
             .into_iter()
@@ -162,11 +162,11 @@ impl Aws {
         })
     }
 
-    /// Creates what the template asks for, and starts SQS where that includes a queue. Tables and
-    /// queues that a data folder already holds are kept and brought up to date.
+    /// Creates the template's tables and queues, and starts SQS if there is a queue. Tables and
+    /// queues that a data folder already holds are kept and updated.
     ///
     /// # Errors
-    /// Where Node.js or fauxqs is missing, or a table or queue is refused.
+    /// If Node.js or fauxqs is missing, or a table or queue is refused.
     pub async fn create(
         &self,
         tables: &[template::Table],
@@ -208,22 +208,22 @@ impl Aws {
         &self.endpoint_url
     }
 
-    /// The URL of the queue of that name (not its logical id).
+    /// The URL of a queue by its name (not its logical id).
     pub fn queue_url(&self, name: &str) -> String {
         format!("{}/{ACCOUNT}/{name}", self.endpoint_url)
     }
 
-    /// The certificate, as PEM, that a client has to trust. Gone after [`Aws::shutdown`].
+    /// The certificate, as PEM, that a client has to trust. Deleted by [`Aws::shutdown`].
     pub fn ca_file(&self) -> &Path {
         &self.ca_file
     }
 
-    /// Counts every call through the endpoint, and what the SQS triggers do.
+    /// The counts of calls through the endpoint, and of the SQS triggers' work.
     pub fn meter(&self) -> &Meter {
         &self.meter
     }
 
-    /// What goes wrong on purpose; nothing, until a plan is set.
+    /// The injected faults; none until a plan is set.
     pub fn faults(&self) -> &Faults {
         &self.faults
     }
@@ -238,12 +238,12 @@ impl Aws {
         self.sqs_upstream.failure()
     }
 
-    /// Everything measured so far, with how many messages each queue holds now.
+    /// All measurements so far, with the number of messages in each queue now.
     pub async fn snapshot(&self) -> Snapshot {
         let mut snapshot = self.meter.snapshot();
         let queues = lock(&self.queues).clone();
         for (logical_id, url) in queues {
-            // Without SQS nobody knows the depth; zeros would say that the queue is empty.
+            // Without SQS the depth is unknown; zeros would say that the queue is empty.
             if let Ok(depth) = self.sqs.depth(&url).await {
                 snapshot.queues.entry(logical_id).or_default().depth = Some(depth);
             }
@@ -260,7 +260,7 @@ impl Aws {
             fauxqs.shutdown().await;
         }
         self.dynamodb.shutdown().await;
-        // It may be gone already, and a certificate without its key harms nobody.
+        // The file may be gone already, and a certificate without its key is harmless.
         let _ = std::fs::remove_file(&self.ca_file);
     }
 }
@@ -272,7 +272,8 @@ impl Drop for Aws {
     }
 }
 
-/// A lock whose data stays good when a thread panics with it held: every change here is one step.
+/// A lock whose data stays valid if a thread panics while holding it: every change here is one
+/// step.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! A small client for SQS's JSON protocol, straight to fauxqs, for the host's own use.
+//! A small client for SQS's JSON protocol. It calls fauxqs directly and is for the host's own use.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,10 +16,10 @@ use super::upstream::{Unavailable, Upstream};
 use super::{ACCOUNT, AwsError, REGION};
 use crate::template;
 
-/// Attributes that fauxqs takes when a queue is made and refuses later.
+/// Attributes that fauxqs accepts when a queue is created, but not later.
 const FIXED_ATTRIBUTES: [&str; 3] = ["FifoQueue", "DeduplicationScope", "FifoThroughputLimit"];
 
-/// What SQS does, seen by the host. Cheap to clone. Its calls are not metered.
+/// A client of SQS for the host. Cheap to clone. Its calls are not metered.
 #[derive(Debug, Clone)]
 pub struct SqsClient {
     upstream: Upstream,
@@ -31,20 +31,20 @@ pub enum SqsError {
     /// SQS is not running or did not answer.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
-    /// SQS said no.
+    /// SQS refused the call.
     #[error("{kind}: {message}")]
     Refused {
         /// The exception's name, such as `QueueDoesNotExist`.
         kind: String,
-        /// SQS's own words.
+        /// The message from SQS.
         message: String,
     },
-    /// SQS answered something that this client does not understand.
+    /// SQS sent an answer that this client does not understand.
     #[error("SQS answered {operation} unexpectedly: {reason}")]
     Unexpected {
         /// The operation.
         operation: &'static str,
-        /// What is wrong with it.
+        /// Why the answer is not understood.
         reason: String,
     },
 }
@@ -53,9 +53,9 @@ pub enum SqsError {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Message {
-    /// Its id, the same however often it is received.
+    /// Its id, the same each time it is received.
     pub message_id: String,
-    /// What deletes it; another one with each receive.
+    /// The handle that deletes it; a new one for each receive.
     pub receipt_handle: String,
     /// Its text.
     pub body: String,
@@ -79,9 +79,9 @@ pub struct Message {
 pub struct MessageAttribute {
     /// `String`, `Number` or `Binary`, perhaps with `.<custom type>`.
     pub data_type: String,
-    /// The value of the first two.
+    /// The value of a `String` or `Number`.
     pub string_value: Option<String>,
-    /// The value of the last, in base64.
+    /// The value of a `Binary`, in base64.
     pub binary_value: Option<String>,
 }
 
@@ -120,11 +120,11 @@ impl SqsClient {
     /// Receives up to `most` messages (1 to 10) with all their attributes, waiting up to `wait` (20 s
     /// at most) for the first.
     ///
-    /// A fraction of a second in `wait` is honoured, which SQS itself does not do: fauxqs does, and
-    /// so a batching window can end in time.
+    /// `wait` may have a fraction of a second, so that a batching window can end in time. fauxqs
+    /// honours it; SQS itself does not.
     ///
     /// # Errors
-    /// Where SQS is down or the queue does not exist.
+    /// If SQS is down or the queue does not exist.
     pub async fn receive(
         &self,
         queue_url: &str,
@@ -150,7 +150,7 @@ impl SqsClient {
     /// were not deleted.
     ///
     /// # Errors
-    /// Where none was deleted because the call as a whole failed.
+    /// If the whole call failed, so that none was deleted.
     pub async fn delete_batch(
         &self,
         queue_url: &str,
@@ -179,7 +179,7 @@ impl SqsClient {
     /// Sends one message and returns its id.
     ///
     /// # Errors
-    /// Where SQS is down, the queue does not exist or the body is refused.
+    /// If SQS is down, the queue does not exist or the body is refused.
     pub async fn send(&self, queue_url: &str, body: &str) -> Result<String, SqsError> {
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
@@ -195,10 +195,10 @@ impl SqsClient {
         Ok(sent.message_id)
     }
 
-    /// How many messages the queue holds.
+    /// Returns how many messages the queue holds.
     ///
     /// # Errors
-    /// Where SQS is down or the queue does not exist.
+    /// If SQS is down or the queue does not exist.
     pub async fn depth(&self, queue_url: &str) -> Result<Depth, SqsError> {
         let attributes = self.attributes(queue_url).await?;
         let number = |name: &str| attributes.get(name)?.parse().ok();
@@ -209,10 +209,10 @@ impl SqsClient {
         })
     }
 
-    /// How long a received message stays invisible.
+    /// Returns how long a received message stays invisible.
     ///
     /// # Errors
-    /// Where SQS is down or the queue does not exist.
+    /// If SQS is down or the queue does not exist.
     pub async fn visibility_timeout(&self, queue_url: &str) -> Result<Duration, SqsError> {
         let attributes = self.attributes(queue_url).await?;
         attributes
@@ -235,7 +235,7 @@ impl SqsClient {
         Ok(answer.attributes)
     }
 
-    /// Creates the template's queues; one that exists already gets the template's attributes.
+    /// Creates the template's queues. A queue that exists gets the template's attributes.
     pub(super) async fn create_queues(&self, queues: &[template::Queue]) -> Result<(), AwsError> {
         for queue in queues {
             self.create_queue(queue, queues)
@@ -258,7 +258,7 @@ impl SqsClient {
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_str()))
             .partition(|(name, _)| FIXED_ATTRIBUTES.contains(name));
-        // An empty policy takes away one that a data folder still has.
+        // An empty policy removes one that a data folder still has.
         let redrive = match &queue.redrive {
             None => String::new(),
             Some(redrive) => {

@@ -1,4 +1,4 @@
-//! A plain HTTP server on loopback that does a service's work behind the endpoint.
+//! A plain HTTP server on loopback that does the work of one service behind the endpoint.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -17,7 +17,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use super::lock;
 
 /// Shorter than the 72 s after which fauxqs (Fastify) closes an idle connection, so that no request
-/// meets a connection that is just being closed.
+/// uses a connection that is just being closed.
 const IDLE: Duration = Duration::from_secs(60);
 
 /// One of the two services, with its state and a pool of keep-alive connections to it.
@@ -41,7 +41,7 @@ enum State {
     Failed(String),
 }
 
-/// The service did not answer; a sentence for whoever asked.
+/// The service did not answer. The text is for the caller.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{0}")]
 pub struct Unavailable(pub(crate) String);
@@ -68,7 +68,7 @@ impl Upstream {
         *lock(&self.shared.state) = State::Up(address);
     }
 
-    /// Marks the service as gone for good and says so once.
+    /// Marks the service as gone for good and reports it once.
     pub(crate) fn failed(&self, why: &str) {
         *lock(&self.shared.state) = State::Failed(why.to_owned());
         eprintln!("local: {why}");
@@ -93,8 +93,8 @@ impl Upstream {
         }
     }
 
-    /// Sends a request and waits for the whole response, however long it takes: a long poll may
-    /// take 20 s.
+    /// Sends a request and waits for the whole response. There is no time limit, because a long
+    /// poll may take 20 s.
     pub(crate) async fn send(
         &self,
         method: Method,
@@ -105,7 +105,7 @@ impl Upstream {
         let address = self.address()?;
         let unavailable = |reason: String| {
             let why = format!("{} does not answer: {reason}", self.shared.service);
-            // Where it is known to be gone, that was said already.
+            // If the service is known to be gone, that was reported already.
             if !self.shared.reported.swap(true, Ordering::Relaxed) && self.failure().is_none() {
                 eprintln!("local: {why}");
             }
@@ -149,7 +149,7 @@ impl fmt::Debug for Upstream {
     }
 }
 
-/// An error with its causes: hyper's own text alone says only "client error (Connect)".
+/// An error with its causes. hyper's own text is just "client error (Connect)".
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

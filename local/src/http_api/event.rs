@@ -1,5 +1,6 @@
-//! From an HTTP request to the event of
-//! [payload format 2.0](https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html).
+//! Builds the event of
+//! [payload format 2.0](https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html)
+//! from an HTTP request.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -15,7 +16,7 @@ use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use time::OffsetDateTime;
 
-/// What the event says beside the request itself.
+/// The parts of the event that are not in the request.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Context<'a> {
     pub(super) account_id: &'a str,
@@ -73,8 +74,8 @@ struct Http<'a> {
     user_agent: String,
 }
 
-/// The path that API Gateway matches routes with and passes on: decoded, so `%2F` is a slash like any
-/// other. It ends at a decoded question mark, as seen on AWS.
+/// The decoded path, which API Gateway matches with routes and passes on. `%2F` becomes an ordinary
+/// slash. The path ends at a decoded question mark, as on AWS.
 pub(super) fn decoded_path(path: &str) -> String {
     let decoded = percent_decode_str(path).decode_utf8_lossy();
     decoded.split('?').next().unwrap_or_default().to_owned()
@@ -140,8 +141,8 @@ pub(super) fn encode(
     })
 }
 
-/// All headers, names in lower case, values of the same name joined by commas, and what API Gateway
-/// adds. Cookies have a place of their own.
+/// All headers: names in lower case, values of one name joined by commas, with those that API
+/// Gateway adds. Cookies are kept apart.
 fn headers<'a>(
     headers: &'a HeaderMap,
     content_length: usize,
@@ -184,7 +185,7 @@ fn cookies(headers: &HeaderMap) -> Vec<String> {
         .collect()
 }
 
-/// Decoded, values of the same name joined by commas.
+/// Decoded, with values of one name joined by commas.
 fn query_parameters(query: &str) -> BTreeMap<String, String> {
     let mut parameters: BTreeMap<String, String> = BTreeMap::new();
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
@@ -196,8 +197,8 @@ fn query_parameters(query: &str) -> BTreeMap<String, String> {
     parameters
 }
 
-/// The body as it stands in JSON: text where the content type says so and it is UTF-8, else base64.
-/// A form is base64 on AWS too.
+/// The body as a JSON value: text if the content type says so and it is UTF-8, else base64. A form
+/// is base64 on AWS too.
 fn body_text(content_type: Option<&HeaderValue>, body: &Bytes) -> (Option<String>, bool) {
     if body.is_empty() {
         return (None, false);

@@ -1,5 +1,5 @@
-//! An API Gateway HTTP API before the functions: routes, events of payload format 2.0, responses,
-//! limits and refusals as on AWS.
+//! An API Gateway HTTP API in front of the functions: routes, events of payload format 2.0,
+//! responses, limits and refusals as on AWS.
 
 mod event;
 mod response;
@@ -35,13 +35,13 @@ use self::response::HttpResponse;
 use self::routes::Routes;
 use crate::lambda::{Function, trace_or_new};
 
-// Limits of HTTP APIs, none of which AWS raises:
+// Limits of HTTP APIs, which AWS does not raise:
 // https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-quotas.html
 const MAX_BODY: usize = 10 * 1024 * 1024;
 const MAX_HEADERS: usize = 10_240;
 const INTEGRATION_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long requests that are under way may take to finish at shutdown. Ctrl-C should feel immediate.
+/// How long running requests may take to finish at shutdown. Ctrl-C should feel immediate.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(2);
 
 /// A running HTTP API.
@@ -59,7 +59,7 @@ struct Api {
 }
 
 impl HttpApi {
-    /// Serves the routes of `functions` to whoever connects to `listener`.
+    /// Serves the routes of `functions` on `listener`.
     pub fn start(listener: TcpListener, functions: &[Function]) -> HttpApi {
         let address = listener.local_addr().unwrap_or(([127, 0, 0, 1], 0).into());
         let routes = functions.iter().flat_map(|function| {
@@ -79,15 +79,15 @@ impl HttpApi {
         }
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Takes no new connections, lets requests that are under way finish for two seconds, and ends.
+    /// Takes no new connections, lets running requests finish for two seconds, and ends.
     pub async fn shutdown(self) {
         drop(self.stop);
-        // Only a panic of the server could make it fail.
+        // Fails only if the server panicked.
         let _ = self.server.await;
     }
 }
@@ -103,12 +103,12 @@ async fn serve(listener: TcpListener, api: Arc<Api>, mut stopped: oneshot::Recei
             Ok((stream, client)) => {
                 let connection = connection(stream, client.ip(), Arc::clone(&api));
                 let connection = connections.watch(connection);
-                // How a connection ended is the client's affair.
+                // How a connection ended concerns only its client.
                 tokio::spawn(async move {
                     let _ = connection.await;
                 });
             }
-            // Out of file descriptors, most likely; trying again at once would only burn CPU.
+            // Probably out of file descriptors; an immediate retry would only burn CPU.
             Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
         }
     }
@@ -129,7 +129,7 @@ fn connection(
         Future = impl Future<Output = Result<HttpResponse, Infallible>>,
     >,
 > {
-    // Without it, a response may wait 40 ms for an acknowledgement that the other side delays.
+    // Otherwise a response may wait 40 ms for an acknowledgement that the other side delays.
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |request| {
         let api = Arc::clone(&api);
@@ -197,8 +197,8 @@ impl Api {
     }
 }
 
-/// The request line and the headers' values together have a limit. Any host will do, as on AWS a
-/// domain of one's own, but it has to be one.
+/// The request line and the headers' values share a limit. Any host is accepted, as AWS accepts
+/// custom domains, but it must be a valid one.
 fn check_headers(request: &Parts) -> Result<(), StatusCode> {
     let target = request
         .uri
@@ -219,15 +219,15 @@ fn check_headers(request: &Parts) -> Result<(), StatusCode> {
     Ok(())
 }
 
-/// Reads a body up to the limit. What is beyond is read too, but not kept: a client that is still
-/// sending would otherwise see a broken connection rather than the answer.
+/// Reads a body up to the limit. The rest is read too, but thrown away: otherwise a client that is
+/// still sending would see a broken connection instead of the answer.
 async fn read(headers: &HeaderMap, mut body: Incoming) -> Result<Bytes, StatusCode> {
     let announced = headers
         .get(CONTENT_LENGTH)
         .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     let too_large = announced.is_some_and(|length| length > MAX_BODY as u64);
     if too_large && headers.contains_key(EXPECT) {
-        // The client asked before it sends.
+        // The client asks before it sends the body.
         return Err(StatusCode::PAYLOAD_TOO_LARGE);
     }
     if !too_large {

@@ -1,4 +1,4 @@
-//! From a function's result to an HTTP response, and API Gateway's own responses.
+//! Turns a function's result into an HTTP response, and holds API Gateway's own responses.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -16,7 +16,7 @@ use crate::lambda::InvokeError;
 
 pub(super) type HttpResponse = Response<Full<Bytes>>;
 
-/// A result that API Gateway cannot make a response of.
+/// A result that API Gateway cannot turn into a response.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Malformed;
 
@@ -31,8 +31,9 @@ struct Reply {
     is_base64_encoded: Option<bool>,
 }
 
-/// Reads a result [of format 2.0](https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html#http-api-develop-integrations-lambda.response).
-/// One without `statusCode` is the body of a 200, a JSON string without its quotes.
+/// Reads a result
+/// [of format 2.0](https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html#http-api-develop-integrations-lambda.response).
+/// A result without `statusCode` is the body of a 200; a JSON string loses its quotes.
 pub(super) fn from_result(result: &Bytes) -> Result<HttpResponse, Malformed> {
     match serde_json::from_slice(result).map_err(|_| Malformed)? {
         Value::Object(object) if object.contains_key("statusCode") => {
@@ -69,7 +70,7 @@ fn structured(reply: Reply) -> Result<HttpResponse, Malformed> {
             HeaderValue::from_str(&cookie).map_err(|_| Malformed)?,
         );
     }
-    // The connection and the length of the body are this server's affair.
+    // This server itself sets the headers about the connection and the length of the body.
     for name in [CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE] {
         headers.remove(name);
     }
@@ -98,7 +99,7 @@ fn status(code: &Value) -> Option<StatusCode> {
         .filter(|_| (200..600).contains(&code))
 }
 
-/// What API Gateway answers where a function gave no result.
+/// API Gateway's answer if a function returned no result.
 pub(super) fn status_of(error: &InvokeError) -> StatusCode {
     match error {
         InvokeError::FunctionError(_) | InvokeError::TimedOut(_) => {
@@ -109,7 +110,7 @@ pub(super) fn status_of(error: &InvokeError) -> StatusCode {
     }
 }
 
-/// API Gateway's own response: `{"message": …}` with the status's words.
+/// API Gateway's own response: `{"message": …}` with the reason phrase of the status.
 pub(super) fn refusal(status: StatusCode) -> HttpResponse {
     let message = match status {
         // Its name before RFC 9110.

@@ -1,4 +1,4 @@
-//! Which route a request takes.
+//! Finds the route of a request.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -36,7 +36,7 @@ pub(super) struct Match<'a, F = Function> {
 }
 
 impl<F> Routes<F> {
-    /// Of a route that is there twice, the first counts.
+    /// If a route is there twice, the first counts.
     pub(super) fn new(routes: impl IntoIterator<Item = (Route, F)>) -> Self {
         let mut entries: Vec<Entry<F>> = routes
             .into_iter()
@@ -88,9 +88,9 @@ impl<F> Entry<F> {
         self.route.path == "$default"
     }
 
-    /// [As API Gateway chooses](https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-routes.html):
-    /// whole paths before greedy ones before `$default`. Among them, the earliest literal wins, then
-    /// the longer path; on the same path, a method before `ANY`.
+    /// [API Gateway's order](https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-routes.html):
+    /// whole paths before greedy ones before `$default`. Among them, the earliest literal wins,
+    /// then the longer path. On the same path, a method comes before `ANY`.
     fn rank(&self) -> impl Ord + use<F> {
         let kinds: Vec<u8> = self.pattern.iter().map(Segment::kind).collect();
         let greedy = kinds.contains(&2);
@@ -105,7 +105,7 @@ impl<F> Entry<F> {
         )
     }
 
-    /// Path parameters, if the path fits.
+    /// The path parameters, if the path matches.
     fn parameters(&self, path: &str) -> Option<BTreeMap<&str, String>> {
         if self.is_default() {
             return Some(BTreeMap::new());

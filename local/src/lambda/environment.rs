@@ -1,5 +1,5 @@
-//! The life of one execution environment: init, then invocations one after another, frozen between
-//! them, until it is idle too long or its process ends.
+//! The life of one execution environment: init, then invocations one after another. Between them it
+//! is frozen. It ends when it was idle too long or its process ends.
 //!
 //! <https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html>
 
@@ -24,16 +24,15 @@ use super::report_line::{FailedInit, InitReport, Report, Status};
 use super::runtime_api::{ApiRequest, Call, Event, Reply, RuntimeState};
 use crate::template;
 
-/// The init phase of an on-demand environment, after which init is run again inside the first
-/// invocation.
+/// The limit of the init phase of an on-demand environment. After that, init runs again inside the
+/// first invocation.
 const INIT_LIMIT: Duration = Duration::from_secs(10);
 
-/// The init phase of provisioned concurrency may take this long, or the function's timeout if that is
-/// longer.
+/// The limit of the init phase of provisioned concurrency, unless the function's timeout is longer.
 const PROVISIONED_INIT_LIMIT: Duration = Duration::from_secs(130);
 
-/// How often memory is looked at during an invocation. Often enough to end a runaway before it hurts
-/// the machine, too rare to cost anything.
+/// How often memory is checked during an invocation: often enough to end a runaway before it hurts
+/// the machine, too rarely to cost anything.
 const MEMORY_WATCH: Duration = Duration::from_millis(100);
 
 /// Runs an environment until its end.
@@ -76,7 +75,7 @@ pub(super) async fn live(
     }
     environment.kill().await;
     environment.slot.leave();
-    // Only now may `shutdown` take it for gone.
+    // Only now may `shutdown` count the environment as gone.
     drop(stop);
 }
 
@@ -86,9 +85,9 @@ struct Environment {
     slot: Slot,
     process: Option<Process>,
     arn: HeaderValue,
-    /// The init phase, until a `REPORT` line has told of it.
+    /// The init phase, until a `REPORT` line has reported it.
     init: Option<InitReport>,
-    /// CPU time that `REPORT` lines have told of.
+    /// CPU time that `REPORT` lines have reported.
     cpu_reported: Duration,
 }
 
@@ -107,7 +106,7 @@ impl Environment {
         }
     }
 
-    /// The init phase, and where it fails, init again inside the first invocation.
+    /// Runs the init phase. If it fails, runs init again inside the first invocation.
     async fn begin(&mut self, ready: oneshot::Sender<Result<(), FunctionError>>) -> Option<Reply> {
         let started = Instant::now();
         let limit = if self.slot.provisioned {
@@ -182,7 +181,7 @@ impl Environment {
         }
     }
 
-    /// Waits for an invocation, frozen unless one is there already. `None` is the end.
+    /// Waits for an invocation, frozen unless one is waiting already. `None` means the end.
     async fn wait(&mut self, next: &mut Reply) -> Option<Job> {
         let mut jobs = match self.slot.next() {
             Next::Run(job) => return Some(job),
@@ -210,7 +209,7 @@ impl Environment {
         if self.slot.withdraw() {
             return None;
         }
-        // Given a job at the very moment.
+        // A job arrived at this very moment.
         let job = jobs.await.ok()?;
         if exited {
             self.slot.put_back(job);
@@ -221,15 +220,15 @@ impl Environment {
         Some(job)
     }
 
-    /// Runs one invocation up to the request for the next event, which it gives back. `None` if the
-    /// environment has come to its end.
+    /// Runs one invocation, and returns the runtime's request for the next event. `None` if the
+    /// environment has ended.
     async fn invoke(
         &mut self,
         mut invocation: Invocation,
         event: Event,
         next: Reply,
     ) -> Option<Reply> {
-        // The runtime's connection may have closed; then the event is for its next request.
+        // The runtime's connection may have closed; its next request then gets the event.
         let mut undelivered = next.event(&event).is_err();
         let memory = u64::from(self.launcher.spec.memory_mb) * 1024 * 1024;
         let mut memory_watch =
@@ -291,7 +290,7 @@ impl Environment {
             Ok(next) => {
                 let used = self.report(&invocation, None);
                 if used > memory {
-                    // Too quick for the watch. AWS would have killed it.
+                    // The process grew too fast for the check. AWS would have killed it.
                     let message = "more memory used than MemorySize: the environment is ended";
                     self.launcher.log.write(format!("{message}\n"));
                     return None;
@@ -305,7 +304,7 @@ impl Environment {
         }
     }
 
-    /// Begins an invocation in the log.
+    /// Writes the start of an invocation to the log.
     fn announce(&self, caller: Caller) -> Invocation {
         let invocation = Invocation::begin(caller, self.launcher.spec.timeout);
         let start = format!(
@@ -326,7 +325,7 @@ impl Environment {
         }
     }
 
-    /// Answers the caller, ends the process, and writes what Lambda writes of a failed invocation.
+    /// Answers the caller, ends the process, and logs a failed invocation as Lambda does.
     async fn fail(&mut self, invocation: &mut Invocation, failure: &Failure) {
         let timeout = self.launcher.spec.timeout;
         let error = failure.error(&invocation.request_id, timeout);
@@ -355,7 +354,7 @@ impl Environment {
         self.kill().await;
     }
 
-    /// Writes `END` and `REPORT`, and gives the peak of memory in bytes.
+    /// Writes `END` and `REPORT`, and returns the peak memory in bytes.
     fn report(&mut self, invocation: &Invocation, status: Option<Status>) -> u64 {
         let duration = invocation.started.elapsed();
         let (cpu, peak_memory) = self.measure();
@@ -378,8 +377,7 @@ impl Environment {
         peak_memory
     }
 
-    /// CPU time since it was last asked for, unknown once the process is gone, and the peak of memory
-    /// in bytes.
+    /// CPU time since the last call (unknown once the process is gone), and peak memory in bytes.
     fn measure(&mut self) -> (Option<Duration>, u64) {
         let Some(process) = &mut self.process else {
             return (None, 0);
@@ -421,7 +419,7 @@ impl Environment {
     }
 }
 
-/// A runtime that asks again has given up its earlier request.
+/// A runtime that asks again has dropped its earlier request.
 fn supersede(next: &mut Reply, call: Call) {
     match call.request {
         ApiRequest::Next => {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::json;
 
-/// Why an invocation gave no result.
+/// Why an invocation returned no result.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum InvokeError {
     /// The function's or the account's concurrency is used up (`TooManyRequestsException`).
@@ -24,21 +24,22 @@ pub enum InvokeError {
     Stopped,
 }
 
-/// What a failed function left, as in the body of a Lambda `Invoke` response with
+/// The error of a failed function: the body of a Lambda `Invoke` response with
 /// `X-Amz-Function-Error`.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{error_type}: {message}")]
 pub struct FunctionError {
-    /// Such as `Runtime.ExitError`, or what the function gave.
+    /// Such as `Runtime.ExitError`, or a type that the function chose.
     pub error_type: String,
     /// For people.
     pub message: String,
-    /// The whole error document, JSON unless a function gave something else.
+    /// The whole error document. It is JSON unless the function sent something else.
     pub payload: Bytes,
 }
 
 impl FunctionError {
-    /// An error that Lambda itself finds, in [Lambda's format](https://docs.aws.amazon.com/lambda/latest/dg/python-exceptions.html).
+    /// An error that Lambda itself detects, in
+    /// [Lambda's format](https://docs.aws.amazon.com/lambda/latest/dg/python-exceptions.html).
     pub(super) fn new(error_type: &str, message: String) -> Self {
         let payload = json!({"errorType": error_type, "errorMessage": message})
             .to_string()
@@ -50,7 +51,7 @@ impl FunctionError {
         }
     }
 
-    /// An error that the runtime posted. The body need not be what AWS asks for.
+    /// An error that the runtime posted. The body need not have the form that AWS asks for.
     pub(super) fn reported(header: Option<String>, payload: Bytes) -> Self {
         #[derive(Default, Deserialize)]
         #[serde(default, rename_all = "camelCase")]
@@ -73,7 +74,7 @@ impl FunctionError {
 /// Why a function cannot be hosted.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// There is nothing to run.
+    /// There is no `bootstrap`.
     #[error("function {function}: there is no {}; run `make build`", path.display())]
     NoBootstrap {
         /// Logical id.
@@ -81,7 +82,7 @@ pub enum StartError {
         /// Where `bootstrap` should be.
         path: PathBuf,
     },
-    /// The file may not be run.
+    /// The file has no permission to execute.
     #[error("function {function}: {} is not executable; run `chmod +x` on it, or `make build`", path.display())]
     NotExecutable {
         /// Logical id.
@@ -89,7 +90,7 @@ pub enum StartError {
         /// The file.
         path: PathBuf,
     },
-    /// The file is for another kind of machine.
+    /// The file is built for another kind of machine.
     #[error("function {function}: {} is built for another machine; run `make build` on this one", path.display())]
     WrongMachine {
         /// Logical id.
@@ -104,10 +105,10 @@ pub enum StartError {
         function: String,
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         error: std::io::Error,
     },
-    /// Reservations of all functions exceed the account's concurrency.
+    /// The reservations of all functions exceed the account's concurrency.
     #[error(
         "function {function}: ReservedConcurrentExecutions exceeds what is left of the account's 1,000"
     )]
@@ -120,7 +121,7 @@ pub enum StartError {
     Init {
         /// Logical id.
         function: String,
-        /// What went wrong.
+        /// The error of the init phase.
         error: FunctionError,
     },
 }

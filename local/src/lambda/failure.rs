@@ -23,7 +23,7 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    /// What the caller is told.
+    /// The error that the caller receives.
     pub(super) fn error(&self, request_id: &str, timeout: Duration) -> FunctionError {
         let exit_error = |reason: &str| {
             let message = format!("RequestId: {request_id} Error: {reason}");
@@ -40,7 +40,7 @@ impl Failure {
         }
     }
 
-    /// What Lambda's log says.
+    /// The status in Lambda's log.
     pub(super) fn status(&self) -> Status {
         match self {
             Failure::TimedOut => Status::Timeout,
@@ -56,7 +56,7 @@ pub(super) fn timed_out(timeout: Duration) -> String {
     format!("Task timed out after {:.2} seconds", timeout.as_secs_f64())
 }
 
-/// What becomes of an invocation whose response cannot be handed on.
+/// The error of an invocation whose response cannot be passed on.
 pub(super) fn bad_response(reason: BodyError) -> FunctionError {
     match reason {
         BodyError::TooLarge => FunctionError::new(

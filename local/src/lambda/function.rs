@@ -1,4 +1,4 @@
-//! A function: what callers see of it, and how many execution environments it has.
+//! A function as its callers see it, and the number of its execution environments.
 
 use std::fs::File;
 use std::io::Read;
@@ -20,16 +20,16 @@ use super::{Host, MAX_PAYLOAD};
 use crate::aws::faults::FunctionFaults;
 use crate::template;
 
-/// How long an invocation waits for an environment that has given its result and will be free in a
-/// moment. Without it a client that calls again at once would start a second environment each time.
-/// A runtime asks for its next event within a fraction of a millisecond.
+/// How long an invocation waits for an environment that has returned its result and will soon be
+/// free. A runtime asks for its next event within a fraction of a millisecond. Without this wait, a
+/// client that calls again at once would start a second environment each time.
 const SETTLING: Duration = Duration::from_millis(5);
 
 /// A Lambda function. Cheap to clone: all clones are the same function.
 #[derive(Debug, Clone)]
 pub struct Function(Arc<Inner>);
 
-/// Execution environments of a function, counted.
+/// The number of a function's execution environments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct State {
     /// All of them.
@@ -50,7 +50,7 @@ struct Inner {
     concurrency: Arc<Semaphore>,
     faults: FunctionFaults,
     pool: Mutex<Pool>,
-    /// Becomes true once; each environment holds a receiver until it is gone.
+    /// Becomes true once. Each environment holds a receiver until it is gone.
     stop: watch::Sender<bool>,
 }
 
@@ -58,8 +58,8 @@ impl Function {
     /// Checks that the function can be run, and starts its provisioned concurrency.
     ///
     /// # Errors
-    /// Where there is no executable `bootstrap`, the log cannot be written, the account has too
-    /// little concurrency left, or a provisioned environment fails in its init phase.
+    /// If there is no executable `bootstrap`, the log cannot be written, the account has too little
+    /// concurrency left, or a provisioned environment fails in its init phase.
     pub async fn start(mut spec: template::Function, host: Host) -> Result<Function, StartError> {
         let name = || spec.logical_id.clone();
         let path = spec.code_dir.join("bootstrap");
@@ -115,10 +115,10 @@ impl Function {
         Ok(())
     }
 
-    /// Runs the function once and gives its result, as `Invoke` with `RequestResponse` does.
+    /// Runs the function once and returns its result, like `Invoke` with `RequestResponse`.
     ///
-    /// `trace_id` is the caller's `X-Amzn-Trace-Id`, if it has one. An invocation that has begun runs
-    /// to its end even if this future is dropped.
+    /// `trace_id` is the caller's `X-Amzn-Trace-Id`, if it has one. An invocation that has begun
+    /// runs to its end even if this future is dropped.
     ///
     /// # Errors
     /// See [`InvokeError`].
@@ -149,7 +149,7 @@ impl Function {
         result.await.unwrap_or(Err(InvokeError::Stopped))
     }
 
-    /// Ends all environments and waits until they are gone. Invocations that still run are cut off.
+    /// Ends all environments and waits until they are gone. Running invocations are cut off.
     pub async fn shutdown(&self) {
         {
             let mut pool = self.pool();
@@ -160,11 +160,11 @@ impl Function {
         self.0.stop.closed().await;
     }
 
-    /// Ends the environments that are idle, as AWS does after a while or a deployment, and waits until
-    /// they are gone: the next invocation is a cold start.
+    /// Ends the idle environments, as AWS does after a while or after a deployment, and waits until
+    /// they are gone. The next invocation is then a cold start.
     pub async fn reap(&self) {
         let idle = std::mem::take(&mut self.pool().idle);
-        // An environment whose invocations can no longer come ends.
+        // Dropping the sender of its invocations ends an environment.
         let ending: Vec<_> = idle.into_iter().map(|idle| idle.gone).collect();
         for gone in ending {
             // Nothing is ever sent: the other end is dropped.
@@ -184,7 +184,7 @@ impl Function {
         }
     }
 
-    /// What the template says of it.
+    /// Its properties in the template.
     pub fn spec(&self) -> &template::Function {
         &self.0.spec
     }
@@ -195,16 +195,16 @@ impl Function {
     }
 
     pub(super) fn pool(&self) -> MutexGuard<'_, Pool> {
-        // Nothing panics while holding it, and if it did, the pool would still be whole.
+        // No thread panics while holding it, and the pool would be valid even then.
         self.0.pool.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives a job to an environment or has it wait for one. True if one that will be free in a moment
-    /// should be waited for.
+    /// Passes a job to an environment or queues it. True if the caller should first wait for an
+    /// environment that will soon be free.
     fn submit(&self, job: Job) -> bool {
         let mut pool = self.pool();
         if pool.stopped {
-            // Without a job, nobody answers its caller.
+            // A dropped job means that its caller gets no answer.
             return false;
         }
         let Some(job) = pool.give(job) else {
@@ -219,9 +219,9 @@ impl Function {
         settles
     }
 
-    /// Starts one environment if fewer are on their way than invocations wait. Whichever becomes free
-    /// first, a new one or another, takes the invocation that has waited longest. There are never more
-    /// than the concurrency that is reserved.
+    /// Starts one environment if fewer are starting than invocations wait. The first free
+    /// environment, new or not, takes the invocation that has waited longest. There are never more
+    /// environments than the reserved concurrency.
     pub(super) fn scale_out(&self, pool: &mut Pool) {
         let reserved = self.spec().reserved_concurrency;
         let limit = reserved.map_or(usize::MAX, |reserved| reserved as usize);
@@ -230,7 +230,7 @@ impl Function {
         }
     }
 
-    /// Starts an environment; the receiver hears how its init phase went.
+    /// Starts an environment; the receiver gets the result of its init phase.
     pub(super) fn start_environment(
         &self,
         pool: &mut Pool,
@@ -251,7 +251,7 @@ impl Function {
     }
 }
 
-/// What can be seen of an executable before it is run.
+/// Checks an executable before it is run.
 fn check_bootstrap(path: &Path, name: impl Fn() -> String) -> Result<(), StartError> {
     let metadata = std::fs::metadata(path)
         .ok()
@@ -279,8 +279,7 @@ fn check_bootstrap(path: &Path, name: impl Fn() -> String) -> Result<(), StartEr
     Ok(())
 }
 
-/// Whether an executable is one for Linux, but not for this machine. Anything else is left to the
-/// system to judge.
+/// Whether an executable is for Linux, but not for this machine. The system judges any other file.
 fn is_for_another_machine(header: &[u8; 20]) -> bool {
     // `e_machine`: https://refspecs.linuxfoundation.org/elf/gabi4+/ch4.eheader.html
     let ours = match std::env::consts::ARCH {

@@ -18,7 +18,7 @@ pub(super) struct Job {
     pub(super) caller: Caller,
 }
 
-/// Who waits for the result, and the concurrency that the invocation takes until then.
+/// The receiver of the result, and the concurrency that the invocation holds until then.
 #[derive(Debug)]
 pub(super) struct Caller {
     pub(super) reply: oneshot::Sender<Result<Bytes, InvokeError>>,
@@ -27,9 +27,10 @@ pub(super) struct Caller {
 
 impl Caller {
     pub(super) fn answer(self, result: Result<Bytes, InvokeError>) {
-        // First, or a caller that invokes again at once could be throttled by its own last one.
+        // First, or a caller that invokes again at once could be throttled by its own last
+        // invocation.
         drop(self.concurrency);
-        // A caller that has gone away does not stop an invocation, nor does it on AWS.
+        // An invocation goes on even if its caller has gone away, as on AWS.
         let _ = self.reply.send(result);
     }
 }
@@ -41,7 +42,7 @@ pub(super) struct Invocation {
     pub(super) started: Instant,
     pub(super) deadline: Instant,
     pub(super) deadline_ms: u128,
-    /// Gone once there is a result.
+    /// `None` once there is a result.
     pub(super) caller: Option<Caller>,
 }
 
@@ -61,7 +62,7 @@ impl Invocation {
         }
     }
 
-    /// Gives the result to the caller, once.
+    /// Sends the result to the caller, once.
     pub(super) fn answer(&mut self, result: Result<Bytes, InvokeError>) {
         if let Some(caller) = self.caller.take() {
             caller.answer(result);
@@ -69,8 +70,9 @@ impl Invocation {
     }
 }
 
-/// The [trace header](https://docs.aws.amazon.com/xray/latest/devguide/xray-concepts.html#xray-concepts-tracingheader)
-/// of an invocation: the given one, completed, or a new one. Nothing is traced here, so a new one is
+/// The
+/// [trace header](https://docs.aws.amazon.com/xray/latest/devguide/xray-concepts.html#xray-concepts-tracingheader)
+/// of an invocation: the caller's, completed, or a new one. Nothing is traced here, so a new one is
 /// not sampled.
 pub(super) fn trace_header(given: Option<&str>) -> HeaderValue {
     let mut header = trace_or_new(given);
@@ -84,7 +86,7 @@ pub(super) fn trace_header(given: Option<&str>) -> HeaderValue {
     HeaderValue::from_str(&header).unwrap_or_else(|_| HeaderValue::from_static("Sampled=0"))
 }
 
-/// The caller's trace header, if it names a trace, or that of a new one.
+/// The caller's trace header if it names a trace, else a new one.
 pub(crate) fn trace_or_new(given: Option<&str>) -> String {
     given
         .filter(|given| given.split(';').any(is_root))

@@ -1,4 +1,4 @@
-//! A function's log file, and the way of an environment's output into it.
+//! A function's log file, and how an environment's output gets into it.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, PipeReader, PipeWriter, Read, Write};
@@ -8,16 +8,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::net::unix::pipe::Receiver;
 use tokio::task::JoinHandle;
 
-/// A longer line is broken here, as CloudWatch Logs breaks it:
+/// Longer lines are split, as in CloudWatch Logs:
 /// [256 KB](https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/cloudwatch_limits_cwl.html).
 const LONGEST_LINE: usize = 256 * 1024;
 
-/// One function's log, which all its environments write to.
+/// One function's log; all its environments write to it.
 #[derive(Debug)]
 pub(super) struct Log(File);
 
 impl Log {
-    /// Begins a new log; that of an earlier run would be counted into this one's report.
+    /// Starts a new log. An earlier run's lines would be counted in this run's report.
     pub(super) fn create(path: &Path) -> io::Result<Log> {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder)?;
@@ -28,7 +28,7 @@ impl Log {
 
     /// Appends whole lines.
     ///
-    /// One `write` in append mode is atomic, so there is no lock; it ends in the page cache, so it
+    /// One `write` in append mode is atomic, so there is no lock. It ends in the page cache, so it
     /// does not block. A full disk must not stop functions, so errors are dropped.
     pub(super) fn write(&self, lines: impl AsRef<[u8]>) {
         let _ = (&self.0).write_all(lines.as_ref());
@@ -44,15 +44,15 @@ pub(super) struct Output {
 
 #[derive(Debug)]
 struct Shared {
-    /// Reads without waiting. It and the pump's end are the same pipe.
+    /// Reads without waiting, from the same pipe as the pump.
     reader: PipeReader,
     log: Arc<Log>,
-    /// The beginning of a line whose end has not come yet.
+    /// The beginning of a line that is not complete yet.
     partial: Mutex<Vec<u8>>,
 }
 
 impl Output {
-    /// One pipe for both streams, so that the order of lines between them is kept.
+    /// One pipe for both streams keeps the order of lines between them.
     pub(super) fn start(log: Arc<Log>) -> io::Result<(Output, PipeWriter)> {
         let (reader, writer) = io::pipe()?;
         // This also makes the pipe non-blocking, for `reader` too.
@@ -77,10 +77,10 @@ impl Output {
         Ok((Output { shared, pump }, writer))
     }
 
-    /// Writes all that was printed so far, so that what Lambda logs next comes after it. A line
-    /// without an end is given one.
+    /// Writes everything printed so far, so that Lambda's next lines come after it. Completes a
+    /// line without an end.
     pub(super) fn flush(&self) {
-        // Not through the pump's end, which knows of output only once the runtime has polled.
+        // Not through the pump's end, which learns of output only once the runtime has polled.
         while matches!(
             self.shared
                 .copy(|buffer| (&self.shared.reader).read(buffer)),
@@ -107,7 +107,7 @@ impl Drop for Output {
 }
 
 impl Shared {
-    /// Reads once and writes the lines that are complete. Zero is the end of the pipe.
+    /// Reads once and writes the complete lines. Zero means the end of the pipe.
     fn copy(&self, read: impl Fn(&mut [u8]) -> io::Result<usize>) -> io::Result<usize> {
         let mut buffer = [0; 16 * 1024];
         let mut partial = self.partial.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,7 +1,7 @@
 //! Lambda on this machine: functions, their execution environments, and the Runtime API between.
 //!
-//! [`Function`] is a pool of execution environments; each environment is one process of the
-//! function's `bootstrap`, spoken to over the
+//! [`Function`] is a pool of execution environments. Each environment is one process of the
+//! function's `bootstrap`, called through the
 //! [Runtime API](https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html) as on AWS.
 
 mod environment;
@@ -28,34 +28,35 @@ pub use error::{InvokeError, StartError};
 pub use function::{Function, State};
 pub(crate) use invocation::trace_or_new;
 
-/// The most that one invocation may carry, each way, in bytes: 6 MB, and 100 bytes that Lambda
-/// grants beyond the [documented quota](https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html).
+/// The largest payload of one invocation, each way, in bytes: 6 MB, and the 100 bytes that Lambda
+/// allows beyond the
+/// [documented quota](https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html).
 pub const MAX_PAYLOAD: usize = 6 * 1024 * 1024 + 100;
 
-/// What all functions of a stack share.
+/// Settings that all functions of a stack share.
 #[derive(Debug, Clone)]
 pub struct Host {
-    /// AWS region that functions are told they run in.
+    /// The AWS region that functions see.
     pub region: String,
     /// AWS account number in ARNs.
     pub account_id: String,
-    /// Where functions find DynamoDB and SQS.
+    /// The URL of DynamoDB and SQS for functions.
     pub aws_endpoint_url: String,
     /// Certificate of the authority that signed that endpoint's certificate, in PEM.
     pub ca_file: PathBuf,
     /// Process group that environments join, so that none outlives this host.
     pub children_group: i32,
-    /// Folder of the logs, one file a function.
+    /// Folder of the logs, one file for each function.
     pub log_dir: PathBuf,
-    /// How long an environment may be idle before it is ended.
+    /// How long an environment may be idle before it ends.
     pub idle_timeout: Duration,
-    /// Invocations that may run at one time.
+    /// How many invocations may run at one time.
     pub concurrency: AccountConcurrency,
-    /// What goes wrong on purpose.
+    /// The injected faults.
     pub faults: Faults,
 }
 
-/// The concurrency that functions without a reservation share; clones are the same account.
+/// The concurrency shared by functions without a reservation. Clones are the same account.
 #[derive(Debug, Clone)]
 pub struct AccountConcurrency(Arc<Semaphore>);
 
@@ -68,8 +69,8 @@ impl Default for AccountConcurrency {
 }
 
 impl AccountConcurrency {
-    /// Concurrency for one function: its own where it reserves some, which the rest then lacks.
-    /// `None` where there is not that much left to reserve.
+    /// Concurrency for one function. A reservation is taken from the shared concurrency. `None` if
+    /// there is not enough left to reserve.
     fn share(&self, reserved: Option<u32>) -> Option<Arc<Semaphore>> {
         let Some(reserved) = reserved else {
             return Some(Arc::clone(&self.0));

@@ -1,4 +1,4 @@
-//! Which execution environment runs which invocation.
+//! Assigns invocations to execution environments.
 
 use std::collections::VecDeque;
 
@@ -7,17 +7,16 @@ use tokio::sync::oneshot;
 use super::function::Function;
 use super::invocation::Job;
 
-/// Invocations that wait for environments, and environments that wait for invocations. Only one of
-/// the two at a time.
+/// Waiting invocations, or idle environments. There is never one of each.
 #[derive(Debug, Default)]
 pub(super) struct Pool {
     pub(super) waiting: VecDeque<Job>,
     pub(super) idle: Vec<Idle>,
     /// All environments.
     pub(super) environments: usize,
-    /// Those in their init phase.
+    /// The environments in their init phase.
     pub(super) starting: usize,
-    /// Those that gave a result and have not asked for the next event yet.
+    /// The environments that returned a result and have not asked for the next event yet.
     pub(super) settling: usize,
     last_id: u64,
     pub(super) stopped: bool,
@@ -33,8 +32,8 @@ pub(super) struct Idle {
 }
 
 impl Pool {
-    /// Gives a job to the environment that was used last, as AWS tends to, so that those which are not
-    /// needed become idle long enough to be ended. Gives it back if there is none.
+    /// Passes a job to the environment that was used last, as AWS tends to. So those that are not
+    /// needed stay idle long enough to end. Returns the job if no environment is idle.
     pub(super) fn give(&mut self, mut job: Job) -> Option<Job> {
         while let Some(idle) = self.idle.pop() {
             match idle.job.send(job) {
@@ -47,7 +46,7 @@ impl Pool {
     }
 }
 
-/// An environment's place in its function's pool, given up when dropped.
+/// An environment's place in its function's pool, released when dropped.
 #[derive(Debug)]
 pub(super) struct Slot {
     function: Function,
@@ -65,7 +64,7 @@ enum Stage {
     Settling,
 }
 
-/// What an environment that has become free does next.
+/// The next step of an environment that has become free.
 #[derive(Debug)]
 pub(super) enum Next {
     Run(Job),
@@ -116,35 +115,36 @@ impl Slot {
         Some(job)
     }
 
-    /// The environment has been given a job that it waited for.
+    /// The environment has received the job that it waited for.
     pub(super) fn running(&mut self) {
         let function = self.function.clone();
         self.enter(&mut function.pool(), Stage::Running);
     }
 
-    /// The invocation's result is there; the environment will be free in a moment.
+    /// The invocation's result is sent; the environment will be free in a moment.
     pub(super) fn settling(&mut self) {
         let function = self.function.clone();
         self.enter(&mut function.pool(), Stage::Settling);
     }
 
-    /// An idle environment ends. False if it has been given a job in the meantime.
+    /// Ends an idle environment. False if it has received a job in the meantime.
     pub(super) fn withdraw(&self) -> bool {
         let mut pool = self.function.pool();
         let place = pool.idle.iter().position(|idle| idle.id == self.id);
         place.map(|place| pool.idle.remove(place)).is_some()
     }
 
-    /// Puts a job back that the environment can no longer run; it has waited longest.
+    /// Returns a job that the environment can no longer run. It goes first, as it has waited
+    /// longest.
     pub(super) fn put_back(&self, job: Job) {
         self.function.pool().waiting.push_front(job);
     }
 
-    /// The environment is gone; others may be needed in its place. Not so when it is only dropped,
-    /// because then the whole runtime is.
+    /// The environment is gone, and others may be needed in its place. This is not called on drop,
+    /// because then the whole runtime is being dropped.
     pub(super) fn leave(self) {
         let function = self.function.clone();
-        // A provisioned environment that cannot even begin would be started without end.
+        // A provisioned environment that fails to start would otherwise be restarted without end.
         let replace = self.provisioned && self.stage != Stage::Starting;
         drop(self);
         let mut pool = function.pool();

@@ -18,7 +18,7 @@ use super::{Host, error::FunctionError};
 use crate::aws::faults::KnownEnvironment;
 use crate::template;
 
-/// What starts the processes of one environment.
+/// Starts the processes of one environment.
 #[derive(Debug)]
 pub(super) struct Launcher {
     pub(super) spec: Arc<template::Function>,
@@ -35,16 +35,16 @@ pub(super) struct Process {
     child: Child,
     output: Output,
     group: Pid,
-    /// The process and those that it started up to the end of its init phase, so that a `bootstrap`
-    /// in shell that does not `exec` is frozen and measured whole.
+    /// The process and the processes that it started before its init phase ended. A shell
+    /// `bootstrap` without `exec` is thus frozen and measured as a whole.
     tree: Vec<Pid>,
     frozen: bool,
     usage: Usage,
-    /// Where faults find it.
+    /// Lets faults find the process.
     _known: KnownEnvironment,
 }
 
-/// What a process does next.
+/// The next thing that a process does.
 #[derive(Debug)]
 pub(super) enum Doing {
     Calls(Call),
@@ -107,9 +107,10 @@ impl Launcher {
         })
     }
 
-    /// The function's own variables and those of [Lambda](https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html),
-    /// which win: on AWS they are reserved. `AWS_EXECUTION_ENV` is not set for `provided.*`, nor is
-    /// `_X_AMZN_TRACE_ID`, which the runtime sets.
+    /// The function's own variables, and those of
+    /// [Lambda](https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html), which win
+    /// because they are reserved on AWS. `AWS_EXECUTION_ENV` is not set for `provided.*`. The
+    /// runtime itself sets `_X_AMZN_TRACE_ID`.
     fn environment(
         &self,
         api: &RuntimeApi,
@@ -150,8 +151,8 @@ impl Launcher {
         set("PATH", &std::env::var_os("PATH").unwrap_or_default());
         set("AWS_REGION", &host.region);
         set("AWS_DEFAULT_REGION", &host.region);
-        // The AWS endpoint takes any credentials; the key says which function is calling, and the token
-        // which of its environments.
+        // The AWS endpoint accepts any credentials. The key names the calling function, the token
+        // its environment.
         set("AWS_ACCESS_KEY_ID", &spec.logical_id);
         set("AWS_SECRET_ACCESS_KEY", &"local");
         set("AWS_SESSION_TOKEN", &known.session_token());
@@ -178,7 +179,7 @@ impl Launcher {
 }
 
 impl Process {
-    /// Waits for the next request of the runtime, or for the process's end. Requests come first: a
+    /// Waits for the runtime's next request, or for the process's end. Requests come first: a
     /// runtime may end right after its last.
     pub(super) async fn does(&mut self) -> Doing {
         tokio::select! {
@@ -188,7 +189,7 @@ impl Process {
         }
     }
 
-    /// Notes which processes make up the environment, once its init phase is over.
+    /// Notes the processes of the environment, once its init phase is over.
     pub(super) fn settle(&mut self) {
         if let Some(root) = self.tree.first() {
             self.tree = usage::process_tree(*root);
@@ -201,7 +202,7 @@ impl Process {
         self.frozen = true;
     }
 
-    /// Lets the processes go on.
+    /// Resumes the processes.
     pub(super) fn thaw(&mut self) {
         if self.frozen {
             self.signal(Signal::SIGCONT);
@@ -209,7 +210,7 @@ impl Process {
         }
     }
 
-    /// What was used so far; the last known where the process is gone.
+    /// The resources used so far; the last known values if the process is gone.
     pub(super) fn usage(&mut self) -> Usage {
         if let Some(usage) = usage::measure(&self.tree) {
             self.usage = usage;
@@ -217,17 +218,17 @@ impl Process {
         self.usage
     }
 
-    /// Whether `usage` can still be asked.
+    /// Whether the process still runs, so that `usage` can be measured.
     pub(super) fn is_running(&self) -> bool {
         self.child.id().is_some()
     }
 
-    /// Writes to the log all that was printed so far.
+    /// Writes everything printed so far to the log.
     pub(super) fn flush_output(&self) {
         self.output.flush();
     }
 
-    /// Kills the environment, whatever it has started, and waits for its end.
+    /// Kills the environment with all its processes, and waits for its end.
     pub(super) async fn kill(mut self) {
         if let Some(root) = self.tree.first() {
             for pid in usage::process_tree(*root) {
@@ -242,7 +243,7 @@ impl Process {
 
     fn signal(&self, signal: Signal) {
         for pid in &self.tree {
-            // A process that is gone may have left its id to a stranger.
+            // The id of a process that is gone may belong to a stranger now.
             if getpgid(Some(*pid)) == Ok(self.group) {
                 let _ = kill(*pid, signal);
             }

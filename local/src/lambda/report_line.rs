@@ -3,7 +3,7 @@
 use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
 
-/// How an invocation or an init phase ended, where not well.
+/// How an invocation or an init phase failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Status {
     Timeout,
@@ -34,18 +34,19 @@ pub(super) struct Report<'a> {
     pub(super) status: Option<Status>,
 }
 
-/// An init phase that went well.
+/// A successful init phase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct InitReport {
     pub(super) duration: Duration,
     pub(super) cpu: Option<Duration>,
-    /// Init of provisioned concurrency is paid for by the hour, not by invocation.
+    /// Init of provisioned concurrency is billed by the hour, not by invocation.
     pub(super) billed: bool,
 }
 
 impl Display for Report<'_> {
-    /// In [Lambda's format](https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs.html),
-    /// fields separated and ended by tabs; the CPU times at the end are this host's own.
+    /// In
+    /// [Lambda's format](https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs.html): each
+    /// field ends with a tab. Only this host writes the CPU times at the end.
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let billed_init = self
             .init

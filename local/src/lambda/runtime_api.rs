@@ -1,8 +1,9 @@
 //! The Runtime API of one execution environment.
 //!
-//! It only translates between HTTP and [`Call`]s; what is allowed when is the environment's to say.
-//! Answers are those of [AWS's runtime API](https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html)
-//! and, where that is silent, of its open-source
+//! It only translates between HTTP and [`Call`]s; the environment decides which call is allowed
+//! when. Answers are those of
+//! [AWS's runtime API](https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html). Where it is silent, they
+//! are those of its open-source
 //! [emulator](https://github.com/aws/aws-lambda-runtime-interface-emulator).
 
 use std::convert::Infallible;
@@ -24,11 +25,11 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use super::MAX_PAYLOAD;
 
-/// A runtime needs one connection, some use two. The bound keeps a function that opens ever more
-/// from using up this host's file descriptors and memory.
+/// A runtime needs one connection, some use two. The limit keeps a function that opens more and
+/// more from using up this host's file descriptors and memory.
 const MAX_CONNECTIONS: usize = 16;
 
-/// Listens on a port of its own, so that a request is known to come from this environment.
+/// Listens on a port of its own, so that each request is known to come from this environment.
 #[derive(Debug)]
 pub(super) struct RuntimeApi {
     address: SocketAddr,
@@ -61,14 +62,14 @@ pub(super) enum ApiRequest {
     },
 }
 
-/// Why there is no whole body.
+/// Why a body is not complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum BodyError {
     TooLarge,
     Truncated,
 }
 
-/// What an environment is doing, in the emulator's names.
+/// The state of an environment, in the emulator's names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RuntimeState {
     Started,
@@ -99,7 +100,7 @@ impl RuntimeApi {
     pub(super) async fn call(&mut self) -> Call {
         match self.calls.recv().await {
             Some(call) => call,
-            // The server holds the other end for as long as this lives.
+            // The server holds the other end for as long as this exists.
             None => std::future::pending().await,
         }
     }
@@ -121,7 +122,7 @@ async fn serve(listener: TcpListener, calls: mpsc::Sender<Call>) {
             Ok((stream, _)) => {
                 connections.spawn(connection(stream, calls.clone()));
             }
-            // Out of file descriptors, most likely: wait for one of ours to come back.
+            // Probably out of file descriptors: wait until one of ours is closed.
             Err(_) if connections.join_next().await.is_some() => {}
             Err(_) => tokio::time::sleep(std::time::Duration::from_millis(10)).await,
         }
@@ -130,11 +131,11 @@ async fn serve(listener: TcpListener, calls: mpsc::Sender<Call>) {
 }
 
 async fn connection(stream: TcpStream, calls: mpsc::Sender<Call>) {
-    // Without it, a response may wait 40 ms for an acknowledgement that the other side delays.
+    // Otherwise a response may wait 40 ms for an acknowledgement that the other side delays.
     let _ = stream.set_nodelay(true);
     let service = service_fn(|request| handle(request, calls.clone()));
     // A bootstrap written in shell may look for `Lambda-Runtime-…` exactly as AWS sends it. How the
-    // connection ended is the runtime's affair.
+    // connection ended concerns only the runtime.
     let _ = http1::Builder::new()
         .title_case_headers(true)
         .serve_connection(TokioIo::new(stream), service)
@@ -217,8 +218,8 @@ async fn translate(request: Request<Incoming>) -> Result<ApiRequest, Response<Fu
     })
 }
 
-/// Reads a body up to the limit. What is beyond is read too, but not kept: a client that is still
-/// writing would otherwise never see the answer.
+/// Reads a body up to the limit. The rest is read too, but thrown away: otherwise a client that is
+/// still writing would never see the answer.
 async fn read(mut body: Incoming) -> Result<Bytes, BodyError> {
     match Limited::new(&mut body, MAX_PAYLOAD).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
@@ -232,11 +233,11 @@ async fn read(mut body: Incoming) -> Result<Bytes, BodyError> {
     }
 }
 
-/// Answers one request; the runtime may have hung up, which no answer minds.
+/// Answers one request. It does not matter if the runtime has hung up.
 #[derive(Debug)]
 pub(super) struct Reply(oneshot::Sender<Response<Full<Bytes>>>);
 
-/// An event on its way to the runtime.
+/// An event for the runtime.
 #[derive(Debug, Clone)]
 pub(super) struct Event {
     pub(super) request_id: String,
@@ -247,7 +248,7 @@ pub(super) struct Event {
 }
 
 impl Reply {
-    /// Hands an event over, or says that nobody is there to take it.
+    /// Sends an event, or returns an error if the runtime has hung up.
     pub(super) fn event(self, event: &Event) -> Result<(), ()> {
         let mut response = Response::new(Full::new(event.payload.clone()));
         let headers = response.headers_mut();
@@ -283,7 +284,7 @@ impl Reply {
             .send(json(StatusCode::ACCEPTED, &json!({"status": "OK"})));
     }
 
-    /// 400: the invocation is not, or no longer, this environment's.
+    /// 400: the invocation is not running in this environment, or no longer.
     pub(super) fn invalid_request_id(self) {
         let _ = self.0.send(error(
             StatusCode::BAD_REQUEST,
@@ -311,7 +312,7 @@ impl Reply {
         });
     }
 
-    /// 403: a request that has no place now.
+    /// 403: a request that is not allowed in the current state.
     pub(super) fn invalid_state(self, from: RuntimeState, request: &str) {
         let message = format!(
             "State transition from {from:?} to {request} failed for runtime. \
@@ -326,7 +327,7 @@ impl Reply {
 }
 
 impl Call {
-    /// Refuses a request that has no place in `state`.
+    /// Refuses a request that is not allowed in `state`.
     pub(super) fn refuse(self, state: RuntimeState) {
         match self.request {
             ApiRequest::Next => self.reply.invalid_state(state, "Ready"),

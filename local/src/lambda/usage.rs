@@ -1,4 +1,4 @@
-//! What processes have used: CPU time and memory, and which processes belong to an environment.
+//! CPU time and memory of processes, and the processes that belong to an environment.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ pub(super) fn process_tree(root: Pid) -> Vec<Pid> {
     let mut tree = vec![root];
     let mut next = 0;
     while let Some(parent) = tree.get(next).copied() {
-        // A process id can come back in a race with reuse; a tree has each node once.
+        // A race with a reused process id can return an id twice; a tree has each node once.
         let children: Vec<Pid> = system::children(parent)
             .into_iter()
             .filter(|child| !tree.contains(child))
@@ -90,7 +90,7 @@ mod system {
 
     use super::Usage;
 
-    /// The peak is not to be had here, so this is memory at the time of asking.
+    /// The peak is not available here, so this is the current memory.
     pub(super) fn measure(pid: Pid) -> Option<Usage> {
         let pid = sysinfo::Pid::from_u32(pid.as_raw().cast_unsigned());
         let mut system = System::new();

@@ -1,4 +1,4 @@
-//! `AWS::Serverless::HttpApi`: what its definition adds to the routes of functions.
+//! `AWS::Serverless::HttpApi`: the parts of its definition that add to the routes of functions.
 
 use std::collections::BTreeSet;
 
@@ -10,10 +10,10 @@ use super::yaml::{Content, Node};
 
 const DEFINITION: &str = "DefinitionBody";
 
-/// What a route of any method is called in a definition.
+/// The key of a route for any method in a definition.
 const ANY: &str = "x-amazon-apigateway-any-method";
 
-/// A definition may say of a function's route who may call it, as long as that is anyone: this host
+/// A definition may say who may call a function's route, as long as that is anyone: this host
 /// checks no signature and no token.
 pub(super) fn check(api: &Object<'_>, functions: &[Function]) -> Result<(), Fault> {
     if api.get(DEFINITION)?.is_none() {
@@ -60,7 +60,7 @@ fn is_open(resolver: &Resolver<'_>, operation: &Node) -> Result<(), Fault> {
     }
 }
 
-/// The parameters that a value depends on, also by way of conditions.
+/// The parameters that a value depends on, directly or through conditions.
 fn parameters_of<'r>(resolver: &'r Resolver<'_>, node: &'r Node) -> BTreeSet<&'r str> {
     let (mut parameters, mut conditions) = (BTreeSet::new(), BTreeSet::new());
     let mut nodes = vec![node];
@@ -82,7 +82,7 @@ fn parameters_of<'r>(resolver: &'r Resolver<'_>, node: &'r Node) -> BTreeSet<&'r
             }
             _ => None,
         };
-        // Once each: conditions may run in a circle.
+        // Once each, because conditions may form a circle.
         let name = condition.and_then(Node::text);
         let name = name.filter(|name| conditions.insert(*name));
         nodes.extend(name.and_then(|name| resolver.conditions.get(name)));

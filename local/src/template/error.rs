@@ -1,20 +1,20 @@
-//! What is wrong with a template, and where.
+//! Errors in a template, with their place.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// The longest message printed. Templates can hold a megabyte of text in one value, and a start
+/// The longest message printed. One value of a template can hold a megabyte of text, and a start
 /// error is one line on a terminal.
 const LONGEST_MESSAGE: usize = 600;
 
-/// A template that cannot be hosted: where and why, in one line.
+/// An error in a template that cannot be hosted: where and why, in one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TemplateError {
     /// The template file.
     pub file: PathBuf,
-    /// The line, counted from 1, where it is known.
+    /// The line, counted from 1, if known.
     pub line: Option<usize>,
-    /// What is wrong, naming resource and property.
+    /// The error, with resource and property.
     pub message: String,
 }
 
@@ -30,8 +30,8 @@ impl fmt::Display for TemplateError {
 
 impl std::error::Error for TemplateError {}
 
-/// An error inside a template. Line and path are filled in on its way out, so that nothing is spent
-/// on them while all is well.
+/// An error inside a template. Line and path are added on its way out, so that a valid template
+/// pays nothing for them.
 #[derive(Debug)]
 pub(super) struct Fault {
     line: Option<usize>,
@@ -54,13 +54,13 @@ impl Fault {
         }
     }
 
-    /// On which line, unless a value further inside has said so already.
+    /// Sets the line, unless a value further inside has set it already.
     pub(super) fn on(mut self, line: usize) -> Fault {
         self.line.get_or_insert(line);
         self
     }
 
-    /// Inside which resource or property.
+    /// Adds the surrounding resource or property to the path.
     pub(super) fn within(mut self, name: &str) -> Fault {
         let dot = if self.path.is_empty() { "" } else { "." };
         self.path = format!("{name}{dot}{}", self.path);
@@ -78,12 +78,12 @@ impl Fault {
     }
 }
 
-/// A text in a message: long enough for an ARN, short enough for one line.
+/// Shortens a text for a message: long enough for an ARN, short enough for one line.
 pub(super) fn short(text: &str) -> String {
     one_line(text, 80)
 }
 
-/// The start of a text, without line breaks and without what a terminal would obey.
+/// The start of a text, without line breaks and terminal control characters.
 fn one_line(text: &str, longest: usize) -> String {
     let shown = |c: char| if c.is_control() { ' ' } else { c };
     let mut line: String = text.chars().take(longest).map(shown).collect();

@@ -1,4 +1,4 @@
-//! What calls a function: `HttpApi` and `SQS` events, and event source mappings.
+//! The events that call a function: `HttpApi`, `SQS` and event source mappings.
 
 use std::time::Duration;
 
@@ -102,7 +102,7 @@ pub(super) fn read_mapping(mapping: &Object<'_>, template: &mut Template) -> Res
     mapping.finish()
 }
 
-/// A trigger, unless it is not enabled, within the limits of
+/// A trigger, unless it is disabled, within the limits of
 /// <https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html>.
 fn queue_trigger(
     event: &Object<'_>,

@@ -9,7 +9,7 @@ use super::error::Fault;
 use super::model::Function;
 use super::object::Object;
 
-/// All of a function but its events.
+/// Reads a function, without its events.
 pub(super) fn read(function: &Object<'_>, base: &Path) -> Result<Function, Fault> {
     let runtime = function.one_of("Runtime", &["provided.al2023", "provided.al2"])?;
     function.required("Runtime", runtime)?;
@@ -51,7 +51,7 @@ pub(super) fn read(function: &Object<'_>, base: &Path) -> Result<Function, Fault
 
 /// <https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html>
 fn environment(variables: &Object<'_>) -> Result<BTreeMap<String, String>, Fault> {
-    /// In bytes, names and values together.
+    /// Bytes of names and values together.
     const MOST: usize = 4096;
     let mut result = BTreeMap::new();
     let mut bytes = 0;

@@ -1,12 +1,12 @@
-//! `Globals`: properties that every function, API or table of the template starts from.
+//! `Globals`: the properties shared by every function, API or table of the template.
 //! <https://docs.aws.amazon.com/serverless-application-model/latest/developerguide/sam-specification-template-anatomy-globals.html>
 
 use super::error::Fault;
 use super::intrinsics::Resolver;
 use super::yaml::{Content, Map, Node};
 
-/// The properties of a resource, those of `Globals` included. They are merged before intrinsic
-/// functions are resolved, as SAM does.
+/// The properties of a resource, with those of `Globals`. They are merged before intrinsic
+/// functions are resolved, as in SAM.
 pub(super) fn properties(
     resolver: &Resolver<'_>,
     kind: &str,
@@ -26,7 +26,8 @@ pub(super) fn properties(
     };
     if let Content::Map(own) = &mut properties.content {
         for (name, value) in shared.iter().filter(|(name, _)| !is_ignored(name)) {
-            // A copy for each resource: a small template must not become a large one.
+            // A copy for each resource. The charge keeps a small template from becoming a large
+            // one.
             let charged = resolver.charge(value.size());
             charged.map_err(|fault| fault.on(value.line))?;
             merge(own, name, value);
@@ -35,8 +36,8 @@ pub(super) fn properties(
     Ok(properties)
 }
 
-/// Maps are merged key by key, lists are joined with the global items first, and of anything else
-/// the resource's own value stays.
+/// Maps are merged key by key. Lists are joined, the global items first. For anything else the
+/// resource's own value wins.
 fn merge(own: &mut Map, name: &str, shared: &Node) {
     let Some(value) = own.get_mut(name) else {
         own.insert(name.to_owned(), shared.clone());

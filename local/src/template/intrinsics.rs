@@ -11,41 +11,42 @@ use super::Context;
 use super::error::{Fault, refuse, short};
 use super::yaml::{Content, Map, Node};
 
-/// Deeper than any document that the YAML reader lets through; what comes on top are names that
-/// refer to other names.
+/// Deeper than any document that the YAML reader accepts. Names that refer to other names can add
+/// depth.
 const MAX_DEPTH: usize = 100;
 
-/// The memory of all that functions give, in bytes. A function can use its argument twice, so that a
-/// few nested ones would fill any memory; real templates stay near the 1 MB of their body.
+/// The memory of all results of functions, in bytes. A function can use its argument twice, so a
+/// few nested ones would fill any memory. Real templates stay near the 1 MB of their body.
 const MAX_OUTPUT: usize = 16 * 1024 * 1024;
 
-/// What resolving needs to know.
+/// The inputs of resolving.
 pub(super) struct Resolver<'a> {
     pub(super) context: &'a Context,
     pub(super) parameters: BTreeMap<String, Node>,
     pub(super) globals: Map,
     pub(super) mappings: Map,
     pub(super) conditions: Map,
-    /// All of them, those with a false condition too.
+    /// All resources, also those with a false condition.
     pub(super) resources: Map,
     pub(super) found: Found,
 }
 
-/// What resolving has found out so far, and how much work that was.
+/// The results of resolving so far, and the work done.
 #[derive(Default)]
 pub(super) struct Found {
-    /// None while one is being looked for: to meet it again is a circle.
+    /// `None` while a text is being looked for; meeting it again means a circle.
     texts: RefCell<HashMap<(&'static str, String), Option<String>>>,
     depth: Cell<usize>,
     output: Cell<usize>,
-    /// Properties and events that are left out, and where they stand.
+    /// Properties and events that are left out, and their places.
     notices: RefCell<IndexMap<String, Vec<String>>>,
-    /// Kinds of resources that are left out, and how many there are.
+    /// Kinds of resources that are left out, with their number.
     kinds: RefCell<BTreeMap<String, usize>>,
 }
 
 impl Found {
-    /// What is left out: all kinds of resources in one sentence, each property or event in one.
+    /// The parts that are left out: one sentence for all kinds of resources, one for each property
+    /// or event.
     pub(super) fn notices(self) -> Vec<String> {
         /// The most places that a sentence names.
         const MOST: usize = 3;
@@ -70,7 +71,7 @@ impl Found {
 }
 
 impl Resolver<'_> {
-    /// A value without intrinsic functions. What is `AWS::NoValue` is null, and is left out of lists
+    /// A value without intrinsic functions. `AWS::NoValue` becomes null, and is left out of lists
     /// and maps.
     pub(super) fn resolve(&self, node: &Node) -> Result<Node, Fault> {
         let content = self.deeper(|| match (&node.content, node.call()) {
@@ -130,7 +131,7 @@ impl Resolver<'_> {
         result
     }
 
-    /// Counts the bytes that a function gives, or that `Globals` give to a resource.
+    /// Counts the bytes that a function returns, or that `Globals` add to a resource.
     pub(super) fn charge(&self, bytes: usize) -> Result<(), Fault> {
         let output = self.found.output.get().saturating_add(bytes);
         self.found.output.set(output);
@@ -140,7 +141,7 @@ impl Resolver<'_> {
         Ok(())
     }
 
-    /// A text that is found once, such as `the name of Queue`.
+    /// A text that is looked up once, such as `the name of Queue`.
     pub(super) fn once(
         &self,
         what: &'static str,
@@ -244,7 +245,7 @@ impl Resolver<'_> {
         plain(&value).map(str::to_owned)
     }
 
-    /// The items of an argument that is a list, or a function that gives one.
+    /// The items of an argument that is a list, or a function that returns one.
     fn items(&self, node: &Node) -> Result<Vec<Node>, Fault> {
         let value = self.resolve(node)?;
         let items = value.list().map(<[Node]>::to_vec);
@@ -320,7 +321,7 @@ impl Resolver<'_> {
         }
     }
 
-    /// The truth of a condition that is named or written out.
+    /// The truth of a condition, named or written out.
     pub(super) fn truth(&self, expression: &Node) -> Result<bool, Fault> {
         let name = expression.get("Condition").unwrap_or(expression);
         if let Some(name) = name.text() {

@@ -1,10 +1,11 @@
-//! Reads a SAM or CloudFormation template into what the host runs.
+//! Reads a SAM or CloudFormation template into the resources that the host runs.
 //!
-//! The steps, in order: `yaml` (text to values with line numbers), `parameters` and the `rules` on what
-//! they may not be together, `intrinsics` with `names` (what `Ref` and `GetAtt` give), and `resources`
-//! with `globals` (SAM's shared properties) and one file for each kind of resource. `object` reads properties and says what becomes of those
-//! that this host does not have. Checks that `sam validate` and cfn-lint make are left to them; limits
-//! that AWS checks at deployment, and that would make a run here mislead, are checked here too.
+//! The steps, in order: `yaml` (text to values with line numbers), `parameters`, and the `rules`
+//! for their combinations, `intrinsics` with `names` (the results of `Ref` and `GetAtt`), and
+//! `resources` with `globals` (SAM's shared properties) and one file for each kind of resource.
+//! `object` reads properties and decides about those that this host does not have. Checks that
+//! `sam validate` and cfn-lint make are left to them. Limits that AWS checks at deployment are checked
+//! here too, if a run here would mislead without them.
 
 mod api;
 mod error;
@@ -34,14 +35,14 @@ use error::{Fault, short};
 use intrinsics::{Found, Resolver};
 use yaml::{Map, Node};
 
-/// What a template can refer to that it does not hold.
+/// Values that a template can refer to but does not contain.
 #[derive(Debug, Clone)]
 pub struct Context {
     /// The AWS endpoint of this host; queue URLs start with it.
     pub aws_endpoint_url: String,
     /// The HTTP API of this host, for `GetAtt Api.ApiEndpoint`.
     pub api_url: String,
-    /// `AWS::StackName`, with which the names of resources start.
+    /// `AWS::StackName`, the prefix of the names of resources.
     pub stack_name: String,
     /// `AWS::Region`.
     pub region: String,
@@ -52,8 +53,8 @@ pub struct Context {
 /// Reads and resolves a template.
 ///
 /// # Errors
-/// Where the file cannot be read, is not a template, or asks for what AWS refuses or this host
-/// cannot run.
+/// If the file cannot be read, is not a template, or asks for something that AWS refuses or this
+/// host cannot run.
 pub fn load(
     file: &Path,
     parameters: &BTreeMap<String, String>,
@@ -73,7 +74,7 @@ pub fn load(
     parse(&text, file, parameters, context)
 }
 
-/// Resolves the text of a template; `file` is for messages and is what `CodeUri` is relative to.
+/// Resolves the text of a template. `file` is used in messages, and `CodeUri` is relative to it.
 ///
 /// # Errors
 /// As [`load`].

@@ -1,4 +1,4 @@
-//! What the host needs to know of a template, after parameters and intrinsic functions are resolved.
+//! The resources of a template, after parameters and intrinsic functions are resolved.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -15,8 +15,8 @@ pub struct Template {
     pub tables: Vec<Table>,
     /// `AWS::SQS::Queue`.
     pub queues: Vec<Queue>,
-    /// What the template asks for and this host leaves out: one sentence for all kinds of resources, one
-    /// for each property.
+    /// The parts of the template that this host leaves out: one sentence for all kinds of
+    /// resources, one for each property.
     pub notices: Vec<String>,
 }
 
@@ -29,17 +29,18 @@ pub struct Function {
     pub name: String,
     /// `CodeUri`: the folder that holds `bootstrap`.
     pub code_dir: PathBuf,
-    /// `Handler`, handed over as `_HANDLER`.
+    /// `Handler`, passed on as `_HANDLER`.
     pub handler: String,
     /// `MemorySize` in MB.
     pub memory_mb: u32,
-    /// `Timeout`: the longest that one invocation may take.
+    /// `Timeout`: the time limit of one invocation.
     pub timeout: Duration,
     /// `Environment.Variables`.
     pub environment: BTreeMap<String, String>,
     /// `ReservedConcurrentExecutions`: the most execution environments at one time.
     pub reserved_concurrency: Option<u32>,
-    /// `ProvisionedConcurrencyConfig.ProvisionedConcurrentExecutions`: how many are started ahead.
+    /// `ProvisionedConcurrencyConfig.ProvisionedConcurrentExecutions`: how many environments start
+    /// ahead.
     pub provisioned_concurrency: u32,
     /// `HttpApi` events.
     pub routes: Vec<Route>,
@@ -91,9 +92,9 @@ pub struct Queue {
     pub logical_id: String,
     /// Its name on AWS: `QueueName`, or `local-<logical id>`.
     pub name: String,
-    /// Attributes as `CreateQueue` takes them, all strings, without the redrive policy.
+    /// Attributes in the form of `CreateQueue`, all strings, without the redrive policy.
     pub attributes: BTreeMap<String, String>,
-    /// Where messages go that were received too often.
+    /// The destination of messages that were received too often.
     pub redrive: Option<Redrive>,
 }
 

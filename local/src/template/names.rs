@@ -1,4 +1,4 @@
-//! What `Ref` and `GetAtt` of a resource give: physical ids, ARNs and URLs in AWS's formats.
+//! The results of `Ref` and `GetAtt` of a resource: physical ids, ARNs and URLs in AWS's formats.
 
 use super::error::{Fault, refuse, short};
 use super::intrinsics::Resolver;
@@ -16,13 +16,13 @@ pub(super) const TABLE: &str = "AWS::DynamoDB::Table";
 pub(super) const IMPLICIT_API: &str = "ServerlessHttpApi";
 
 impl Resolver<'_> {
-    /// An ARN of this stack's region and account.
+    /// An ARN in this stack's region and account.
     pub(super) fn arn(&self, service: &str, resource: &str) -> String {
         let (region, account) = (&self.context.region, &self.context.account);
         format!("arn:aws:{service}:{region}:{account}:{resource}")
     }
 
-    /// The type of a resource that there is, its own condition being true.
+    /// The type of a resource that exists, that is, whose condition is true.
     pub(super) fn kind(&self, id: &str) -> Result<&str, Fault> {
         match self.resources.get(id) {
             Some(resource) if self.exists(resource)? => Ok(resource.kind()),
@@ -40,7 +40,7 @@ impl Resolver<'_> {
             .map_err(|fault| fault.on(condition.line))
     }
 
-    /// The name of a resource on AWS: that of the template, or `<stack>-<logical id>`.
+    /// The name of a resource on AWS: the one in the template, or `<stack>-<logical id>`.
     pub(super) fn name(&self, id: &str) -> Result<String, Fault> {
         let property = match self.kind(id)? {
             FUNCTION => "FunctionName",
@@ -80,7 +80,7 @@ impl Resolver<'_> {
         Ok(None)
     }
 
-    /// What `Ref` of a resource gives.
+    /// The result of `Ref` of a resource.
     pub(super) fn physical_id(&self, id: &str) -> Result<String, Fault> {
         Ok(match self.kind(id)? {
             QUEUE => self.queue_url(&self.name(id)?),
@@ -89,7 +89,7 @@ impl Resolver<'_> {
         })
     }
 
-    /// What `GetAtt` of `Resource.Attribute` gives.
+    /// The result of `GetAtt` of `Resource.Attribute`.
     pub(super) fn attribute(&self, resource_and_attribute: &str) -> Result<String, Fault> {
         let Some((id, attribute)) = resource_and_attribute.split_once('.') else {
             refuse!("needs Resource.Attribute");
@@ -109,7 +109,8 @@ impl Resolver<'_> {
             (FUNCTION | TABLE | SIMPLE_TABLE | QUEUE | HTTP_API, _) => {
                 refuse!("{id} ({kind}) has no attribute {:?} here", short(attribute))
             }
-            // A resource that is not hosted: something of the right shape, since nothing here reads it.
+            // A resource that is not hosted: a value of the right shape is enough, since nothing
+            // here reads it.
             (other, "Arn") => {
                 let service = other.split("::").nth(1).unwrap_or("unknown");
                 self.arn(&service.to_ascii_lowercase(), &name)

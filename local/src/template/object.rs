@@ -9,8 +9,8 @@ use super::intrinsics::Resolver;
 use super::names::{EVENT_SOURCE_MAPPING, FUNCTION, HTTP_API};
 use super::yaml::{Content, Map, Node};
 
-/// What has no effect on one machine and needs no notice: permissions, deployment, encryption,
-/// monitoring, words for people.
+/// Properties that have no effect on one machine and need no notice: permissions, deployment,
+/// encryption, monitoring, descriptions.
 const SILENT: [&str; 24] = [
     "AccessLogSettings",
     "AllowedPattern",
@@ -38,9 +38,9 @@ const SILENT: [&str; 24] = [
     "VersionDescription",
 ];
 
-/// What changes how a function behaves or how it is called, and cannot be had here: the type of the
-/// resource or event, the property, the reason. `Type` stands for the whole resource or event. All
-/// else that is not hosted is left out with a notice.
+/// Properties that change how a function behaves or is called, and that this host does not have:
+/// the type of the resource or event, the property, the reason. `Type` stands for the whole
+/// resource or event. Every other property that is not hosted is left out with a notice.
 pub(super) fn refusal(kind: &str, property: &str) -> Option<&'static str> {
     Some(match (kind, property) {
         (FUNCTION, "DurableConfig") => "durable functions are not hosted",
@@ -56,14 +56,14 @@ pub(super) fn refusal(kind: &str, property: &str) -> Option<&'static str> {
     })
 }
 
-/// Whether two names differ by a slip of the hand: two letters at most.
+/// Whether two names differ only by a typo: two letters at most.
 fn alike(one: &str, other: &str) -> bool {
     // The lengths first: a name may be a megabyte long.
     one.len().abs_diff(other.len()) <= 2 && strsim::osa_distance(one, other) <= 2
 }
 
-/// A map of the template. It keeps account of the names that it was asked for, so that `finish` can
-/// say what was not asked for.
+/// A map of the template. It records the names that were asked for, so that `finish` can report the
+/// others.
 pub(super) struct Object<'a> {
     pub(super) resolver: &'a Resolver<'a>,
     /// `F.Events.E`, as messages name it.
@@ -75,7 +75,7 @@ pub(super) struct Object<'a> {
 
 impl<'a> Object<'a> {
     /// # Errors
-    /// Where `node` is not a map.
+    /// If `node` is not a map.
     pub(super) fn of(
         resolver: &'a Resolver<'a>,
         kind: &str,
@@ -103,7 +103,7 @@ impl<'a> Object<'a> {
         Ok(object)
     }
 
-    /// The resolved value of a property; `AWS::NoValue` is as good as none.
+    /// The resolved value of a property; `AWS::NoValue` counts as none.
     pub(super) fn get(&self, name: &str) -> Result<Option<Node>, Fault> {
         self.asked.borrow_mut().insert(name.to_owned());
         let Some(node) = self.map.get(name) else {
@@ -114,19 +114,19 @@ impl<'a> Object<'a> {
         Ok(Some(value).filter(|value| !value.is_null()))
     }
 
-    /// A property as it is written.
+    /// A property as it is written, unresolved.
     pub(super) fn unresolved(&self, name: &str) -> Option<&Node> {
         self.map.get(name)
     }
 
-    /// Whether a value that is not hosted is `AWS::NoValue`. It may refer to what is not hosted
-    /// either, which is no error.
+    /// Whether a value that is not hosted is `AWS::NoValue`. It may also refer to something that is
+    /// not hosted, which is no error.
     fn is_absent(&self, node: &Node) -> bool {
         let value = self.resolver.resolve(node);
         value.is_ok_and(|value| value.is_null())
     }
 
-    /// An error about the whole.
+    /// An error about the whole map.
     pub(super) fn wrong(&self, message: impl Into<String>) -> Fault {
         Fault::new(message).on(self.line).within(&self.path)
     }
@@ -137,7 +137,7 @@ impl<'a> Object<'a> {
         Fault::new(message).on(line).within(name).within(&self.path)
     }
 
-    /// A property that there must be.
+    /// A property that is required.
     pub(super) fn required<T>(&self, name: &str, value: Option<T>) -> Result<T, Fault> {
         value.ok_or_else(|| match self.map.keys().find(|key| alike(key, name)) {
             Some(key) => self.misspelt(key, name),
@@ -163,7 +163,7 @@ impl<'a> Object<'a> {
         }
     }
 
-    /// One of a few texts.
+    /// A text out of a few allowed ones.
     pub(super) fn one_of(&self, name: &str, allowed: &[&str]) -> Result<Option<String>, Fault> {
         let text = self.text(name)?;
         match &text {
@@ -175,7 +175,7 @@ impl<'a> Object<'a> {
         }
     }
 
-    /// A whole number within AWS's limits, `unit` for the message.
+    /// A whole number within AWS's limits, with its `unit` for the message.
     pub(super) fn integer(
         &self,
         name: &str,
@@ -207,7 +207,7 @@ impl<'a> Object<'a> {
         }
     }
 
-    /// What is read from a map within this one.
+    /// Reads a map within this one.
     pub(super) fn object<T>(
         &self,
         name: &str,
@@ -222,7 +222,7 @@ impl<'a> Object<'a> {
         Ok(Some(value))
     }
 
-    /// The keys of a map in which the template chooses them.
+    /// The keys of a map whose keys the template chooses.
     pub(super) fn names(&self) -> impl Iterator<Item = &String> {
         self.map.keys()
     }
@@ -241,7 +241,7 @@ impl<'a> Object<'a> {
         self.resolver.name(&self.path)
     }
 
-    /// Refuses what is misspelt, which would otherwise have no effect, and notes what is left out.
+    /// Refuses misspelt names, which would otherwise have no effect, and notes the ones left out.
     pub(super) fn finish(&self) -> Result<(), Fault> {
         let asked = self.asked.borrow();
         for (name, node) in &self.map {

@@ -1,4 +1,4 @@
-//! The template's `Parameters`: values given on the command line or by default, and their limits.
+//! The template's `Parameters`: values from the command line or by default, and their limits.
 //! <https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/parameters-section-structure.html>
 
 use std::collections::BTreeMap;
@@ -31,11 +31,11 @@ pub(super) fn resolve(
 
 fn value(declaration: &Object<'_>, line: usize, given: Option<&String>) -> Result<Content, Fault> {
     let kind = declaration.required_text("Type")?;
-    // The default of an SSM parameter is the name of its value.
+    // An SSM parameter's default is the name of its value.
     let default = declaration.text("Default")?;
     let default = default.filter(|_| !kind.starts_with("AWS::SSM::"));
     let Some(text) = given.cloned().or(default) else {
-        // It may be misspelt.
+        // The name `Default` may be misspelt.
         declaration.finish()?;
         return Err(declaration.wrong("it has no Default: pass --parameter Name=Value"));
     };

@@ -7,7 +7,7 @@ use super::error::Fault;
 use super::model::{Queue, Redrive};
 use super::object::Object;
 
-/// Numbers of a queue: property, least, most, what AWS sets where the template is silent, unit.
+/// Numbers of a queue: property, minimum, maximum, AWS's default, unit.
 const NUMBERS: [(&str, u32, u32, u32, &str); 5] = [
     ("DelaySeconds", 0, 900, 0, "seconds"),
     ("MaximumMessageSize", 1024, 1_048_576, 1_048_576, "bytes"),

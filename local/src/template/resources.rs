@@ -1,4 +1,4 @@
-//! The section `Resources`: what of it this host runs, and what it leaves out.
+//! The section `Resources`: the resources that this host runs, and those it leaves out.
 
 use std::path::Path;
 
@@ -32,7 +32,7 @@ pub(super) fn read(resolver: &Resolver<'_>, base: &Path) -> Result<Template, Fau
             resources.push((id, node, kind));
         }
     }
-    // A function's events need to know the queues; a mapping, the functions; an API, their routes.
+    // A function's events refer to queues, a mapping to functions, an API to their routes.
     resources.sort_by_key(|(_, _, kind)| match kind.as_str() {
         FUNCTION => 1,
         EVENT_SOURCE_MAPPING | HTTP_API => 2,

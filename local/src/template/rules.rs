@@ -6,7 +6,7 @@ use super::intrinsics::Resolver;
 use super::yaml::{Map, Node};
 
 /// # Errors
-/// The first assertion that does not hold, in its own words.
+/// The first assertion that fails, in its own words.
 pub(super) fn check(resolver: &Resolver<'_>, rules: &Map) -> Result<(), Fault> {
     for (name, rule) in rules {
         check_one(resolver, rule).map_err(|fault| fault.within(name).within("Rules"))?;

@@ -8,7 +8,7 @@ use super::model::Table;
 use super::object::Object;
 use super::yaml::{Content, Node};
 
-/// What `CreateTable` takes as it is. DynamoDB itself checks it.
+/// Properties that `CreateTable` takes unchanged. DynamoDB itself checks them.
 const OF_CREATE_TABLE: [&str; 5] = [
     "AttributeDefinitions",
     "KeySchema",
@@ -41,7 +41,7 @@ pub(super) fn read_simple(table: &Object<'_>) -> Result<Table, Fault> {
     })?;
     let (name, kind) = key.unwrap_or_default();
     let name = name.as_deref().unwrap_or("id");
-    // `String` is `S` to DynamoDB, and so on.
+    // DynamoDB calls `String` `S`, and so on.
     let kind = kind.as_deref().map_or("S", |kind| &kind[..1]);
     let mut create = json!({
         "AttributeDefinitions": [{"AttributeName": name, "AttributeType": kind}],
@@ -70,7 +70,7 @@ fn named(
     })
 }
 
-/// CloudFormation takes `"5"` for 5; DynamoDB's API does not.
+/// CloudFormation accepts `"5"` for 5; DynamoDB's API does not.
 fn to_json(node: &Node) -> Value {
     match &node.content {
         Content::Null => Value::Null,

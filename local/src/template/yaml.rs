@@ -1,7 +1,7 @@
 //! Reads YAML, with CloudFormation's short tags in their long form.
 //!
-//! The document is built from the parser's events and not by recursion, so that depth and size are
-//! bounded before memory is taken.
+//! The document is built from the parser's events, without recursion, so that depth and size are
+//! limited before memory is used.
 
 use indexmap::IndexMap;
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Tag};
@@ -12,7 +12,7 @@ use super::error::{Fault, refuse, short};
 /// <https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/cloudformation-limits.html>
 pub(super) const MAX_BYTES: usize = 1024 * 1024;
 
-/// Twice the nesting of the deepest templates in use; keeps every later recursion shallow.
+/// Twice the depth of the deepest templates in use. It also keeps every later recursion shallow.
 const MAX_DEPTH: usize = 64;
 
 /// A map in the order of the file.
@@ -21,13 +21,13 @@ pub(super) type Map = IndexMap<String, Node>;
 /// A value of the template.
 #[derive(Debug, Clone)]
 pub(super) struct Node {
-    /// For a value in a map the line of its key, which is what a person looks for.
+    /// For a value in a map, the line of its key, which is the line a person looks for.
     pub(super) line: usize,
     pub(super) content: Content,
 }
 
-/// CloudFormation sees numbers and truth values as text, and so they are text here: what is written
-/// `000000000000` or `1.10` stays as it is.
+/// CloudFormation treats numbers and booleans as text, so they are text here: `000000000000` or
+/// `1.10` keeps its form.
 #[derive(Debug, Clone)]
 pub(super) enum Content {
     /// Nothing, or `AWS::NoValue`.
@@ -83,7 +83,7 @@ impl Node {
         (name == "Ref" || name.starts_with("Fn::")).then_some((name, argument))
     }
 
-    /// Roughly the bytes of memory that the value takes.
+    /// Roughly the bytes of memory that the value uses.
     pub(super) fn size(&self) -> usize {
         size_of::<Node>()
             + match &self.content {
@@ -105,7 +105,7 @@ impl Node {
     }
 }
 
-/// A list or map that is not at its end yet.
+/// A list or map that is not complete yet.
 struct Open {
     node: Node,
     function: Option<String>,
@@ -114,7 +114,7 @@ struct Open {
 }
 
 /// # Errors
-/// Where the text is not one YAML document that CloudFormation takes.
+/// If the text is not one YAML document that CloudFormation accepts.
 pub(super) fn read(text: &str) -> Result<Node, Fault> {
     if text.len() > MAX_BYTES {
         refuse!("more than {MAX_BYTES} bytes, the most that CloudFormation takes");
@@ -203,7 +203,7 @@ impl Open {
 }
 
 /// `!Sub` is `Fn::Sub`; only `Ref` and `Condition` have no prefix. A bare `!` and YAML's own tags,
-/// such as `!!str`, are no functions.
+/// such as `!!str`, are not functions.
 fn function_of(tag: Option<&Tag>) -> Option<String> {
     match tag.filter(|tag| tag.handle == "!")?.suffix.as_str() {
         "" => None,
@@ -219,7 +219,7 @@ fn wrap(function: Option<String>, node: Node) -> Node {
     }
 }
 
-/// A scalar without quotes as YAML 1.1 reads it, which is what CloudFormation and SAM follow.
+/// Reads a scalar without quotes as YAML 1.1, which CloudFormation and SAM follow.
 fn plain(text: &str) -> Content {
     let text = match text {
         "" | "~" | "null" | "Null" | "NULL" => return Content::Null,

@@ -1,5 +1,5 @@
-//! Answers as DynamoDB and SQS give them when something is wrong with them: status, type, message and
-//! headers, because SDKs decide by these whether to try again.
+//! Error answers with the status, type, message and headers that DynamoDB and SQS send. SDKs use
+//! these to decide whether to retry.
 //!
 //! [Errors of DynamoDB](https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html),
 //! [errors of SQS](https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/CommonErrors.html).
@@ -14,13 +14,13 @@ use super::plan::{Kind, Strike};
 use crate::aws::endpoint::BODY_CHECKSUM;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
-/// The error's name in SQS's older protocol, which SDKs prefer to that in the body.
+/// The error's name in SQS's older protocol. SDKs prefer it to the name in the body.
 const QUERY_ERROR: HeaderName = HeaderName::from_static("x-amzn-query-error");
 
 const DYNAMODB: &str = "com.amazonaws.dynamodb.v20120810";
 const CONFLICT: &str = "Transaction is ongoing for the item";
 
-/// What AWS answers when this fault strikes; `None` for a fault that is no answer.
+/// The answer that AWS sends for this fault; `None` for a fault without an answer.
 pub(super) fn answer(
     strike: &mut Strike,
     operation: &str,
@@ -78,20 +78,20 @@ pub(super) fn answer(
     Some(error(operation, status, &kind, message))
 }
 
-/// What AWS says to a signature that is too old, or from the future.
+/// AWS's answer to a signature that is too old, or from the future.
 pub(super) fn bad_signature(operation: &str, message: &str) -> Response<Bytes> {
     let kind = "com.amazon.coral.service#InvalidSignatureException";
     error(operation, 400, kind, message)
 }
 
-/// What AWS says to credentials whose time is over.
+/// AWS's answer to expired credentials.
 pub(super) fn expired_credentials(operation: &str) -> Response<Bytes> {
     let kind = "com.amazon.coral.service#ExpiredTokenException";
     let message = "The security token included in the request is expired";
     error(operation, 400, kind, message)
 }
 
-/// A transaction of which one item met another transaction.
+/// A transaction cancelled because one of its items conflicts with another transaction.
 fn cancelled(strike: &mut Strike, request: &[u8]) -> Response<Bytes> {
     let request: Value = serde_json::from_slice(request).unwrap_or_default();
     let items = request["TransactItems"]
@@ -155,17 +155,17 @@ fn respond(status: u16, body: &Value) -> Response<Bytes> {
     response
 }
 
-/// A batch read of which only a part is carried out.
+/// A batch read that is carried out only in part.
 pub(super) struct PartialRead {
-    /// The request for the part that is.
+    /// The request for that part.
     pub(super) request: Bytes,
     /// The rest, as `UnprocessedKeys` has it.
     left_out: serde_json::Map<String, Value>,
 }
 
 impl PartialRead {
-    /// Leaves out some keys, and never all: DynamoDB answers a batch of which it can read nothing with
-    /// an error. `None` where there is but one key.
+    /// Leaves out some keys, but never all: if DynamoDB can read none, it answers with an error.
+    /// `None` if there is only one key.
     pub(super) fn of(strike: &mut Strike, request: &[u8]) -> Option<PartialRead> {
         let mut request: Value = serde_json::from_slice(request).ok()?;
         let tables = request.get_mut("RequestItems")?.as_object_mut()?;
@@ -174,7 +174,7 @@ impl PartialRead {
         if all < 2 {
             return None;
         }
-        // One is left out for certain, another is kept for certain, chance decides on the others.
+        // At least one key is left out, at least one is kept, and chance decides on the others.
         let out = strike.random.usize(..all);
         let kept = (out + 1 + strike.random.usize(..all - 1)) % all;
         let mut position = 0;
@@ -203,7 +203,7 @@ impl PartialRead {
         })
     }
 
-    /// Adds the rest to the answer for the part.
+    /// Adds the keys left out to the answer for the part.
     pub(super) fn complete(self, response: &mut Response<Bytes>) {
         if !response.status().is_success() {
             return;

@@ -1,4 +1,4 @@
-//! What becomes of one call to AWS.
+//! The path of one call to AWS, with the faults that strike it.
 
 use std::time::{Duration, SystemTime};
 
@@ -17,12 +17,12 @@ use crate::aws::capacity::Units;
 const SESSION_TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
 const SIGNED_AT: HeaderName = HeaderName::from_static("x-amz-date");
 
-/// How far a signature's time may be from AWS's.
+/// The most that a signature's time may differ from AWS's.
 /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-signing-elements.html>
 const SIGNATURE_LIMIT: time::Duration = time::Duration::minutes(5);
 
-/// Between an answer and the death of the environment that gets it, at most: about as long as a
-/// function works on after its last call.
+/// The longest time from an answer to the kill of the environment that receives it: about as long
+/// as a function works on after its last call.
 const LAST_WORDS: Duration = Duration::from_millis(5);
 
 /// The connection ends without an answer.
@@ -30,21 +30,21 @@ const LAST_WORDS: Duration = Duration::from_millis(5);
 #[error("the connection is dropped")]
 pub(in crate::aws) struct HungUp;
 
-/// An answer, and the capacity that was consumed for it.
+/// An answer, and the capacity that it consumed.
 type Answered = (Response<Bytes>, Option<Units>);
 
 /// A call that has arrived.
 pub(in crate::aws) struct Call<'a> {
     faults: &'a Faults,
     operation: &'a str,
-    /// The session token of the environment that makes it, where it is one of this stack's.
+    /// The session token of the calling environment, if it belongs to this stack.
     environment: Option<String>,
     signed_at: Option<OffsetDateTime>,
     strikes: Vec<Strike>,
 }
 
 impl<'a> Call<'a> {
-    /// Decides what strikes it. `caller` is its access key id.
+    /// Decides which faults strike the call. `caller` is its access key id.
     pub(in crate::aws) fn new(
         faults: &'a Faults,
         caller: &str,
@@ -64,7 +64,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Has the call made by `make`, which gets its body, or not, or otherwise than it was meant.
+    /// Makes the call with `make`, unless a fault prevents or changes it.
     pub(in crate::aws) async fn answer<F>(
         mut self,
         mut body: Bytes,
@@ -99,13 +99,13 @@ impl<'a> Call<'a> {
             && let Ok(date) =
                 HeaderValue::try_from(httpdate::fmt_http_date(SystemTime::from(aws_now)))
         {
-            // By this an SDK learns how far its clock is off.
+            // An SDK learns from this date how far its clock is off.
             answered.0.headers_mut().insert(DATE, date);
         }
         Ok(answered)
     }
 
-    /// What only takes time: in the network, or in the queue.
+    /// Faults that only take time: in the network, or in the queue.
     async fn delay(&mut self, body: &mut Bytes) {
         for strike in &self.strikes {
             match strike.kind {
@@ -125,7 +125,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// AWS looks at the signature before anything else.
+    /// AWS checks the signature before anything else.
     fn refuse_signature(&self, aws_now: OffsetDateTime) -> Option<Response<Bytes>> {
         let signed_at = self.signed_at?;
         let message = if signed_at < aws_now - SIGNATURE_LIMIT {
@@ -210,7 +210,7 @@ impl<'a> Call<'a> {
     }
 }
 
-/// Kills the environment that makes a call, at one of three moments.
+/// Kills the calling environment at one of three moments.
 async fn kill<F>(
     faults: &Faults,
     token: String,
@@ -226,8 +226,8 @@ where
             Err(HungUp)
         }
         1 => {
-            // On a task of its own, because this one ends with the killed process's connection, and AWS
-            // completes what it has begun.
+            // On its own task, because this one ends with the killed process's connection, and AWS
+            // completes a call that it has begun.
             let call = tokio::spawn(call);
             faults.signal(&token, Signal::SIGKILL);
             let _ = call.await;

@@ -1,9 +1,9 @@
-//! Faults on demand: what goes wrong on AWS now and then goes wrong here as often as a [`Plan`] says.
+//! Faults on demand: the occasional failures of AWS, as often as a [`Plan`] says.
 //!
-//! None strikes until a plan is set, and a plan may be replaced while it runs. Each decision is a
-//! function of the seed, the rule, the caller, the operation and how many such calls there were before
-//! it. So the tenth `PutItem` of a function meets the same fate in every run; whose call is the tenth
-//! depends on how the machine schedules the callers.
+//! There are none until a plan is set, and a plan may be replaced at any time. Each decision is a
+//! function of the seed, the rule, the caller, the operation and the number of such calls before
+//! it. So the tenth `PutItem` of a function has the same outcome in every run. Which request makes
+//! the tenth call depends on how the machine schedules the callers.
 
 mod answers;
 mod call;
@@ -28,7 +28,7 @@ pub struct Faults(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// So that a stack without faults pays one load for a call.
+    /// Lets a stack without faults pay one atomic load for a call.
     on: AtomicBool,
     state: Mutex<State>,
     meter: Meter,
@@ -37,25 +37,25 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     plan: Arc<Plan>,
-    /// Calls under the present plan, by caller and operation.
+    /// Calls under the current plan, by caller and operation.
     calls: HashMap<(String, String), u64>,
-    /// Execution environments that live, by session token.
+    /// Running execution environments, by session token.
     environments: HashMap<String, Environment>,
-    /// How many environments each function has had.
+    /// How many environments each function has started.
     started: HashMap<String, u64>,
 }
 
 #[derive(Debug, Clone)]
 struct Environment {
     function: String,
-    /// Which one of its function's, from 1.
+    /// Its number among the environments of its function, from 1.
     number: u64,
-    /// Its first process and that one's group, once it runs.
+    /// Its first process and that process's group, once it runs.
     process: Option<(Pid, Pid)>,
 }
 
 impl Faults {
-    /// No faults yet; those that strike will be counted by `meter`.
+    /// Without faults at first. `meter` counts those that strike.
     pub fn new(meter: Meter) -> Faults {
         Faults(Arc::new(Shared {
             meter,
@@ -63,12 +63,12 @@ impl Faults {
         }))
     }
 
-    /// The plan that is followed now.
+    /// The current plan.
     pub fn plan(&self) -> Plan {
         Plan::clone(&lock(&self.0.state).plan)
     }
 
-    /// Follows another plan from now on, from its first decision; the default plan is none.
+    /// Starts to follow another plan, from its first decision. The default plan has no faults.
     pub fn set(&self, plan: Plan) {
         let on = !plan.faults.is_empty();
         let mut state = lock(&self.0.state);
@@ -115,7 +115,7 @@ impl Faults {
         self.0.meter.fault(kind);
     }
 
-    /// What strikes an environment for all its life.
+    /// The faults that strike an environment for its whole life.
     fn strikes_for_life(&self, token: &str) -> Vec<Strike> {
         let state = lock(&self.0.state);
         let Some(environment) = state.environments.get(token).filter(|_| self.are_on()) else {
@@ -131,13 +131,13 @@ impl Faults {
         lock(&self.0.state).environments.contains_key(token)
     }
 
-    /// Sends a signal to an environment, if it still lives.
+    /// Sends a signal to an environment, if it still runs.
     fn signal(&self, token: &str, signal: Signal) {
         let process = lock(&self.0.state)
             .environments
             .get(token)
             .and_then(|environment| environment.process);
-        // A process that is gone may have left its id to a stranger.
+        // The id of a process that is gone may belong to a stranger now.
         if let Some((pid, group)) = process
             && getpgid(Some(pid)) == Ok(group)
         {
@@ -153,7 +153,7 @@ pub struct FunctionFaults {
     function: String,
 }
 
-/// How a message comes to be delivered twice.
+/// How a message is delivered twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Duplicate {
     /// It is received twice.
@@ -170,7 +170,7 @@ impl FunctionFaults {
         strike.is_some()
     }
 
-    /// Whether the next message that is received for the function is delivered twice.
+    /// Whether the next message received for the function is delivered twice.
     pub(crate) fn duplicates_delivery(&self) -> Option<Duplicate> {
         let kind = Kind::DuplicateDelivery;
         let mut strike = self.faults.strike(&self.function, DELIVERY, kind)?;
@@ -182,7 +182,7 @@ impl FunctionFaults {
         })
     }
 
-    /// Makes a new environment known, by a session token of its own.
+    /// Registers a new environment under a new session token.
     pub(crate) fn environment(&self) -> KnownEnvironment {
         let mut state = lock(&self.faults.0.state);
         let number = state.started.entry(self.function.clone()).or_default();
@@ -210,13 +210,12 @@ pub(crate) struct KnownEnvironment {
 }
 
 impl KnownEnvironment {
-    /// For `AWS_SESSION_TOKEN`: SDKs send it with each call, and so a call says which environment
-    /// makes it.
+    /// For `AWS_SESSION_TOKEN`. SDKs send it with each call, so each call names its environment.
     pub(crate) fn session_token(&self) -> &str {
         &self.token
     }
 
-    /// The environment's first process, in the group that it must be in to be sent a signal.
+    /// Sets the environment's first process. To receive a signal it must be in this group.
     pub(crate) fn runs(&self, process: Pid, group: Pid) {
         let mut state = lock(&self.faults.0.state);
         if let Some(environment) = state.environments.get_mut(&self.token) {

@@ -1,4 +1,4 @@
-//! What is to go wrong: the document that a person writes.
+//! The fault plan: a document that a person writes.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,14 +7,14 @@ pub(super) const DELIVERY: &str = "SQS.ReceiveMessage";
 /// The operation under which invocations are counted.
 pub(super) const INVOCATION: &str = "Lambda.Invoke";
 
-/// The longest delay that SQS knows, and the longest that a function may run, in seconds.
+/// The longest delay in SQS, and the longest run of a function, in seconds.
 const LONGEST: u32 = 900;
-/// Milliseconds of the same.
+/// The same in milliseconds.
 const LONGEST_MS: u32 = LONGEST * 1000;
 /// A clock that is off by more than a day is another problem.
 const MOST_SKEW: i64 = 86_400;
 
-/// Which faults strike, and the seed from which every decision is drawn. The default is none.
+/// Which faults strike, and the seed of every decision. The default is no faults.
 ///
 /// ```json
 /// {
@@ -30,39 +30,40 @@ const MOST_SKEW: i64 = 86_400;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
-    /// Another seed is another run.
+    /// Another seed makes another run.
     #[serde(default)]
     pub seed: u64,
-    /// Where several strike one call, the first in this order decides; latency adds up.
+    /// If several strike one call, the first in this order decides; latencies add up.
     #[serde(default)]
     pub faults: Vec<Rule>,
 }
 
-/// One fault, and how often it strikes what.
+/// One fault: what it strikes, and how often.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
-    /// What happens.
+    /// The kind of fault.
     pub kind: Kind,
-    /// Of each call, delivery, invocation or environment that it can strike, from 0 to 1.
+    /// The share of the calls, deliveries, invocations or environments that it strikes, from 0 to
+    /// 1.
     pub probability: f64,
-    /// Only these, such as `DynamoDB.PutItem`; none means all that the kind can strike.
+    /// Only these operations, such as `DynamoDB.PutItem`; empty means all that the kind can strike.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub operations: Vec<String>,
-    /// Only these callers: a function by its logical id, any other by its access key id; none means
-    /// all.
+    /// Only these callers: a function by its logical id, any other by its access key id; empty
+    /// means all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub functions: Vec<String>,
     /// Milliseconds; for [`Kind::Latency`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ms: Option<u32>,
-    /// Seconds; for [`Kind::DelayedDelivery`], and for [`Kind::ClockSkew`], where less than zero is a
-    /// clock that is behind.
+    /// Seconds; for [`Kind::DelayedDelivery`], and for [`Kind::ClockSkew`], where a negative number
+    /// is a clock that is behind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seconds: Option<i64>,
 }
 
-/// What can go wrong. The names in JSON are those of the variants in `snake_case`.
+/// The kinds of faults. The names in JSON are those of the variants in `snake_case`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
@@ -72,7 +73,7 @@ pub enum Kind {
     ProvisionedThroughputExceeded,
     /// `ThrottlingException` from DynamoDB, `RequestThrottled` from SQS.
     Throttling,
-    /// HTTP 500. Half of the calls are made all the same: AWS does not say which.
+    /// HTTP 500. Half of the calls are made anyway, as on AWS, which does not say which.
     InternalError,
     /// HTTP 503.
     ServiceUnavailable,
@@ -81,43 +82,43 @@ pub enum Kind {
     TransactionConflict,
     /// `TransactionInProgressException`.
     TransactionInProgress,
-    /// The connection ends before the call is made.
+    /// The connection closes before the call is made.
     ConnectionDropped,
-    /// The call is made, and the connection ends before its answer.
+    /// The call is made, and the connection closes before its answer.
     AnswerLost,
     /// The call is not made, and the connection stays open without an answer.
     HalfOpen,
     /// A batch read leaves out some of its keys, chosen at random, and reads the rest.
     UnprocessedKeys,
-    /// A queue's trigger gets a message twice: at once, or again after its visibility timeout because
-    /// its deletion was lost.
+    /// A queue's trigger receives a message twice: at once, or again after its visibility timeout
+    /// because its deletion was lost.
     DuplicateDelivery,
     /// A message is sent with a delay of `seconds`.
     DelayedDelivery,
-    /// The calling environment is killed (SIGKILL): before its call is made, while it is made, or
-    /// within 5 ms of its answer.
+    /// The calling environment is killed (SIGKILL): before its call, during it, or within 5 ms of
+    /// its answer.
     Kill,
-    /// The calling environment stands still (SIGSTOP) until it is timed out; half of the calls are
-    /// made all the same.
+    /// The calling environment stops (SIGSTOP) until it times out; half of the calls are made
+    /// anyway.
     Freeze,
-    /// An invocation is refused as it is when no concurrency is left.
+    /// An invocation is refused, as if no concurrency were left.
     ThrottledInvocation,
-    /// AWS sees the clock of an environment off by `seconds` for all its life.
+    /// AWS sees an environment's clock off by `seconds` for its whole life.
     ClockSkew,
-    /// AWS refuses the credentials of an environment with `ExpiredTokenException`, for all its life.
+    /// AWS refuses an environment's credentials with `ExpiredTokenException` for its whole life.
     CredentialsExpired,
 }
 
-/// A plan that cannot be followed.
+/// An invalid plan.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
     /// It is not JSON of this form.
     #[error("not a fault plan: {0}")]
     Form(#[from] serde_json::Error),
-    /// A rule that makes no sense.
+    /// A rule that cannot work.
     #[error("faults[{index}]: {reason}")]
     Rule {
-        /// Which one, from 0.
+        /// Its index, from 0.
         index: usize,
         /// Why.
         reason: String,
@@ -128,7 +129,7 @@ impl Plan {
     /// Reads a plan from JSON.
     ///
     /// # Errors
-    /// Where it is not JSON of this form, or a rule could never strike as it is meant to.
+    /// If it is not JSON of this form, or if a rule could never strike as it is meant to.
     pub fn parse(json: &[u8]) -> Result<Plan, PlanError> {
         let plan: Plan = serde_json::from_slice(json)?;
         for (index, rule) in plan.faults.iter().enumerate() {
@@ -140,8 +141,8 @@ impl Plan {
 
     /// The rules that strike event number `number` of this caller and operation, in their order.
     ///
-    /// A pure function: the same event meets the same fate in every run with the same plan, whatever
-    /// happened to others before.
+    /// A pure function: the same event has the same outcome in every run with the same plan,
+    /// whatever happened to others before.
     pub(super) fn strikes(&self, caller: &str, operation: &str, number: u64) -> Vec<Strike> {
         let drawn = |(index, rule): (usize, &Rule)| {
             if !rule.applies(caller, operation) {
@@ -167,7 +168,7 @@ pub(super) struct Strike {
     pub(super) kind: Kind,
     pub(super) ms: u32,
     pub(super) seconds: i64,
-    /// For what else has to be decided.
+    /// Source of the fault's other random decisions.
     pub(super) random: fastrand::Rng,
 }
 
@@ -254,7 +255,7 @@ impl Kind {
         }
     }
 
-    /// Whether it strikes an environment, once and for all its calls, rather than single calls.
+    /// Whether it strikes an environment for its whole life, rather than single calls.
     fn strikes_for_life(self) -> bool {
         matches!(self, Kind::ClockSkew | Kind::CredentialsExpired)
     }
