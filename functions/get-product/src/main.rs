@@ -32,8 +32,8 @@ async fn main() -> Result<(), Error> {
         aws::required("PRODUCTS_TABLE")?,
     );
     // Priming: a first read opens the connection, with its TLS handshake, before a client waits for
-    // it. Its answer is thrown away. Functions that write are not primed: a write cannot be tried
-    // out, and a client waits less impatiently for one.
+    // it. Its answer is thrown away. Functions that only write are not primed: their roles allow them
+    // no call that changes nothing.
     aws::prime(catalog.get(&ProductId::parse("-")?, Fields::ALL)).await;
     run(service_fn(|request: Request| async move {
         http::respond(&request, |_| get_product(catalog, &request)).await
