@@ -20,7 +20,7 @@ fn category(name: &str) -> Listing {
 fn ids(products: &[Product]) -> Vec<&str> {
     products
         .iter()
-        .filter_map(|product| product.id.as_ref().map(ProductId::as_str))
+        .map(|product| product.id.as_ref().unwrap().as_str())
         .collect()
 }
 
@@ -28,7 +28,8 @@ fn ids(products: &[Product]) -> Vec<&str> {
 async fn read_all(shop: &Shop, listing: &Listing, limit: u64) -> Vec<Product> {
     let mut products = Vec::new();
     let mut after = None;
-    loop {
+    // More pages than any test has items: a listing that never ends fails instead of hanging.
+    for _ in 0..100 {
         let limit = Limit::parse(limit).unwrap();
         let page = shop
             .catalog
@@ -42,6 +43,7 @@ async fn read_all(shop: &Shop, listing: &Listing, limit: u64) -> Vec<Product> {
             None => return products,
         }
     }
+    panic!("the listing does not end");
 }
 
 #[tokio::test]
@@ -647,15 +649,14 @@ async fn a_failure_of_dynamodb_says_nothing_but_whether_to_come_back() {
 async fn a_call_that_fails_once_is_repeated() {
     let shop = Shop::open().await;
     shop.stock("mug", 1, 1).await;
+    shop.wire.calls();
     shop.wire
         .break_next("GetItem", Fault::refusal(500, "InternalServerError"));
 
-    assert!(
-        shop.catalog
-            .get(&product_id("mug"), Fields::ALL)
-            .await
-            .is_ok()
-    );
+    let read = shop.catalog.get(&product_id("mug"), Fields::ALL).await;
+
+    assert!(read.is_ok(), "{read:?}");
+    assert_eq!(shop.wire.calls(), ["GetItem"; 2]);
 }
 
 const CONFLICT: &str = "com.amazonaws.dynamodb.v20120810#TransactionConflictException";
@@ -688,22 +689,24 @@ async fn a_write_that_meets_the_sale_of_its_product_is_made_again() {
 #[tokio::test]
 async fn a_write_that_meets_transactions_until_its_time_is_up_is_an_answer_to_come_back_later() {
     let shop = Shop::open().await;
-    let over = Deadline::after(std::time::Duration::ZERO);
     for operation in ["UpdateItem", "DeleteItem"] {
-        shop.wire
-            .break_next(operation, Fault::refusal(400, CONFLICT));
+        for _ in 0..100 {
+            shop.wire
+                .break_next(operation, Fault::refusal(400, CONFLICT));
+        }
     }
+    let soon_over = || Deadline::after(std::time::Duration::from_millis(200));
     let (id, new) = (product_id("mug"), product("mugs", 1, 1));
+    let any = Precondition::default();
+    shop.wire.calls();
 
-    let put = shop
-        .catalog
-        .put(&id, new, &Precondition::default(), over)
-        .await;
-    let delete = shop
-        .catalog
-        .delete(&id, &Precondition::default(), over)
-        .await;
+    let put = shop.catalog.put(&id, new, &any, soon_over()).await;
+    let puts = shop.wire.calls();
+    let delete = shop.catalog.delete(&id, &any, soon_over()).await;
+    let deletes = shop.wire.calls();
 
+    // The first pause is 25 ms at most, so each is made again at least once.
+    assert!(puts.len() > 1 && deletes.len() > 1, "{puts:?} {deletes:?}");
     for problem in [put.unwrap_err(), delete.unwrap_err()] {
         assert_eq!((problem.status(), problem.retry_after()), (503, Some(1)));
     }
