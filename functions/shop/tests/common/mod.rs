@@ -204,7 +204,7 @@ async fn create_table(client: &aws_sdk_dynamodb::Client, name: &str, with_index:
     table.send().await.unwrap();
 }
 
-/// What happens to a call.
+/// The fate of a call.
 pub enum Fault {
     /// It never arrives; this is the answer.
     Answer(u16, serde_json::Value),
