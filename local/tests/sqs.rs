@@ -360,7 +360,7 @@ async fn a_trace_header_is_given_to_who_asks_for_it_and_is_no_attribute_of_the_s
         .queue_url(&url)
         .set_entries(Some(entries.into()));
     let sent = sent.send().await.unwrap();
-    // What is not the sender's own is not in the digest of it.
+    // The digest covers only the sender's own attributes.
     let digests = sent.successful().iter();
     let digests: Vec<_> = digests
         .map(|it| it.md5_of_message_attributes().is_some())

@@ -30,7 +30,7 @@ fn openapi() -> Yaml<'static> {
     yaml("openapi.yaml")
 }
 
-/// What is at a JSON pointer.
+/// The value at a JSON pointer.
 fn at<'a>(yaml: &'a Yaml<'static>, pointer: &str) -> &'a Yaml<'static> {
     let names = pointer.split('/').skip(1);
     names.fold(yaml, |yaml, name| {
