@@ -1,4 +1,4 @@
-// What every verb of this folder shares: the `aws` and `sam` programs, questions, one-line failures, Ctrl-C.
+// Shared by all verbs of this folder: the `aws` and `sam` programs, questions, one-line failures, Ctrl-C.
 
 import { spawn } from 'node:child_process';
 import os from 'node:os';

@@ -1,5 +1,5 @@
-// What is wrong is said in one line, and before anything is created. Programs that answer wrongly are stood in for by
-// scripts; test/aws runs the verbs with the real ones.
+// A refusal is one line, and comes before anything is created. Scripts stand in for programs that answer wrongly;
+// test/aws runs the verbs with the real ones.
 
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
