@@ -721,7 +721,7 @@ async fn shutdown_stops_a_long_poll_and_lets_an_invocation_finish() {
     // A long poll takes 20 s.
     assert!(began.elapsed() < Duration::from_secs(10));
     assert_eq!(orders(&aws.snapshot().await).0.deleted, 1);
-    // Nobody polls any more, and the poll that was under way takes nothing.
+    // Polling has stopped, and the poll that was under way takes nothing.
     send(&host, ["later".to_owned()]).await;
     let received = aws
         .sqs()

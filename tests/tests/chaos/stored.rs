@@ -144,7 +144,7 @@ fn wish_lines(wish: &Wish, products: &[Product]) -> Vec<(String, Option<u64>, Op
 
 #[cfg(test)]
 mod tests {
-    //! The comparison itself: it has to see whatever can be wrong.
+    //! The comparison itself: it has to see each thing that can be wrong.
 
     use serde_json::{Value, json};
 
