@@ -182,7 +182,7 @@ export function options(spec) {
   }
 }
 
-/** Runs a verb: its failures are one line each, and whatever interrupts it lets it clean up first. */
+/** Runs a verb: each failure is one line, and after any interruption the verb cleans up first. */
 export async function verb(name, main) {
   const interrupt = (signal) => interrupted.abort(new Failure(`interrupted by ${signal}`, { cause: signal }));
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, interrupt);
