@@ -186,7 +186,7 @@ export function options(spec) {
 export async function verb(name, main) {
   const interrupt = (signal) => interrupted.abort(new Failure(`interrupted by ${signal}`, { cause: signal }));
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, interrupt);
-  process.stdout.on('error', () => interrupt('SIGPIPE')); // whoever read the output has gone
+  process.stdout.on('error', () => interrupt('SIGPIPE')); // the reader of the output has gone
   process.exitCode = 1;
   try {
     process.exitCode = (await main()) ?? 0;

@@ -127,7 +127,7 @@ test('what AWS refuses is told in its own words', async () => {
 });
 
 test('make deploy refuses parameters before it calls anybody', async () => {
-  const env = only({}); // neither aws nor sam: whoever is called is missing
+  const env = only({}); // neither aws nor sam: any program that is called is missing
   const says = (...args) => refusal('deploy', args, env);
   assert.match(
     await says('--stage', 'qa'),

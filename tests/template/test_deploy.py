@@ -172,7 +172,7 @@ def test_sam_delete_leaves_nothing(aws, deployed):
     if deployed.parameters["Stage"] == "prod":
         for name in tables.list_tables()["TableNames"]:
             assert tables.describe_table(TableName=name)["Table"]["DeletionProtectionEnabled"]
-            # As whoever takes production down has to.
+            # As a person has to who takes production down.
             tables.update_table(TableName=name, DeletionProtectionEnabled=False)
     aws.sam("delete", "--stack-name", "shop", "--no-prompts", "--region", "us-east-1")
     assert {kind: it for kind, it in aws.leftovers().items() if it} == {}
