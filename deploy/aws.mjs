@@ -1,4 +1,4 @@
-// What every verb of this folder shares: the `aws` and `sam` programs, questions, one-line failures, Ctrl-C.
+// Shared by all verbs of this folder: the `aws` and `sam` programs, questions, one-line failures, Ctrl-C.
 
 import { spawn } from 'node:child_process';
 import os from 'node:os';
@@ -182,11 +182,11 @@ export function options(spec) {
   }
 }
 
-/** Runs a verb: its failures are one line each, and whatever interrupts it lets it clean up first. */
+/** Runs a verb: each failure is one line, and after any interruption the verb cleans up first. */
 export async function verb(name, main) {
   const interrupt = (signal) => interrupted.abort(new Failure(`interrupted by ${signal}`, { cause: signal }));
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, interrupt);
-  process.stdout.on('error', () => interrupt('SIGPIPE')); // whoever read the output has gone
+  process.stdout.on('error', () => interrupt('SIGPIPE')); // the reader of the output has gone
   process.exitCode = 1;
   try {
     process.exitCode = (await main()) ?? 0;

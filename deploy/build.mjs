@@ -2,8 +2,8 @@
 //
 //   node deploy/build.mjs --arch arm64|x86_64
 //
-// By cargo-lambda, which links against the C library of Lambda's image with zig. What is missing is said before anything
-// is built, and how to get it. The binaries go where template.yaml looks for them, and are checked there.
+// By cargo-lambda, which links against the C library of Lambda's image with zig. Before it builds anything, it names each
+// missing tool and how to get it. The binaries go where template.yaml looks for them, and are checked there.
 
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';

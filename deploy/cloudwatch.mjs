@@ -1,5 +1,5 @@
-// What a deployed stack has logged of a load test, from CloudWatch Logs: the REPORT lines of its functions, and the lines of
-// the API's access log.
+// Reads the logs that a load test left in CloudWatch Logs: the REPORT lines of the stack's functions, and the lines of the
+// API's access log.
 
 import { parseReports, percentile, summariseFunction } from '../load-tests/report-lines.mjs';
 import { aws, awsIfThere, Failure, stackResources } from './aws.mjs';

@@ -1,8 +1,8 @@
-// What the shop costs on AWS, from a load test that was measured and dated list prices: `make cost`.
+// The price of the shop on AWS, from a measured load test and dated list prices: `make cost`.
 //
 //   node deploy/cost.mjs [--summary target/load-test/summary.json] [--stage dev] [--parameters "Name=value …"]
 //
-// docs/cost.md explains the tables. Writes nothing, calls nobody.
+// docs/cost.md explains the tables. Writes nothing, and makes no call.
 
 import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';

@@ -139,7 +139,7 @@ async function protectedTables(things) {
   return found.filter((one) => one?.Table.DeletionProtectionEnabled).map(({ Table }) => Table.TableName);
 }
 
-/** Protection is there for a reason: whoever set it takes it away. */
+/** Protection is there for a reason: a person has to take it away. */
 function refuseIfProtected({ stage }, stacks, tables) {
   const locked = stacks
     .filter(({ EnableTerminationProtection }) => EnableTerminationProtection)

@@ -1,4 +1,4 @@
-// The arithmetic of the bill: what runs cost, and what a stack costs that nobody uses. USD, list prices of prices.json.
+// The arithmetic of the bill: the price of runs, and of a stack that nobody uses. USD, list prices of prices.json.
 
 import { readFileSync } from 'node:fs';
 import path from 'node:path';

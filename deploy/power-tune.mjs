@@ -37,7 +37,7 @@ const TIMEOUT_MS = 20 * 60_000;
 
 const eventOf = (name) => `${path.basename(functionsOf(readTemplate()).find(({ id }) => id === name).CodeUri)}.json`;
 
-/** What the state machine is told, without the function's ARN; a failure if it would refuse it. */
+/** The input of the state machine, without the function's ARN; a failure if it would refuse it. */
 function inputOf({ function: name, runs, powers }) {
   const names = functionsOf(readTemplate()).map(({ id }) => id);
   if (!names.includes(name)) throw new Failure(`template.yaml has no function "${name}"; it has: ${names.join(', ')}`);

@@ -54,7 +54,7 @@ async function checkServices(region) {
       try {
         await aws(service, ...call);
       } catch (error) {
-        // Whatever the service answers, even that it may not be asked, shows that it is there.
+        // Any answer shows that the service is there, even a refusal of permission.
         if (!(error instanceof AwsError) || error.code === null) return `${service} (${error.message})`;
       }
       return null;

@@ -1,4 +1,4 @@
-// What is deployed: template.yaml, and the profile of samconfig.yaml with the parameters given on the command line.
+// The system to deploy: template.yaml, and the profile of samconfig.yaml with the parameters given on the command line.
 
 import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';

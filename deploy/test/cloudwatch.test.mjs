@@ -1,4 +1,4 @@
-// What is read of the API's access log. `aws` is a script; test/aws has moto in its place.
+// Reading the API's access log. `aws` is a script; test/aws has moto in its place.
 
 import assert from 'node:assert/strict';
 import path from 'node:path';

@@ -1,5 +1,5 @@
-// What `make deploy` does when `sam` ends badly. Both programs are scripts: `aws` writes down what it is asked, and says
-// that an update is under way once `sam` has begun one.
+// `make deploy` when `sam` fails or is interrupted. Both programs are scripts: `aws` writes down each call, and reports an
+// update under way once `sam` has begun one.
 
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';

@@ -1,4 +1,4 @@
-// What `make destroy` makes of names that SQS gives for a while after a deletion. `aws` and `sam` are scripts.
+// `make destroy`, while SQS still names deleted queues. `aws` and `sam` are scripts.
 
 import assert from 'node:assert/strict';
 import path from 'node:path';

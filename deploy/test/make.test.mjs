@@ -1,4 +1,4 @@
-// What is typed after `make VERB` reaches the verb as it was typed.
+// Values reach a verb just as they are typed after `make VERB`.
 
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';

@@ -1,5 +1,5 @@
-// What is wrong is said in one line, and before anything is created. Programs that answer wrongly are stood in for by
-// scripts; test/aws runs the verbs with the real ones.
+// A refusal is one line, and comes before anything is created. Scripts stand in for programs that answer wrongly;
+// test/aws runs the verbs with the real ones.
 
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
@@ -127,7 +127,7 @@ test('what AWS refuses is told in its own words', async () => {
 });
 
 test('make deploy refuses parameters before it calls anybody', async () => {
-  const env = only({}); // neither aws nor sam: whoever is called is missing
+  const env = only({}); // neither aws nor sam: any program that is called is missing
   const says = (...args) => refusal('deploy', args, env);
   assert.match(
     await says('--stage', 'qa'),

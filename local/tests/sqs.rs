@@ -360,7 +360,7 @@ async fn a_trace_header_is_given_to_who_asks_for_it_and_is_no_attribute_of_the_s
         .queue_url(&url)
         .set_entries(Some(entries.into()));
     let sent = sent.send().await.unwrap();
-    // What is not the sender's own is not in the digest of it.
+    // The digest covers only the sender's own attributes.
     let digests = sent.successful().iter();
     let digests: Vec<_> = digests
         .map(|it| it.md5_of_message_attributes().is_some())
@@ -721,7 +721,7 @@ async fn shutdown_stops_a_long_poll_and_lets_an_invocation_finish() {
     // A long poll takes 20 s.
     assert!(began.elapsed() < Duration::from_secs(10));
     assert_eq!(orders(&aws.snapshot().await).0.deleted, 1);
-    // Nobody polls any more, and the poll that was under way takes nothing.
+    // Polling has stopped, and the poll that was under way takes nothing.
     send(&host, ["later".to_owned()]).await;
     let received = aws
         .sqs()

@@ -1,4 +1,4 @@
-//! What the reader of templates makes of SAM and CloudFormation, and what it refuses.
+//! How the reader of templates reads SAM and CloudFormation, and which templates it refuses.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -1206,8 +1206,8 @@ fn any_key() -> impl Strategy<Value = &'static str> {
     ])
 }
 
-/// Has `texts` read. What is refused is refused in one line of bounded length that names the file; some
-/// are, and some are not, or the texts are no test.
+/// Reads `texts`. Each refusal is one line of bounded length that names the file. Some texts must be refused and some
+/// read, or they test nothing.
 fn each_is_read_or_refused_in_one_line(texts: impl Strategy<Value = String>) {
     let mut config = ProptestConfig::with_cases(500);
     config.failure_persistence = None; // it would be kept beside the source, which a runner cannot find

@@ -100,7 +100,7 @@ impl Shop {
         gone.await.expect("the wait ends").expect("the host ends");
     }
 
-    /// What runs.
+    /// The running stack.
     pub fn stack(&self) -> &Stack {
         &self.stack
     }
@@ -177,12 +177,12 @@ impl Shop {
         }
     }
 
-    /// What the host has metered so far.
+    /// The host's meter so far.
     pub async fn meter(&self) -> Value {
         self.told("/meter").await
     }
 
-    /// What a function and Lambda have logged of it so far; the last lines may not be there yet.
+    /// The log of a function so far, Lambda's lines included; the last lines may not be there yet.
     pub fn log(&self, function: &str) -> String {
         let path = self.stack.log_dir().join(format!("{function}.log"));
         let bytes = fs::read(path).unwrap_or_default();
@@ -340,7 +340,7 @@ impl Shop {
     }
 }
 
-/// What a shop is started with: the project's template and functions, in a folder of their own.
+/// The options to start a shop with: the project's template and functions, in a folder of their own.
 pub(crate) fn options(name: &str, change: fn(String) -> String) -> Options {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let work = target()

@@ -8,7 +8,7 @@ import sam
 from combinations import combinations
 from stack import Stack, read_code
 
-# Nothing that a check starts may find the account of whoever runs it.
+# No program that a check starts may find the account of the person who runs it.
 for name in [it for it in os.environ if it.startswith("AWS_")]:
     del os.environ[name]
 os.environ |= {

@@ -95,7 +95,7 @@ def asynchronous_invocations(stack):
 
 # ── Permissions ───────────────────────────────────────────────────────────────────────────────────────
 
-# What may be done to a resource's parts is granted by the resource, with * for the part.
+# A permission for the parts of a resource names the resource, with * for the part.
 PARTS_OF_ONE_RESOURCE = [
     # Streams of a log group: the only form that AWS knows.
     # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazoncloudwatchlogs.html
@@ -299,7 +299,7 @@ def no_function_outlives_the_api(stack):
 READ = re.compile(r'\b(?:var|environment|lookup|require|endpoint)\((?:lookup, |&environment, )?\s*"([A-Z_][A-Z0-9_]*)"')
 REQUIRED = re.compile(r'\brequired\("([A-Z_][A-Z0-9_]*)"\)')
 
-# What Lambda, X-Ray and the SDKs define; a template would not set it.
+# Variables that Lambda, X-Ray and the SDKs define; a template would not set them.
 DEFINED_ELSEWHERE = re.compile(r"AWS_.*|_X_AMZN_.*|SSL_CERT_FILE")
 
 

@@ -148,7 +148,7 @@ def deployed(request, aws, stage, template, code):
 
 def test_sam_deploy_makes_every_resource_that_moto_knows(aws, deployed):
     made = aws.client("cloudformation").describe_stack_resources(StackName="shop")["StackResources"]
-    # By type: SAM names a version by the address of its code. What moto does not know it lists without one.
+    # By type: SAM names a version by the address of its code. moto lists a resource that it does not know without a type.
     made = Counter(it["ResourceType"] for it in made if "ResourceType" in it)
     assert made == Counter(it["Type"] for it in deployed.resources.values() if it["Type"] not in UNKNOWN_TO_MOTO)
 
@@ -172,7 +172,7 @@ def test_sam_delete_leaves_nothing(aws, deployed):
     if deployed.parameters["Stage"] == "prod":
         for name in tables.list_tables()["TableNames"]:
             assert tables.describe_table(TableName=name)["Table"]["DeletionProtectionEnabled"]
-            # As whoever takes production down has to.
+            # As a person has to who takes production down.
             tables.update_table(TableName=name, DeletionProtectionEnabled=False)
     aws.sam("delete", "--stack-name", "shop", "--no-prompts", "--region", "us-east-1")
     assert {kind: it for kind, it in aws.leftovers().items() if it} == {}

@@ -10,7 +10,7 @@ from samcli.yamlhelper import yaml_parse
 from sam import ROOT
 from stack import as_list
 
-# What CloudFormation's own descriptions of the types list for properties that template.yaml does not use: networks, file
+# Permissions that CloudFormation's descriptions of the types list for properties that template.yaml does not use: networks, file
 # systems, streams, imports, groups and users, boundaries of permissions. Two are no names of actions.
 NOT_USED = [
     "ec2:*",

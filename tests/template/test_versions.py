@@ -1,6 +1,6 @@
 """A version of a function is published, and its alias moved, for what reaches that function and for nothing else.
 
-What new code does is in deploy/test/aws/versions.test.mjs, where `sam` uploads it.
+New code is tested in deploy/test/aws/sam.test.mjs, where `sam` uploads it.
 """
 
 import copy

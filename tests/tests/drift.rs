@@ -1,7 +1,8 @@
 //! Nothing drifts: the template, the description of the API and the README name the same routes, the
 //! latter two the same statuses, the description has the code's bounds, the load test the limits of
-//! the template, the documentation its windows, and everything that is built the profile for it. The scenarios of the load test are held against the template by
-//! `load-tests/test/scenarios.test.mjs`, alarms and dashboard by `tests/template/rules.py`.
+//! the template, the documentation its windows, and each build its profile.
+//! `load-tests/test/scenarios.test.mjs` compares the scenarios of the load test with the template,
+//! `tests/template/rules.py` alarms and dashboard.
 
 #![allow(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
 
@@ -30,7 +31,7 @@ fn openapi() -> Yaml<'static> {
     yaml("openapi.yaml")
 }
 
-/// What is at a JSON pointer.
+/// The value at a JSON pointer.
 fn at<'a>(yaml: &'a Yaml<'static>, pointer: &str) -> &'a Yaml<'static> {
     let names = pointer.split('/').skip(1);
     names.fold(yaml, |yaml, name| {

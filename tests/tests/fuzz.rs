@@ -1,4 +1,4 @@
-//! Whatever bytes reach the running shop: it answers or hangs up, in bounded time and memory, and goes
+//! For any bytes that reach the running shop: it answers or hangs up, in bounded time and memory, and goes
 //! on.
 //!
 //! Other ways in have tests of their own: the template reader in `local/tests/template.rs`, the Runtime

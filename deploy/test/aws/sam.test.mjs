@@ -1,5 +1,5 @@
-// What a person types who knows SAM, and `make deploy` beside it: with the real `sam`, and its translator in moto
-// (moto_aws.py). Which parameters and properties publish a version is in tests/template/test_versions.py.
+// SAM's own commands, as a person who knows SAM types them, and `make deploy` beside them: with the real `sam`, and its
+// translator in moto (moto_aws.py). Which parameters and properties publish a version is in tests/template/test_versions.py.
 
 import assert from 'node:assert/strict';
 import { appendFileSync, existsSync } from 'node:fs';

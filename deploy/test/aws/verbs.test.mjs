@@ -1,7 +1,7 @@
 // The verbs with the real `aws` and `sam`, against moto in place of AWS: `make validate` puts all three on the path.
 //
 // moto makes the stack's resources and deletes them; it has no API behind the stack's address, runs no function, updates no
-// stack reliably and knows no serverless repository. What that leaves unproved, docs/aws.md says.
+// stack reliably and knows no serverless repository. docs/aws.md lists all that this leaves unproved.
 
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';

@@ -37,8 +37,8 @@ pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_millis(100);
 /// the handshake, which costs 0.5 ms of CPU, takes some 15 ms on the share of a vCPU that 128 MB buys.
 pub(crate) const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(250);
 
-/// The same where nobody waits. What takes longer than this does not come at all; what takes less is
-/// better waited for than begun again, because an order that fails ten times is taken for poison.
+/// The same in the worker, where no client waits. A slower call is lost; a faster one is cheaper to
+/// await than to retry, because an order that fails ten times is taken for poison.
 const PATIENT_ATTEMPT_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// One call and two repeats: what the SDK's standard mode has by default.
@@ -56,8 +56,8 @@ pub(crate) const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// after that. The SDK's default, 500, is meant for a client that many requests share.
 const RETRY_TOKENS: usize = 100;
 
-/// The longest that [`prime`] keeps an environment from its first request. When DynamoDB takes longer,
-/// something is wrong that waiting in the init phase does not mend.
+/// The longest that [`prime`] keeps an environment from its first request. If DynamoDB takes longer,
+/// it has a problem that waiting in the init phase does not cure.
 pub const PRIMING_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// Why a function cannot start: which variable is wrong, and what to do.
@@ -74,7 +74,7 @@ pub enum StartError {
     NotAUrl {
         /// The variable.
         name: &'static str,
-        /// What it holds.
+        /// Its value.
         value: String,
     },
     /// There is no certificate where `SSL_CERT_FILE` or `SSL_CERT_DIR` says.
@@ -119,16 +119,16 @@ pub fn end_environment(cause: &str) -> ! {
 
 /// Makes a first call in the init phase, and throws its answer away.
 ///
-/// It opens the connection and makes the SDK ready, so that the first request costs what any other
-/// does. Lambda bills the init phase, but runs it on a whole vCPU, while an invocation has to
-/// make do with the share that its memory buys. It costs one more read for each environment.
+/// It opens the connection and makes the SDK ready, so that the first request costs as much as any
+/// other. Lambda bills the init phase, but runs it on a whole vCPU, while an invocation gets only
+/// the share that its memory buys. It costs one more read for each environment.
 ///
-/// If AWS cannot be reached, the first request will say so.
+/// If AWS cannot be reached, the first request reports it.
 pub async fn prime<T>(call: impl Future<Output = T>) {
     let _ = tokio::time::timeout(PRIMING_TIMEOUT, call).await;
 }
 
-/// What all clients of one execution environment share.
+/// The parts that all clients of one execution environment share.
 #[derive(Debug, Clone)]
 pub struct Aws {
     region: String,
@@ -203,7 +203,7 @@ impl Aws {
         })
     }
 
-    /// For work that nobody waits for: each attempt of a call may take 1.5 s instead of 250 ms.
+    /// For work that no client waits for: each attempt of a call may take 1.5 s instead of 250 ms.
     #[must_use]
     pub fn patient(mut self) -> Self {
         self.attempt_timeout = PATIENT_ATTEMPT_TIMEOUT;

@@ -24,7 +24,7 @@ use tokio::time::timeout;
 
 use crate::tls::{self, Trust};
 
-/// A client that connects to those whom `trust` accepts, and gives up opening a TCP connection after
+/// A client that connects to servers that `trust` accepts, and gives up opening a TCP connection after
 /// `connect_timeout`.
 ///
 /// # Errors

@@ -20,13 +20,13 @@ async fn place(shop: &Shop, ordered: &[(&str, u64)]) -> OrderMessage {
     placed.unwrap().order.message()
 }
 
-/// What becomes of the order when a message of this id is delivered.
+/// The order's outcome when a message of this id is delivered.
 async fn deliver(shop: &Shop, message: &OrderMessage, id: &str) -> Result<Outcome, NotSettled> {
     let settled = shop.fulfilment.settle(message, id, soon()).await;
     settled.map(|settled| settled.outcome)
 }
 
-/// What becomes of the order of a message.
+/// The outcome of the order of a message.
 async fn settle(shop: &Shop, message: &OrderMessage) -> Result<Outcome, NotSettled> {
     deliver(shop, message, "m-1").await
 }
@@ -83,7 +83,7 @@ async fn a_message_that_comes_twice_takes_stock_once() {
     let message = place(&shop, &[("mug", 2)]).await;
     let first = shop.fulfilment.settle(&message, "m-1", soon()).await;
 
-    // The worker may have died before it counted the order, so its next delivery is told the same.
+    // The worker may have died before it counted the order, so the next delivery gets the same outcome.
     let again = shop.fulfilment.settle(&message, "m-1", soon()).await;
 
     assert_eq!(first.as_ref().unwrap().outcome, Outcome::Fulfilled);

@@ -1,4 +1,4 @@
-//! What tests of functions share: a host, and functions that run `examples/test_function.rs`.
+//! Shared by the tests of functions: a host, and functions that run `examples/test_function.rs`.
 
 #![allow(
     dead_code,
@@ -90,7 +90,7 @@ impl TestHost {
         spec
     }
 
-    /// What makes an invocation wait until the gate is opened; that lets all others go on too.
+    /// The event of an invocation that waits until the gate is opened, which lets all others go on too.
     pub fn wait_for_gate(&self) -> Value {
         json!({"do": "wait", "file": self.folder.path().join("gate")})
     }
@@ -170,7 +170,7 @@ pub fn example() -> PathBuf {
     example
 }
 
-/// Sends bytes and gives what comes until the other side hangs up; `None` if it never does.
+/// Sends bytes and returns all that comes back until the other side hangs up; `None` if it never does.
 pub async fn exchange(address: impl ToSocketAddrs, bytes: &[u8]) -> Option<String> {
     let mut stream = TcpStream::connect(address).await.expect("it connects");
     // It may hang up before all is sent, and break the connection.

@@ -1,4 +1,4 @@
-//! Each fault by itself: that it strikes as AWS does, and what the SDK and the functions make of it.
+//! Each fault by itself: it strikes as it does at AWS, and the SDK and the functions cope with it.
 
 use std::sync::LazyLock;
 

@@ -178,7 +178,7 @@ async fn put(address: &Address, id: &str, product: &Value) {
     }
 }
 
-/// What was acknowledged and is not there, or is something else.
+/// Writes that were acknowledged and are missing or changed.
 async fn lost(shop: &Shop, written: &[Value]) -> Vec<String> {
     let mut lost = Vec::new();
     for product in written {

@@ -1,4 +1,4 @@
-//! What is ordered, and the clients that order it until they have an answer.
+//! The orders, and the clients that repeat each until they have an answer.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -38,7 +38,7 @@ pub(crate) fn products(orders: usize) -> Vec<Product> {
     (0..12).map(product).collect()
 }
 
-/// What one client will order once.
+/// One order that a client will place.
 #[derive(Clone)]
 pub(crate) struct Wish {
     pub(crate) key: String,

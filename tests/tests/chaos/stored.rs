@@ -1,4 +1,4 @@
-//! What is in the tables, compared with what was accepted.
+//! Compares the tables with the accepted orders.
 
 use std::collections::{BTreeSet, HashMap};
 use std::str::FromStr;
@@ -8,7 +8,7 @@ use shop_tests::Item;
 
 use crate::orders::{Product, Wish};
 
-/// What the tables hold at the end.
+/// The contents of the tables at the end.
 pub(crate) struct Stored {
     pub(crate) orders: Vec<Item>,
     pub(crate) products: Vec<Item>,
@@ -144,7 +144,7 @@ fn wish_lines(wish: &Wish, products: &[Product]) -> Vec<(String, Option<u64>, Op
 
 #[cfg(test)]
 mod tests {
-    //! The comparison itself: it has to see whatever can be wrong.
+    //! The comparison itself: it has to see each thing that can be wrong.
 
     use serde_json::{Value, json};
 

@@ -22,7 +22,7 @@ const DELIVERIES: usize = 10;
 /// Messages that can never succeed, put among the good ones.
 const POISON: usize = 12;
 
-/// What one run came to.
+/// The result of one run.
 #[derive(Default)]
 pub(crate) struct Report {
     orders: usize,
@@ -32,7 +32,7 @@ pub(crate) struct Report {
     poison: usize,
     seconds: f64,
     pub(crate) faults: BTreeMap<String, u64>,
-    /// What should not be, a sentence each.
+    /// Broken promises, a sentence each.
     pub(crate) wrong: Vec<String>,
 }
 
@@ -132,7 +132,7 @@ pub(crate) async fn wreck(seed: u64, orders: usize) -> Report {
     report
 }
 
-/// What was asked of a shop, and what it has accepted of it.
+/// The orders sent to a shop, and those that it accepted.
 pub(crate) struct Ordered {
     pub(crate) started: Instant,
     pub(crate) products: Vec<Product>,

@@ -1,4 +1,4 @@
-//! What no honest client sends. Each is refused, nothing leaks, and the shop goes on.
+//! Requests that no honest client sends. Each is refused, nothing leaks, and the shop goes on.
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};

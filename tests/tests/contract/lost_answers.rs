@@ -1,4 +1,4 @@
-//! What clients are told, and what is counted, when answers of AWS are lost on their way to a function.
+//! Answers to clients, and counts in metrics, when answers of AWS are lost on their way to a function.
 //!
 //! The SDK repeats a call whose answer did not come. Faults are drawn by seed, and requests are sent one
 //! after another, so each run loses the same answers.

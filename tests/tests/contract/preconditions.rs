@@ -159,7 +159,7 @@ async fn a_sale_is_a_new_state() {
         .expect(StatusCode::ACCEPTED);
     shop().final_order(order.body["id"].as_str().unwrap()).await;
 
-    // Who has read the product before the sale does not put the sold pieces back.
+    // A client that read the product before the sale cannot put the sold pieces back.
     put("sold", &[("if-match", &before)], 1)
         .await
         .expect_problem(412);

@@ -1,5 +1,5 @@
-//! What the functions log: which invocation a line is of, the trace that an order is followed by from
-//! the API through the queue to the worker, and metrics that add up.
+//! The logs of the functions: each line names its invocation, a trace follows an order from the API
+//! through the queue to the worker, and the metrics add up.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -190,7 +190,7 @@ fn metrics(shop: &Shop, function: &str) -> BTreeMap<String, Vec<u64>> {
     metrics
 }
 
-/// What each metric in the log of a function adds up to, but for the one that measures time.
+/// The sum of each metric in the log of a function, except the one that measures time.
 pub(crate) fn sums(shop: &Shop, function: &str) -> BTreeMap<String, u64> {
     let sums = metrics(shop, function).into_iter();
     let sums = sums.filter(|(name, _)| name != "PlacedToFinal");

@@ -1,5 +1,4 @@
-//! The worker: what becomes of messages that are delivered twice, and of those that no order stands
-//! behind.
+//! The worker: messages that are delivered twice, and messages without an order.
 
 use std::sync::LazyLock;
 

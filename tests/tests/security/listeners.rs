@@ -1,4 +1,4 @@
-//! Who can connect.
+//! Only this machine can connect.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

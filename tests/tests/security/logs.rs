@@ -1,7 +1,7 @@
-//! What is written down, and by whom.
+//! The logs hold no secrets, and clients write no lines.
 //!
 //! Secrets are what a client proves itself with: `Authorization`, cookies, API keys, and the
-//! `Idempotency-Key`, since whoever has it is given the order. Bodies are not secret, but are of no use
+//! `Idempotency-Key`, since anyone who has it is given the order. Bodies are not secret, but are of no use
 //! in a log either, and may hold personal data; so they are not logged.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -137,7 +137,7 @@ async fn nothing_that_a_client_sends_makes_a_line_of_its_own_in_a_log() {
     let mut request_ids = BTreeSet::new();
     for forgery in FORGERIES {
         let encoded: String = forgery.bytes().map(|byte| format!("%{byte:02X}")).collect();
-        // What a header cannot carry never leaves the client.
+        // A header cannot carry control characters: the client would not send it.
         let in_header = forgery.replace(|c: char| c.is_control() && c != '\t', "\t");
         let headers = [
             ("content-type", "application/json"),

@@ -1,5 +1,5 @@
-//! What the shop lets nobody do: reach it from another machine, call what its policies do not allow,
-//! get at another table, read secrets in its logs or write lines of their own there.
+//! Nobody can reach the shop from another machine, call AWS beyond the functions' policies, reach an
+//! item of another table, read secrets in the logs or write lines there.
 
 #![allow(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
 

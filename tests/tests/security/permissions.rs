@@ -9,7 +9,7 @@ use saphyr::{LoadableYamlNode, Yaml};
 use serde_json::{Value, json};
 use shop_tests::{PATIENCE, Reply, Shop};
 
-/// What its role allows one function, and what the template tells the function of.
+/// The permissions of one function's role, and the resources that the template tells it of.
 #[derive(Debug, Default)]
 struct Allowed {
     /// Such as `dynamodb:GetItem`.
@@ -19,8 +19,8 @@ struct Allowed {
     /// Logical ids that its environment variables hold, of its log group and of the queue that
     /// triggers it.
     known: BTreeSet<String>,
-    /// What Lambda does under the role by itself, and no meter sees: it writes the function's log,
-    /// and polls the queue of a trigger.
+    /// Actions that Lambda takes under the role by itself, and no meter sees: it writes the
+    /// function's log, and polls the queue of a trigger.
     by_lambda: BTreeSet<&'static str>,
 }
 
@@ -64,7 +64,7 @@ fn template() -> String {
     fs::read_to_string(template).unwrap()
 }
 
-/// What the roles of a template allow, by function.
+/// The permissions of the roles of a template, by function.
 fn roles(template: String) -> BTreeMap<String, Allowed> {
     let template = Yaml::load_from_str(template.leak()).unwrap().remove(0);
     let mut roles = BTreeMap::new();
@@ -115,7 +115,7 @@ fn action(operation: &str) -> String {
     format!("{}:{name}", service.to_lowercase())
 }
 
-/// What the functions have called so far, by function. Others have lower-case access keys.
+/// The calls so far, by function. Other callers have lower-case access keys.
 async fn called(shop: &Shop) -> BTreeMap<String, BTreeSet<String>> {
     let meter = shop.meter().await;
     let callers = meter["functions"].as_object().unwrap().iter();

@@ -1,4 +1,4 @@
-//! Whose certificates the functions accept when nobody hands them any, as on AWS. The real `get-product`
+//! The certificates that the functions accept when no roots are handed to them, as on AWS. The real `get-product`
 //! is watched as it starts: its priming call is the handshake.
 
 #![cfg(target_os = "linux")] // it looks into /proc

@@ -1,5 +1,5 @@
-//! What a handshake may be made of. What is not named here is not linked: rustls's own choice would be 0.05 MB more of
-//! a zip, for `ChaCha20`, Ed25519 and signing with a key of our own.
+//! The algorithms of a handshake. Only those named here are linked: rustls's own choice would add 0.05 MB to a zip, for
+//! `ChaCha20`, Ed25519 and signing with a key of our own.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! TLS by rustls with ring: 1.3, and 1.2 for whatever stands between a function and AWS and speaks no other.
+//! TLS by rustls with ring: 1.3, and 1.2 for anything between a function and AWS that speaks no 1.3.
 //!
 //! AWS speaks TLS 1.3 ([DynamoDB](https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/network-isolation.html),
 //! [SQS](https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/infrastructure-security.html)).
@@ -20,10 +20,10 @@ pub(crate) use trust::Trust;
 /// hosts.
 const HOSTS: usize = 2;
 
-/// What connects to those that `trust` accepts.
+/// The configuration of a client that connects to servers that `trust` accepts.
 ///
 /// # Errors
-/// If `trust` has no roots, or ring no cipher, which is not so.
+/// If `trust` has no roots. (Also if ring had no cipher for TLS; it has.)
 pub(crate) fn config(trust: Trust) -> Result<ClientConfig, Error> {
     let crypto = Arc::new(crypto::provider());
     let verifier = trust.verifier(&crypto)?;

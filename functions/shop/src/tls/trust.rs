@@ -1,4 +1,4 @@
-//! Whose certificates a function trusts.
+//! The certificates that a function trusts.
 //!
 //! 1. Where `SSL_CERT_FILE` or `SSL_CERT_DIR` is set, the certificates there decide alone.
 //! 2. Otherwise Amazon's five roots decide. They are compiled in, and the endpoints of AWS lead to them.
@@ -27,7 +27,7 @@ const AMAZON: [&[u8]; 5] = [
     include_bytes!("amazon/SFSRootCAG2.cer"),
 ];
 
-/// Whose certificates are accepted.
+/// The certificates that are accepted.
 #[derive(Debug)]
 pub(crate) enum Trust {
     /// Those that lead to these roots.
@@ -49,10 +49,10 @@ impl Default for Trust {
 }
 
 impl Trust {
-    /// What the environment says, or else the default.
+    /// As the environment variables say, or else the default.
     ///
     /// # Errors
-    /// Why there is no certificate where the environment says.
+    /// The reason, if no certificate is found where the variables say.
     pub(crate) fn from_env() -> Result<Self, String> {
         Self::from_paths(env::var_os("SSL_CERT_FILE"), env::var_os("SSL_CERT_DIR"))
     }
@@ -81,7 +81,7 @@ impl Trust {
         Ok(Self::Given(roots))
     }
 
-    /// What checks certificates by it.
+    /// The verifier that accepts these certificates.
     ///
     /// # Errors
     /// If there is no root at all.
@@ -101,8 +101,8 @@ impl Trust {
     }
 }
 
-/// The system's store: on Amazon Linux and Debian alike one file with the roots that Mozilla trusts. It
-/// lies in folders too, certificate by certificate, which would only take longer to read.
+/// The system's store: on Amazon Linux and on Debian one file with the roots that Mozilla trusts. There are
+/// folders with one file a certificate too; they would only take longer to read.
 fn system() -> RootCertStore {
     let file = openssl_probe::probe().cert_file;
     store(load_certs_from_paths(file.as_deref(), None))
@@ -114,7 +114,7 @@ fn store(found: CertificateResult) -> RootCertStore {
     roots
 }
 
-/// What rustls itself uses: chain, dates, purpose, name.
+/// The verifier that rustls itself uses: it checks chain, dates, purpose and name.
 fn webpki(
     roots: RootCertStore,
     crypto: &Arc<CryptoProvider>,
@@ -124,7 +124,7 @@ fn webpki(
         .map_err(|error| Error::General(error.to_string()))
 }
 
-/// Two verifiers, of which the second is made when the first refuses something. It decides nothing itself.
+/// Two verifiers. The second is made when the first refuses a certificate for the first time.
 #[derive(Debug)]
 struct WithFallback {
     first: Arc<WebPkiServerVerifier>,
@@ -148,9 +148,9 @@ impl WithFallback {
 }
 
 impl ServerCertVerifier for WithFallback {
-    /// The second is asked whatever the first refuses for, so a function reaches all that it would reach with
-    /// the system's store alone: a chain may bear the name of one of Amazon's roots and not its key, or have an
-    /// expired certificate beside the way that the system knows.
+    /// The second is asked for any reason of a refusal, so a function reaches every server that it would reach with
+    /// the system's store alone. A chain may bear the name of one of Amazon's roots but not its key, for example, or
+    /// hold an expired certificate beside a path that the system knows.
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -167,7 +167,7 @@ impl ServerCertVerifier for WithFallback {
             Err(refusal) => refusal,
         };
         match self.second().map(verify) {
-            // It knows nothing of the chain, so the first has the better reason.
+            // The second does not know the chain, so the reason of the first is the better one.
             None | Some(Err(Error::InvalidCertificate(CertificateError::UnknownIssuer))) => {
                 Err(refusal)
             }

@@ -89,7 +89,7 @@ impl Shop {
         }
     }
 
-    /// Puts a product with this price and stock, whatever was there.
+    /// Puts a product with this price and stock, in place of any other.
     pub async fn stock(&self, id: &str, price_cents: u64, stock: u64) {
         let product = product("mugs", price_cents, stock);
         self.catalog
@@ -118,7 +118,7 @@ impl Shop {
             .unwrap();
     }
 
-    /// Writes an item that is no product.
+    /// Writes an item that is not a product.
     pub async fn store_malformed_product(&self, id: &str, category: &str) {
         let text = |text: &str| AttributeValue::S(text.to_owned());
         self.store_item(HashMap::from([
@@ -159,7 +159,7 @@ pub fn lines(lines: &[(&str, u64)]) -> Lines {
     Lines::from_body(body.to_string().as_bytes()).unwrap()
 }
 
-/// Time enough for whatever is not meant to run out of it.
+/// Ample time, for tests that are not about running out of it.
 pub fn soon() -> Deadline {
     Deadline::after(Duration::from_secs(20))
 }
@@ -204,7 +204,7 @@ async fn create_table(client: &aws_sdk_dynamodb::Client, name: &str, with_index:
     table.send().await.unwrap();
 }
 
-/// What happens to a call.
+/// The fate of a call.
 pub enum Fault {
     /// It never arrives; this is the answer.
     Answer(u16, serde_json::Value),
@@ -222,7 +222,7 @@ impl Fault {
     }
 }
 
-/// The connection of every client of a [`Shop`]. SQS is no more than its answer.
+/// The connection of every client of a [`Shop`]. SQS is only an answer to each message.
 #[derive(Clone, Debug)]
 pub struct Wire {
     real: Arc<Connector>,
