@@ -11,7 +11,7 @@ use serde_json::json;
 use shop::cursor::Listing;
 use shop::deadline::Deadline;
 use shop::precondition::{ETag, Precondition};
-use shop::product::{Category, Field, Fields, Limit, NewProduct, Product, ProductId};
+use shop::product::{Category, Field, Fields, Limit, NewProduct, Product};
 
 fn category(name: &str) -> Listing {
     Listing::Category(Category::parse(name).unwrap())
