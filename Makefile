@@ -80,7 +80,7 @@ host: local/fauxqs/node_modules/.installed
 LOCAL := $(TARGET)/host/local
 
 .PHONY: run
-run: build host ## Run the shop on http://127.0.0.1:3000 until Ctrl-C (PORT=3001)
+run: build host ## Run the shop on http://127.0.0.1:3000 until Ctrl-C (PORT=8080)
 	@echo 'Once it is up, in another terminal:'
 	@echo "  curl -X PUT http://127.0.0.1:$$PORT/products/lamp -H 'content-type: application/json' -d '{\"name\": \"Desk lamp\", \"category\": \"lighting\", \"price_cents\": 2499, \"stock\": 7}'"
 	@echo "  curl 'http://127.0.0.1:$$PORT/products?category=lighting'"

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`product`], [`order`] | the domain: values that are checked once, when they are parsed |
 //! | [`precondition`], [`cursor`] | the conditions of a client, and where a page ended |
+//! | [`write_id`] | the mark by which a repeated write knows itself |
 //! | [`catalog`], [`orders`] | the two tables: every expression and condition that is sent to DynamoDB |
 //! | [`order_queue`] | the queue of placed orders |
 //! | [`checkout`], [`fulfilment`] | the two halves of an order's life: placing it, and settling it |

@@ -31,6 +31,19 @@ pub(crate) fn whole(value: &serde_json::Value) -> Option<u64> {
     })
 }
 
+/// Whether `text` is 128 bits as 32 hexadecimal digits in lower case.
+pub(crate) fn is_128_bits(text: &str) -> bool {
+    text.len() == 32
+        && text
+            .bytes()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// Such a text, drawn at random: a version 4 UUID without its hyphens.
+pub(crate) fn random_128_bits() -> String {
+    uuid::Uuid::new_v4().simple().to_string()
+}
+
 /// Whether `text` is one line: 1 to `max` characters, no control character, and no white space at
 /// either end.
 pub(crate) fn is_line(text: &str, max: usize) -> bool {

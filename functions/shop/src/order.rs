@@ -9,14 +9,14 @@ use sha2::{Digest, Sha256};
 
 use crate::lines::hex;
 pub use crate::lines::{Fingerprint, Line, Lines, Quantity};
-use crate::newtype::{Invalid, MAX_SAFE_INTEGER, number, text};
+use crate::newtype::{Invalid, MAX_SAFE_INTEGER, is_128_bits, number, random_128_bits, text};
 use crate::problem::{FieldError, Problem};
 use crate::product::{PriceCents, ProductId};
 
 text! {
     /// An order's id: 128 bits as 32 hexadecimal digits.
     OrderId,
-    |text| text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')),
+    is_128_bits,
     "must be 32 hexadecimal digits"
 }
 
@@ -44,7 +44,7 @@ number! {
 impl OrderId {
     /// A new id that no other order has.
     pub fn random() -> Self {
-        Self(uuid::Uuid::new_v4().simple().to_string())
+        Self(random_128_bits())
     }
 
     /// The id of the order for `key`. It is always the same, so that the table recognises a

@@ -1,6 +1,6 @@
 //! The mark of one request's write.
 
-use crate::newtype::text;
+use crate::newtype::{is_128_bits, random_128_bits, text};
 
 text! {
     /// The id of one request's write, unlike any other: 128 random bits as 32 hexadecimal digits.
@@ -8,14 +8,14 @@ text! {
     /// The SDK repeats a call whose answer was lost, and the repeat has the same id. A write that
     /// finds its own id in the table knows that it succeeded, and does not fail because of itself.
     WriteId,
-    |text| text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')),
+    is_128_bits,
     "must be 32 hexadecimal digits"
 }
 
 impl WriteId {
     /// An id that no other write has.
     pub fn random() -> Self {
-        Self(uuid::Uuid::new_v4().simple().to_string())
+        Self(random_128_bits())
     }
 }
 
