@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use local::aws::faults::{Plan, PlanError};
-use local::stack::{Options, Stack, StartError};
+use local::faults::Plan;
+use local::stack::{Options, Stack};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Runs a SAM template on this machine.
@@ -50,9 +50,6 @@ struct Arguments {
     /// Take each function's code from this folder, under the last part of its `CodeUri`
     #[arg(long, value_name = "DIR")]
     code_dir: Option<PathBuf>,
-    /// The Node.js that runs the queues, 22.5 or later
-    #[arg(long, value_name = "PATH", default_value = "node")]
-    node: PathBuf,
     /// End execution environments that were idle for this long
     #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..))]
     idle_timeout: u64,
@@ -80,28 +77,11 @@ async fn main() -> ExitCode {
     }
 }
 
-#[derive(Debug, thiserror::Error)]
-enum RunError {
-    #[error(transparent)]
-    Start(#[from] StartError),
-    #[error("cannot listen for Ctrl-C: {0}")]
-    Signals(std::io::Error),
-    #[error("cannot read the faults of {} (--faults): {source}", path.display())]
-    FaultsFile {
-        path: PathBuf,
-        source: std::io::Error,
-    },
-    #[error("{} (--faults): {source}", path.display())]
-    Faults { path: PathBuf, source: PlanError },
-    #[error("cannot write the ready file {}: {source}", path.display())]
-    ReadyFile {
-        path: PathBuf,
-        source: std::io::Error,
-    },
-}
-
-async fn run(arguments: Arguments) -> Result<(), RunError> {
-    let mut stop = StopSignal::listen().map_err(RunError::Signals)?;
+/// # Errors
+/// One line that says what is wrong and what to do.
+async fn run(arguments: Arguments) -> Result<(), String> {
+    let listened = StopSignal::listen();
+    let mut stop = listened.map_err(|e| format!("cannot listen for Ctrl-C: {e}"))?;
     let ready_file = arguments.ready_file.clone();
     let faults = arguments.faults.as_deref().map(read_faults).transpose()?;
     if let Some(path) = &ready_file {
@@ -132,12 +112,11 @@ async fn run(arguments: Arguments) -> Result<(), RunError> {
     Ok(())
 }
 
-fn read_faults(path: &Path) -> Result<Plan, RunError> {
-    let path = path.to_owned();
-    match std::fs::read(&path) {
-        Ok(json) => Plan::parse(&json).map_err(|source| RunError::Faults { path, source }),
-        Err(source) => Err(RunError::FaultsFile { path, source }),
-    }
+fn read_faults(path: &Path) -> Result<Plan, String> {
+    let shown = path.display();
+    let json = std::fs::read(path)
+        .map_err(|e| format!("cannot read the faults of {shown} (--faults): {e}"))?;
+    Plan::parse(&json).map_err(|e| format!("{shown} (--faults): {e}"))
 }
 
 fn options(arguments: Arguments) -> Options {
@@ -149,7 +128,6 @@ fn options(arguments: Arguments) -> Options {
         code_dir: arguments.code_dir,
         data_dir: arguments.data_dir,
         log_dir: arguments.log_dir,
-        node: arguments.node,
         idle_timeout: Duration::from_secs(arguments.idle_timeout),
     }
 }
@@ -182,7 +160,7 @@ struct ReadyFile {
 }
 
 impl ReadyFile {
-    fn write(path: PathBuf, stack: &Stack) -> Result<ReadyFile, RunError> {
+    fn write(path: PathBuf, stack: &Stack) -> Result<ReadyFile, String> {
         let content = serde_json::json!({
             "api_url": stack.api_url(),
             "control_url": stack.control_url(),
@@ -191,10 +169,9 @@ impl ReadyFile {
             "log_dir": stack.log_dir(),
             "pid": std::process::id(),
         });
-        match write_at_once(&path, &content.to_string()) {
-            Ok(()) => Ok(ReadyFile { path }),
-            Err(source) => Err(RunError::ReadyFile { path, source }),
-        }
+        write_at_once(&path, &content.to_string())
+            .map_err(|e| format!("cannot write the ready file {}: {e}", path.display()))?;
+        Ok(ReadyFile { path })
     }
 }
 

@@ -17,7 +17,7 @@ use super::invocation::{Caller, Job, trace_header};
 use super::log::Log;
 use super::pool::{Pool, Slot};
 use super::{Host, MAX_PAYLOAD};
-use crate::aws::faults::FunctionFaults;
+use crate::faults::FunctionFaults;
 use crate::template;
 
 /// How long an invocation waits for an environment that has returned its result and will soon be

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use crate::aws::Faults;
+use crate::faults::Faults;
 
 pub use error::{InvokeError, StartError};
 pub use function::{Function, State};

@@ -15,7 +15,7 @@ use super::log::{Log, Output};
 use super::runtime_api::{Call, RuntimeApi};
 use super::usage::{self, Usage};
 use super::{Host, error::FunctionError};
-use crate::aws::faults::KnownEnvironment;
+use crate::faults::KnownEnvironment;
 use crate::template;
 
 /// Starts the processes of one environment.

@@ -15,6 +15,8 @@ pub struct Template {
     pub tables: Vec<Table>,
     /// `AWS::SQS::Queue`.
     pub queues: Vec<Queue>,
+    /// The HTTP API.
+    pub api: Api,
     /// The parts of the template that this host leaves out: one sentence for all kinds of
     /// resources, one for each property.
     pub notices: Vec<String>,
@@ -105,4 +107,49 @@ pub struct Redrive {
     pub dead_letter_queue: String,
     /// How often a message may be received before it moves there.
     pub max_receive_count: u32,
+}
+
+/// Temporary.
+#[derive(Debug, Clone, Default)]
+pub struct Api {
+    /// C.
+    pub cors: Option<Cors>,
+    /// T.
+    pub throttling: Throttling,
+}
+/// C.
+#[derive(Debug, Clone, Default)]
+pub struct Cors {
+    /// x
+    pub allow_origins: Vec<String>,
+    /// x
+    pub allow_methods: Vec<String>,
+    /// x
+    pub allow_headers: Vec<String>,
+    /// x
+    pub expose_headers: Vec<String>,
+    /// x
+    pub max_age: Option<u32>,
+    /// x
+    pub allow_credentials: bool,
+}
+/// T.
+#[derive(Debug, Clone, Default)]
+pub struct Throttling;
+impl Throttling {
+    /// x
+    pub fn of_route(&self, _key: &str) -> RouteLimit {
+        RouteLimit {
+            rate: 10_000.0,
+            burst: 5_000.0,
+        }
+    }
+}
+/// R
+#[derive(Debug, Clone, Copy)]
+pub struct RouteLimit {
+    /// x
+    pub rate: f64,
+    /// x
+    pub burst: f64,
 }

@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use local::aws::Faults;
 use local::children::Children;
+use local::faults::Faults;
 use local::lambda::{AccountConcurrency, Function, Host, StartError};
 use local::template;
 use serde_json::{Value, json};

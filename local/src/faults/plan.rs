@@ -164,12 +164,12 @@ impl Plan {
 
 /// A fault that strikes.
 #[derive(Debug)]
-pub(super) struct Strike {
-    pub(super) kind: Kind,
-    pub(super) ms: u32,
-    pub(super) seconds: i64,
+pub(crate) struct Strike {
+    pub(crate) kind: Kind,
+    pub(crate) ms: u32,
+    pub(crate) seconds: i64,
     /// Source of the fault's other random decisions.
-    pub(super) random: fastrand::Rng,
+    pub(crate) random: fastrand::Rng,
 }
 
 impl Rule {

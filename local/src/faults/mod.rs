@@ -5,40 +5,38 @@
 //! it. So the tenth `PutItem` of a function has the same outcome in every run. Which request makes
 //! the tenth call depends on how the machine schedules the callers.
 
-mod answers;
-mod call;
 mod plan;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getpgid};
 
-use super::lock;
-use super::meter::Meter;
-pub(super) use call::{Call, HungUp};
-use plan::{DELIVERY, INVOCATION, Strike};
+pub(crate) use plan::Strike;
+use plan::{DELIVERY, INVOCATION};
 pub use plan::{Kind, Plan, PlanError, Rule};
 
 /// The faults of one stack. Cheap to clone: all clones are the same.
 #[derive(Debug, Clone, Default)]
-pub struct Faults(Arc<Shared>);
+pub struct Faults(Arc<Inner>);
 
 #[derive(Debug, Default)]
-struct Shared {
+struct Inner {
     /// Lets a stack without faults pay one atomic load for a call.
     on: AtomicBool,
-    state: Mutex<State>,
-    meter: Meter,
+    progress: Mutex<Progress>,
 }
 
+/// The plan, and the events that its decisions depend on.
 #[derive(Debug, Default)]
-struct State {
+struct Progress {
     plan: Arc<Plan>,
     /// Calls under the current plan, by caller and operation.
     calls: HashMap<(String, String), u64>,
+    /// Faults that struck.
+    struck: BTreeMap<Kind, u64>,
     /// Running execution environments, by session token.
     environments: HashMap<String, Environment>,
     /// How many environments each function has started.
@@ -55,26 +53,28 @@ struct Environment {
 }
 
 impl Faults {
-    /// Without faults at first. `meter` counts those that strike.
-    pub fn new(meter: Meter) -> Faults {
-        Faults(Arc::new(Shared {
-            meter,
-            ..Shared::default()
-        }))
-    }
-
     /// The current plan.
     pub fn plan(&self) -> Plan {
-        Plan::clone(&lock(&self.0.state).plan)
+        Plan::clone(&self.progress().plan)
     }
 
     /// Starts to follow another plan, from its first decision. The default plan has no faults.
     pub fn set(&self, plan: Plan) {
         let on = !plan.faults.is_empty();
-        let mut state = lock(&self.0.state);
-        state.plan = Arc::new(plan);
-        state.calls.clear();
+        let mut progress = self.progress();
+        progress.plan = Arc::new(plan);
+        progress.calls.clear();
         self.0.on.store(on, Ordering::Relaxed);
+    }
+
+    /// How many faults struck, by kind, since the start or the last reset.
+    pub fn struck(&self) -> BTreeMap<Kind, u64> {
+        self.progress().struck.clone()
+    }
+
+    /// Counts from zero again.
+    pub fn reset(&self) {
+        self.progress().struck.clear();
     }
 
     /// The faults of one function's invocations and environments.
@@ -85,21 +85,22 @@ impl Faults {
         }
     }
 
-    fn are_on(&self) -> bool {
+    pub(crate) fn are_on(&self) -> bool {
         self.0.on.load(Ordering::Relaxed)
     }
 
-    fn strikes(&self, caller: &str, operation: &str) -> Vec<Strike> {
+    /// The faults of a plan that strike this call. `caller` is its access key id.
+    pub(crate) fn strikes(&self, caller: &str, operation: &str) -> Vec<Strike> {
         if !self.are_on() {
             return Vec::new();
         }
         let (plan, number) = {
-            let mut state = lock(&self.0.state);
+            let mut progress = self.progress();
             let key = (caller.to_owned(), operation.to_owned());
-            let number = state.calls.entry(key).or_default();
+            let number = progress.calls.entry(key).or_default();
             *number += 1;
             let number = *number;
-            (state.plan.clone(), number)
+            (progress.plan.clone(), number)
         };
         plan.strikes(caller, operation, number)
     }
@@ -111,38 +112,44 @@ impl Faults {
         Some(strike)
     }
 
-    fn count(&self, kind: Kind) {
-        self.0.meter.fault(kind);
+    /// Counts a fault that struck.
+    pub(crate) fn count(&self, kind: Kind) {
+        *self.progress().struck.entry(kind).or_default() += 1;
     }
 
     /// The faults that strike an environment for its whole life.
-    fn strikes_for_life(&self, token: &str) -> Vec<Strike> {
-        let state = lock(&self.0.state);
-        let Some(environment) = state.environments.get(token).filter(|_| self.are_on()) else {
+    pub(crate) fn strikes_for_life(&self, token: &str) -> Vec<Strike> {
+        let progress = self.progress();
+        let Some(environment) = progress.environments.get(token).filter(|_| self.are_on()) else {
             return Vec::new();
         };
         let Environment {
             function, number, ..
         } = environment;
-        state.plan.strikes(function, "environment", *number)
+        progress.plan.strikes(function, "environment", *number)
     }
 
-    fn is_environment(&self, token: &str) -> bool {
-        lock(&self.0.state).environments.contains_key(token)
+    pub(crate) fn is_environment(&self, token: &str) -> bool {
+        self.progress().environments.contains_key(token)
     }
 
     /// Sends a signal to an environment, if it still runs.
-    fn signal(&self, token: &str, signal: Signal) {
-        let process = lock(&self.0.state)
-            .environments
-            .get(token)
-            .and_then(|environment| environment.process);
+    pub(crate) fn signal(&self, token: &str, signal: Signal) {
+        let environment = self.progress().environments.get(token).cloned();
         // The id of a process that is gone may belong to a stranger now.
-        if let Some((pid, group)) = process
+        if let Some((pid, group)) = environment.and_then(|it| it.process)
             && getpgid(Some(pid)) == Ok(group)
         {
             let _ = kill(pid, signal);
         }
+    }
+
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        // Every change is one step, so it is valid even if a thread panicked while holding it.
+        self.0
+            .progress
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -184,8 +191,8 @@ impl FunctionFaults {
 
     /// Registers a new environment under a new session token.
     pub(crate) fn environment(&self) -> KnownEnvironment {
-        let mut state = lock(&self.faults.0.state);
-        let number = state.started.entry(self.function.clone()).or_default();
+        let mut progress = self.faults.progress();
+        let number = progress.started.entry(self.function.clone()).or_default();
         *number += 1;
         let number = *number;
         let token = format!("{}-{number}", self.function);
@@ -194,7 +201,7 @@ impl FunctionFaults {
             number,
             process: None,
         };
-        state.environments.insert(token.clone(), environment);
+        progress.environments.insert(token.clone(), environment);
         KnownEnvironment {
             faults: self.faults.clone(),
             token,
@@ -217,8 +224,8 @@ impl KnownEnvironment {
 
     /// Sets the environment's first process. To receive a signal it must be in this group.
     pub(crate) fn runs(&self, process: Pid, group: Pid) {
-        let mut state = lock(&self.faults.0.state);
-        if let Some(environment) = state.environments.get_mut(&self.token) {
+        let mut progress = self.faults.progress();
+        if let Some(environment) = progress.environments.get_mut(&self.token) {
             environment.process = Some((process, group));
         }
     }
@@ -226,6 +233,6 @@ impl KnownEnvironment {
 
 impl Drop for KnownEnvironment {
     fn drop(&mut self) {
-        lock(&self.faults.0.state).environments.remove(&self.token);
+        self.faults.progress().environments.remove(&self.token);
     }
 }

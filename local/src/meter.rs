@@ -1,15 +1,12 @@
-//! Counts each function's calls to AWS, and the messages of the queues.
+//! Counts each function's calls to AWS, and the messages of the queues. It knows no other part of
+//! the host.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
-
-use super::capacity::Units;
-use super::faults::Kind;
-use super::lock;
 
 /// A shared set of counters. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -20,19 +17,17 @@ pub struct Meter {
 #[derive(Debug, Default)]
 struct Counts {
     callers: BTreeMap<String, Caller>,
-    queues: BTreeMap<String, QueueCounts>,
-    faults: BTreeMap<Kind, u64>,
+    /// The work of triggers, by queue.
+    triggers: BTreeMap<String, TriggerCounts>,
 }
 
-/// All measurements since the start or the last reset. Its JSON is the body of `GET /meter`.
+/// All counts since the start or the last reset.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Snapshot {
     /// By access key id; a function's is its logical id.
     pub functions: BTreeMap<String, Caller>,
     /// By logical id.
-    pub queues: BTreeMap<String, Queue>,
-    /// Faults that struck, by kind; see [`super::Faults`].
-    pub faults: BTreeMap<Kind, u64>,
+    pub queues: BTreeMap<String, QueueCounts>,
 }
 
 /// The calls of one function, or of another client, to AWS.
@@ -43,12 +38,12 @@ pub struct Caller {
     /// Connections that took a full TLS handshake instead of resuming a session.
     pub tls_handshakes: u64,
     /// By `<service>.<operation>`.
-    pub operations: BTreeMap<String, Operation>,
+    pub operations: BTreeMap<String, OperationCounts>,
 }
 
 /// All calls of one operation by one caller.
 #[derive(Debug, Clone, Default, Serialize)]
-pub struct Operation {
+pub struct OperationCounts {
     /// Requests answered.
     pub calls: u64,
     /// Requests answered with HTTP 400 or above, without the two kinds below.
@@ -70,11 +65,11 @@ pub struct Operation {
 /// The state of a queue, and the work of its trigger. Counts are messages unless they say
 /// otherwise.
 #[derive(Debug, Clone, Default, Serialize)]
-pub struct Queue {
+pub struct QueueCounts {
     /// The work of the trigger; absent for a queue without one.
     #[serde(flatten)]
     pub trigger: Option<Trigger>,
-    /// How many messages the queue holds; absent while SQS is down.
+    /// How many messages the queue holds.
     #[serde(flatten)]
     pub depth: Option<Depth>,
 }
@@ -121,11 +116,6 @@ pub struct Percentiles {
     pub max: f64,
 }
 
-#[derive(Debug, Default)]
-struct QueueCounts {
-    trigger: Option<TriggerCounts>,
-}
-
 #[derive(Debug)]
 struct TriggerCounts {
     received: u64,
@@ -150,33 +140,40 @@ impl Default for TriggerCounts {
     }
 }
 
-/// The outcome of a call, as the endpoint sees it.
+/// Capacity units of one call.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Units {
+    pub(crate) read: f64,
+    pub(crate) write: f64,
+}
+
+/// The outcome of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(crate) enum Outcome {
     Success,
     ConditionalFailure,
     Throttle,
     Error,
 }
 
-/// One call through the endpoint.
-pub(super) struct Call {
-    pub(super) outcome: Outcome,
-    pub(super) units: Units,
-    pub(super) request_bytes: usize,
-    pub(super) response_bytes: usize,
+/// One call that was answered.
+pub(crate) struct Answered {
+    pub(crate) outcome: Outcome,
+    pub(crate) units: Units,
+    pub(crate) request_bytes: usize,
+    pub(crate) response_bytes: usize,
 }
 
 impl Meter {
-    pub(super) fn connection(&self, caller: &str, full_handshake: bool) {
-        let mut counts = lock(&self.counts);
+    pub(crate) fn connection(&self, caller: &str, full_handshake: bool) {
+        let mut counts = self.counts();
         let caller = counts.callers.entry(caller.to_owned()).or_default();
         caller.connections += 1;
         caller.tls_handshakes += u64::from(full_handshake);
     }
 
-    pub(super) fn call(&self, caller: &str, operation: &str, call: &Call) {
-        let mut counts = lock(&self.counts);
+    pub(crate) fn call(&self, caller: &str, operation: &str, call: &Answered) {
+        let mut counts = self.counts();
         let caller = counts.callers.entry(caller.to_owned()).or_default();
         let counted = caller.operations.entry(operation.to_owned()).or_default();
         counted.calls += 1;
@@ -190,17 +187,6 @@ impl Meter {
         counted.write_units += call.units.write;
         counted.request_bytes += call.request_bytes as u64;
         counted.response_bytes += call.response_bytes as u64;
-    }
-
-    pub(super) fn fault(&self, kind: Kind) {
-        *lock(&self.counts).faults.entry(kind).or_default() += 1;
-    }
-
-    pub(super) fn know_queue(&self, queue: &str) {
-        lock(&self.counts)
-            .queues
-            .entry(queue.to_owned())
-            .or_default();
     }
 
     /// Adds a queue whose trigger has started. From now on the snapshot shows its counts.
@@ -232,39 +218,36 @@ impl Meter {
     }
 
     fn trigger(&self, queue: &str, change: impl FnOnce(&mut TriggerCounts)) {
-        let mut counts = lock(&self.counts);
-        let queue = counts.queues.entry(queue.to_owned()).or_default();
-        change(queue.trigger.get_or_insert_default());
+        let mut counts = self.counts();
+        change(counts.triggers.entry(queue.to_owned()).or_default());
     }
 
     /// The counts so far, without the depth of the queues.
-    pub(super) fn snapshot(&self) -> Snapshot {
-        let counts = lock(&self.counts);
-        let queues = counts.queues.iter().map(|(queue, counts)| {
-            let trigger = counts.trigger.as_ref().map(Trigger::from);
-            (
-                queue.clone(),
-                Queue {
-                    trigger,
-                    depth: None,
-                },
-            )
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        let counts = self.counts();
+        let queues = counts.triggers.iter().map(|(queue, trigger)| {
+            let trigger = Some(Trigger::from(trigger));
+            let depth = None;
+            (queue.clone(), QueueCounts { trigger, depth })
         });
         Snapshot {
             functions: counts.callers.clone(),
             queues: queues.collect(),
-            faults: counts.faults.clone(),
         }
     }
 
     /// Sets all counts to zero.
     pub fn reset(&self) {
-        let mut counts = lock(&self.counts);
+        let mut counts = self.counts();
         counts.callers.clear();
-        counts.faults.clear();
-        for queue in counts.queues.values_mut() {
-            queue.trigger = queue.trigger.take().map(|_| TriggerCounts::default());
+        for trigger in counts.triggers.values_mut() {
+            *trigger = TriggerCounts::default();
         }
+    }
+
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        // Every change is one step, so they are valid even if a thread panicked while holding them.
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -315,15 +298,13 @@ mod tests {
     }
 
     #[test]
-    fn a_reset_keeps_the_queues_and_zeroes_the_rest() {
+    fn a_reset_keeps_the_triggers_and_zeroes_the_rest() {
         let meter = Meter::default();
         meter.connection("Function", true);
-        meter.know_queue("Plain");
         meter.received("Triggered", 3);
         meter.reset();
         let snapshot = meter.snapshot();
         assert!(snapshot.functions.is_empty());
-        assert!(snapshot.queues["Plain"].trigger.is_none());
         assert_eq!(
             snapshot.queues["Triggered"]
                 .trigger

@@ -3,16 +3,16 @@
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::header::DATE;
-use http::{HeaderMap, HeaderName, HeaderValue, Response};
+use http::{HeaderMap, HeaderName};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use time::{Date, Month, OffsetDateTime, PrimitiveDateTime, Time};
 
-use super::Faults;
+use super::Reply;
 use super::answers::{self, PartialRead};
-use super::plan::{Kind, Strike};
-use crate::aws::capacity::Units;
+use crate::aws_json::Refusal;
+use crate::faults::{Faults, Kind, Strike};
+use crate::serve::HungUp;
 
 const SESSION_TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
 const SIGNED_AT: HeaderName = HeaderName::from_static("x-amz-date");
@@ -25,16 +25,8 @@ const SIGNATURE_LIMIT: time::Duration = time::Duration::minutes(5);
 /// as a function works on after its last call.
 const LAST_WORDS: Duration = Duration::from_millis(5);
 
-/// The connection ends without an answer.
-#[derive(Debug, thiserror::Error)]
-#[error("the connection is dropped")]
-pub(in crate::aws) struct HungUp;
-
-/// An answer, and the capacity that it consumed.
-type Answered = (Response<Bytes>, Option<Units>);
-
 /// A call that has arrived.
-pub(in crate::aws) struct Call<'a> {
+pub(super) struct Struck<'a> {
     faults: &'a Faults,
     operation: &'a str,
     /// The session token of the calling environment, if it belongs to this stack.
@@ -43,17 +35,17 @@ pub(in crate::aws) struct Call<'a> {
     strikes: Vec<Strike>,
 }
 
-impl<'a> Call<'a> {
+impl<'a> Struck<'a> {
     /// Decides which faults strike the call. `caller` is its access key id.
-    pub(in crate::aws) fn new(
+    pub(super) fn new(
         faults: &'a Faults,
         caller: &str,
         operation: &'a str,
         headers: &HeaderMap,
-    ) -> Call<'a> {
+    ) -> Struck<'a> {
         let on = faults.are_on();
         let text = |name: &HeaderName| headers.get(name).filter(|_| on)?.to_str().ok();
-        Call {
+        Struck {
             faults,
             operation,
             environment: text(&SESSION_TOKEN)
@@ -65,13 +57,13 @@ impl<'a> Call<'a> {
     }
 
     /// Makes the call with `make`, unless a fault prevents or changes it.
-    pub(in crate::aws) async fn answer<F>(
+    pub(super) async fn answer<F>(
         mut self,
         mut body: Bytes,
         make: impl FnOnce(Bytes) -> F,
-    ) -> Result<Answered, HungUp>
+    ) -> Result<Reply, HungUp>
     where
-        F: Future<Output = Answered> + Send + 'static,
+        F: Future<Output = Reply> + Send + 'static,
     {
         let for_life = match &self.environment {
             Some(token) => self.faults.strikes_for_life(token),
@@ -91,18 +83,12 @@ impl<'a> Call<'a> {
             Some(_) => self.refuse_signature(aws_now),
             None => None,
         };
-        let mut answered = match refused {
-            Some(refusal) => (refusal, None),
+        let mut reply = match refused {
+            Some(refusal) => refusal.into(),
             None => self.strike(body, make).await?,
         };
-        if clock_ahead.is_some()
-            && let Ok(date) =
-                HeaderValue::try_from(httpdate::fmt_http_date(SystemTime::from(aws_now)))
-        {
-            // An SDK learns from this date how far its clock is off.
-            answered.0.headers_mut().insert(DATE, date);
-        }
-        Ok(answered)
+        reply.date = clock_ahead.map(|_| SystemTime::from(aws_now));
+        Ok(reply)
     }
 
     /// Faults that only take time: in the network, or in the queue.
@@ -126,7 +112,7 @@ impl<'a> Call<'a> {
     }
 
     /// AWS checks the signature before anything else.
-    fn refuse_signature(&self, aws_now: OffsetDateTime) -> Option<Response<Bytes>> {
+    fn refuse_signature(&self, aws_now: OffsetDateTime) -> Option<Refusal> {
         let signed_at = self.signed_at?;
         let message = if signed_at < aws_now - SIGNATURE_LIMIT {
             format!(
@@ -149,11 +135,11 @@ impl<'a> Call<'a> {
         Some(answers::bad_signature(self.operation, &message))
     }
 
-    async fn strike<F>(self, body: Bytes, make: impl FnOnce(Bytes) -> F) -> Result<Answered, HungUp>
+    async fn strike<F>(self, body: Bytes, make: impl FnOnce(Bytes) -> F) -> Result<Reply, HungUp>
     where
-        F: Future<Output = Answered> + Send + 'static,
+        F: Future<Output = Reply> + Send + 'static,
     {
-        let Call {
+        let Struck {
             faults,
             operation,
             environment,
@@ -179,9 +165,11 @@ impl<'a> Call<'a> {
                 (Kind::UnprocessedKeys, _) => {
                     if let Some(partial) = PartialRead::of(&mut strike, &body) {
                         faults.count(kind);
-                        let mut answered = make(partial.request.clone()).await;
-                        partial.complete(&mut answered.0);
-                        return Ok(answered);
+                        let mut reply = make(partial.request.clone()).await;
+                        if let Ok(body) = &mut reply.result {
+                            partial.complete(body);
+                        }
+                        return Ok(reply);
                     }
                 }
                 (Kind::Kill, Some(token)) => {
@@ -197,11 +185,13 @@ impl<'a> Call<'a> {
                     return std::future::pending().await;
                 }
                 _ => {
-                    if let Some(response) = answers::answer(&mut strike, operation, &body) {
+                    if let Some(refusal) = answers::answer(&mut strike, operation, &body) {
                         faults.count(kind);
-                        let made = kind == Kind::InternalError && strike.random.bool();
-                        let units = if made { make(body).await.1 } else { None };
-                        return Ok((response, units));
+                        let mut reply = Reply::from(refusal);
+                        if kind == Kind::InternalError && strike.random.bool() {
+                            reply.units = make(body).await.units;
+                        }
+                        return Ok(reply);
                     }
                 }
             }
@@ -216,9 +206,9 @@ async fn kill<F>(
     token: String,
     mut strike: Strike,
     call: F,
-) -> Result<Answered, HungUp>
+) -> Result<Reply, HungUp>
 where
-    F: Future<Output = Answered> + Send + 'static,
+    F: Future<Output = Reply> + Send + 'static,
 {
     match strike.random.u8(..3) {
         0 => {
@@ -234,13 +224,13 @@ where
             Err(HungUp)
         }
         _ => {
-            let answered = call.await;
+            let reply = call.await;
             let (faults, after) = (faults.clone(), LAST_WORDS.mul_f64(strike.random.f64()));
             tokio::spawn(async move {
                 tokio::time::sleep(after).await;
                 faults.signal(&token, Signal::SIGKILL);
             });
-            Ok(answered)
+            Ok(reply)
         }
     }
 }

@@ -5,27 +5,17 @@
 //! [errors of SQS](https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/CommonErrors.html).
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
-use http::{HeaderName, HeaderValue, Response, StatusCode};
+use http::StatusCode;
 use serde_json::{Value, json};
-use uuid::Uuid;
 
-use super::plan::{Kind, Strike};
-use crate::aws::endpoint::BODY_CHECKSUM;
-
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
-/// The error's name in SQS's older protocol. SDKs prefer it to the name in the body.
-const QUERY_ERROR: HeaderName = HeaderName::from_static("x-amzn-query-error");
+use crate::aws_json::Refusal;
+use crate::faults::{Kind, Strike};
 
 const DYNAMODB: &str = "com.amazonaws.dynamodb.v20120810";
 const CONFLICT: &str = "Transaction is ongoing for the item";
 
 /// The answer that AWS sends for this fault; `None` for a fault without an answer.
-pub(super) fn answer(
-    strike: &mut Strike,
-    operation: &str,
-    request: &[u8],
-) -> Option<Response<Bytes>> {
+pub(super) fn answer(strike: &mut Strike, operation: &str, request: &[u8]) -> Option<Refusal> {
     let sqs = operation.starts_with("SQS.");
     let (status, kind, message) = match strike.kind {
         Kind::ProvisionedThroughputExceeded => (
@@ -79,20 +69,20 @@ pub(super) fn answer(
 }
 
 /// AWS's answer to a signature that is too old, or from the future.
-pub(super) fn bad_signature(operation: &str, message: &str) -> Response<Bytes> {
+pub(super) fn bad_signature(operation: &str, message: &str) -> Refusal {
     let kind = "com.amazon.coral.service#InvalidSignatureException";
     error(operation, 400, kind, message)
 }
 
 /// AWS's answer to expired credentials.
-pub(super) fn expired_credentials(operation: &str) -> Response<Bytes> {
+pub(super) fn expired_credentials(operation: &str) -> Refusal {
     let kind = "com.amazon.coral.service#ExpiredTokenException";
     let message = "The security token included in the request is expired";
     error(operation, 400, kind, message)
 }
 
 /// A transaction cancelled because one of its items conflicts with another transaction.
-fn cancelled(strike: &mut Strike, request: &[u8]) -> Response<Bytes> {
+fn cancelled(strike: &mut Strike, request: &[u8]) -> Refusal {
     let request: Value = serde_json::from_slice(request).unwrap_or_default();
     let items = request["TransactItems"]
         .as_array()
@@ -121,38 +111,26 @@ fn cancelled(strike: &mut Strike, request: &[u8]) -> Response<Bytes> {
         "CancellationReasons": codes.iter().map(reason).collect::<Vec<_>>(),
         "Message": message,
     });
-    respond(400, &body)
+    Refusal {
+        status: StatusCode::BAD_REQUEST,
+        body: body.to_string().into(),
+        query_error: None,
+    }
 }
 
-fn error(operation: &str, status: u16, kind: &str, message: &str) -> Response<Bytes> {
-    let mut response = respond(status, &json!({"__type": kind, "message": message}));
+fn error(operation: &str, status: u16, kind: &str, message: &str) -> Refusal {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut refusal = Refusal::new(status, kind, message);
     if operation.starts_with("SQS.") {
         let name = kind.rsplit('#').next().unwrap_or_default();
-        let fault = if status < 500 { "Sender" } else { "Receiver" };
-        if let Ok(value) = HeaderValue::try_from(format!("{name};{fault}")) {
-            response.headers_mut().insert(QUERY_ERROR, value);
-        }
-    } else {
-        let checksum = crc32fast::hash(response.body());
-        response
-            .headers_mut()
-            .insert(BODY_CHECKSUM, checksum.into());
+        let side = if status.is_client_error() {
+            "Sender"
+        } else {
+            "Receiver"
+        };
+        refusal.query_error = Some(format!("{name};{side}"));
     }
-    response
-}
-
-fn respond(status: u16, body: &Value) -> Response<Bytes> {
-    let mut response = Response::new(Bytes::from(body.to_string()));
-    *response.status_mut() = StatusCode::from_u16(status).unwrap_or_default();
-    let headers = response.headers_mut();
-    headers.insert(
-        CONTENT_TYPE,
-        HeaderValue::from_static("application/x-amz-json-1.0"),
-    );
-    if let Ok(id) = HeaderValue::try_from(Uuid::new_v4().to_string()) {
-        headers.insert(REQUEST_ID, id);
-    }
-    response
+    refusal
 }
 
 /// A batch read that is carried out only in part.
@@ -204,33 +182,19 @@ impl PartialRead {
     }
 
     /// Adds the keys left out to the answer for the part.
-    pub(super) fn complete(self, response: &mut Response<Bytes>) {
-        if !response.status().is_success() {
-            return;
-        }
-        let Ok(mut body) = serde_json::from_slice::<Value>(response.body()) else {
+    pub(super) fn complete(self, answer: &mut Bytes) {
+        let Ok(mut body) = serde_json::from_slice::<Value>(answer) else {
             return;
         };
         for (name, rest) in self.left_out {
             let unprocessed = &mut body["UnprocessedKeys"][name.as_str()];
-            let mut keys = rest["Keys"].as_array().cloned().unwrap_or_default();
-            keys.extend(
-                unprocessed["Keys"]
-                    .as_array()
-                    .into_iter()
-                    .flatten()
-                    .cloned(),
-            );
+            let also = unprocessed["Keys"].as_array().cloned().unwrap_or_default();
             *unprocessed = rest;
-            unprocessed["Keys"] = keys.into();
+            if let Some(keys) = unprocessed["Keys"].as_array_mut() {
+                keys.extend(also);
+            }
         }
-        *response.body_mut() = body.to_string().into();
-        if response.headers().contains_key(BODY_CHECKSUM) {
-            let checksum = crc32fast::hash(response.body());
-            response
-                .headers_mut()
-                .insert(BODY_CHECKSUM, checksum.into());
-        }
+        *answer = body.to_string().into();
     }
 }
 
@@ -256,14 +220,14 @@ mod tests {
         let request = json!({"TransactItems": [{}, {}, {}]}).to_string();
         for seed in 0..20 {
             let mut strike = strike(Kind::TransactionConflict, seed);
-            let response = answer(
+            let refusal = answer(
                 &mut strike,
                 "DynamoDB.TransactWriteItems",
                 request.as_bytes(),
             )
             .unwrap();
-            assert_eq!(response.status(), 400);
-            let body: Value = serde_json::from_slice(response.body()).unwrap();
+            assert_eq!(refusal.status, 400);
+            let body: Value = serde_json::from_slice(&refusal.body).unwrap();
             let reasons = body["CancellationReasons"].as_array().unwrap();
             let conflicts = reasons
                 .iter()
@@ -284,9 +248,9 @@ mod tests {
             let mut strike = strike(Kind::UnprocessedKeys, seed);
             let partial = PartialRead::of(&mut strike, request.to_string().as_bytes()).unwrap();
             let sent: Value = serde_json::from_slice(&partial.request).unwrap();
-            let mut response = Response::new(Bytes::from_static(b"{\"UnprocessedKeys\":{}}"));
-            partial.complete(&mut response);
-            let answered: Value = serde_json::from_slice(response.body()).unwrap();
+            let mut body = Bytes::from_static(b"{\"UnprocessedKeys\":{}}");
+            partial.complete(&mut body);
+            let answered: Value = serde_json::from_slice(&body).unwrap();
 
             let of = |tables: &Value| -> Vec<Value> {
                 let tables = tables.as_object().unwrap().values();
