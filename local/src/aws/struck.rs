@@ -6,7 +6,9 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
 use nix::sys::signal::Signal;
 use serde_json::Value;
-use time::{Date, Month, OffsetDateTime, PrimitiveDateTime, Time};
+use time::format_description::BorrowedFormatItem;
+use time::macros::format_description;
+use time::{OffsetDateTime, PrimitiveDateTime};
 
 use super::Reply;
 use super::answers::{self, PartialRead};
@@ -20,6 +22,10 @@ const SIGNED_AT: HeaderName = HeaderName::from_static("x-amz-date");
 /// The most that a signature's time may differ from AWS's.
 /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-signing-elements.html>
 const SIGNATURE_LIMIT: time::Duration = time::Duration::minutes(5);
+
+/// `20260131T093000Z`.
+const SIGNATURE_TIME: &[BorrowedFormatItem<'_>] =
+    format_description!("[year][month][day]T[hour][minute][second]Z");
 
 /// The longest time from an answer to the kill of the environment that receives it: about as long
 /// as a function works on after its last call.
@@ -235,26 +241,13 @@ where
     }
 }
 
-/// `20260131T093000Z`.
 fn parse_time(text: &str) -> Option<OffsetDateTime> {
-    let number = |range: std::ops::Range<usize>| text.get(range)?.parse::<u8>().ok();
-    let year = text.get(..4)?.parse().ok()?;
-    let date = Date::from_calendar_date(year, Month::try_from(number(4..6)?).ok()?, number(6..8)?);
-    let time = Time::from_hms(number(9..11)?, number(11..13)?, number(13..15)?);
-    Some(PrimitiveDateTime::new(date.ok()?, time.ok()?).assume_utc())
+    let time = PrimitiveDateTime::parse(text, SIGNATURE_TIME).ok()?;
+    Some(time.assume_utc())
 }
 
 fn compact(at: OffsetDateTime) -> String {
-    let (date, time) = (at.date(), at.time());
-    format!(
-        "{:04}{:02}{:02}T{:02}{:02}{:02}Z",
-        date.year(),
-        u8::from(date.month()),
-        date.day(),
-        time.hour(),
-        time.minute(),
-        time.second()
-    )
+    at.format(SIGNATURE_TIME).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -142,8 +142,7 @@ impl Settings {
             now: OffsetDateTime::now_utc(),
         };
         let failed = StatusCode::INTERNAL_SERVER_ERROR;
-        let event = event::encode(parts, &body, &path, &route.path_parameters, context)
-            .map_err(|_| failed)?;
+        let event = event::encode(parts, &body, &path, &route.path_parameters, context);
         // The event holds a copy.
         drop(body);
         let invocation = route.function.invoke(event.into(), Some(&trace_id));
