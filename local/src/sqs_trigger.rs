@@ -134,12 +134,12 @@ where
     loop {
         while invocations.len() >= scale.concurrency {
             tokio::select! {
-                Some(ended) = invocations.join_next() => scale.ended(ended),
+                Some(ended) = invocations.join_next() => scale.ended(&ended),
                 () = tokio::time::sleep_until(scale.next_step()), if scale.may_grow() => scale.grow(),
             }
         }
         while let Some(ended) = invocations.try_join_next() {
-            scale.ended(ended);
+            scale.ended(&ended);
         }
         match mapping.gather(&mut waiting).await {
             Some(batch) => {
@@ -189,7 +189,7 @@ impl Scale {
 
     /// Backs off after an invocation that failed as a whole, down to one at a time.
     /// <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html>
-    fn ended(&mut self, ended: Result<Ended, JoinError>) {
+    fn ended(&mut self, ended: &Result<Ended, JoinError>) {
         if !matches!(ended, Ok(Ended::Succeeded)) {
             self.concurrency = (self.concurrency - 1).max(1);
             self.changed = Instant::now();
