@@ -19,6 +19,9 @@ use crate::aws_json::{Operation, Refusal, Service};
 use crate::meter::Units;
 use crate::template::Table;
 
+const ARNS_HERE: &str = "arn:aws:dynamodb:us-east-1:";
+const ARNS_OF_DYNOXIDE: &str = "arn:aws:dynamodb:dynoxide:";
+
 const REQUEST_VALIDATION: &str = "1 validation error detected: ";
 const EMPTY_VALUE: &str = "Supplied AttributeValue is empty, must contain exactly one of the \
                            supported datatypes";
@@ -121,13 +124,9 @@ impl DynamoDb {
         let Some(attribute) = &table.ttl_attribute else {
             return Ok(());
         };
-        let ttl = self.json("DescribeTimeToLive", &described).await?;
-        // DynamoDB refuses to enable it twice.
-        if ttl["TimeToLiveDescription"]["AttributeName"] != attribute.as_str() {
-            let enabled = json!({"AttributeName": attribute, "Enabled": true});
-            let update = json!({"TableName": table.name, "TimeToLiveSpecification": enabled});
-            self.json("UpdateTimeToLive", &update).await?;
-        }
+        let enabled = json!({"AttributeName": attribute, "Enabled": true});
+        let update = json!({"TableName": table.name, "TimeToLiveSpecification": enabled});
+        self.json("UpdateTimeToLive", &update).await?;
         Ok(())
     }
 
@@ -205,6 +204,16 @@ fn run(
             Ok((to_json(&response)?, Units::default()))
         }};
     }
+    // ARNs stand in these alone; dynoxide has a region of its own in them.
+    macro_rules! with_arns {
+        ($method:ident) => {{
+            let body = String::from_utf8_lossy(body).replace(ARNS_HERE, ARNS_OF_DYNOXIDE);
+            let response = to_json(&database.$method(parse(body.as_bytes())?)?)?;
+            let response = String::from_utf8_lossy(&response);
+            let response = response.replace(ARNS_OF_DYNOXIDE, ARNS_HERE);
+            Ok((response.into_bytes(), Units::default()))
+        }};
+    }
     macro_rules! metered {
         ($method:ident, $request:ty, $side:ident) => {{
             let mut request: $request = parse(body)?;
@@ -249,19 +258,19 @@ fn run(
         "ExecuteStatement" => plain!(execute_statement),
         "ExecuteTransaction" => plain!(execute_transaction),
         "BatchExecuteStatement" => plain!(batch_execute_statement),
-        "CreateTable" => plain!(create_table),
-        "DeleteTable" => plain!(delete_table),
-        "DescribeTable" => plain!(describe_table),
+        "CreateTable" => with_arns!(create_table),
+        "DeleteTable" => with_arns!(delete_table),
+        "DescribeTable" => with_arns!(describe_table),
         "ListTables" => plain!(list_tables),
-        "UpdateTable" => plain!(update_table),
+        "UpdateTable" => with_arns!(update_table),
         "DescribeTimeToLive" => plain!(describe_time_to_live),
         "UpdateTimeToLive" => plain!(update_time_to_live),
-        "TagResource" => plain!(tag_resource),
-        "UntagResource" => plain!(untag_resource),
-        "ListTagsOfResource" => plain!(list_tags_of_resource),
-        "ListStreams" => plain!(list_streams),
-        "DescribeStream" => plain!(describe_stream),
-        "GetShardIterator" => plain!(get_shard_iterator),
+        "TagResource" => with_arns!(tag_resource),
+        "UntagResource" => with_arns!(untag_resource),
+        "ListTagsOfResource" => with_arns!(list_tags_of_resource),
+        "ListStreams" => with_arns!(list_streams),
+        "DescribeStream" => with_arns!(describe_stream),
+        "GetShardIterator" => with_arns!(get_shard_iterator),
         "GetRecords" => plain!(get_records),
         _ => Err(DynoxideError::UnsupportedCapability(operation.to_owned())),
     }
