@@ -7,4 +7,6 @@ pub mod http_api;
 pub mod lambda;
 pub mod sqs_trigger;
 pub mod stack;
-pub mod template;
+pub mod template_verb;
+
+pub use local_template as template;

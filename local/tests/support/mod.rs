@@ -66,6 +66,8 @@ impl TestHost {
             environment: Default::default(),
             reserved_concurrency: None,
             provisioned_concurrency: 0,
+            log_format: template::LogFormat::Text,
+            log_group: format!("/aws/lambda/local-{logical_id}"),
             routes: Vec::new(),
             queue_triggers: Vec::new(),
         }
