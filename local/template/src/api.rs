@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::error::Fault;
 use crate::function::Function;
-use crate::intrinsics::Resolver;
+use crate::intrinsics::{Resolver, texts};
 use crate::names::DEFINITION_BODY;
 use crate::properties::{Reader, number, requests};
 use crate::yaml::{Content, Map, Node};
@@ -84,9 +84,10 @@ pub(crate) fn read(
     check_definition(api, unresolved, resolver, functions)?;
     let mut node = api.node.clone();
     if let Content::Map(properties) = &mut node.content
-        && let Some(cors) = properties.get_mut("CorsConfiguration")
+        && let Some(cors) = properties.shift_remove("CorsConfiguration")
     {
-        write_out(cors);
+        let cors = written_out(cors).map(|cors| ("CorsConfiguration".to_owned(), cors));
+        properties.extend(cors);
     }
     let node = &node;
     let read: Api = Reader {
@@ -105,17 +106,17 @@ pub(crate) fn read(
     }
 }
 
-/// SAM has short forms of CORS: `true` is any origin, another text is the one origin.
-fn write_out(cors: &mut Node) {
+/// SAM has short forms of CORS: `true` is any origin, `false` is none, another text is the one origin.
+fn written_out(cors: Node) -> Option<Node> {
     let origin = match cors.text() {
-        Some("true") => "*".to_owned(),
-        Some("false") => return cors.content = Content::Null,
-        Some(origin) => origin.to_owned(),
-        None => return,
+        None => return Some(cors),
+        Some("false") => return None,
+        Some("true") => "*",
+        Some(origin) => origin,
     };
-    let origin = Node::new(cors.line, Content::Text(origin));
-    let origins = Node::new(cors.line, Content::List(vec![origin]));
-    cors.content = Content::Map(Map::from([("AllowOrigins".to_owned(), origins)]));
+    let origins = Node::new(cors.line, texts([origin].into_iter(), cors.line));
+    let map = Map::from([("AllowOrigins".to_owned(), origins)]);
+    Some(Node::new(cors.line, Content::Map(map)))
 }
 
 /// A definition may say who may call a function's route, as long as that is anyone: this host

@@ -27,7 +27,8 @@ impl fmt::Display for TemplateError {
 impl std::error::Error for TemplateError {}
 
 /// An error inside a template. Line and path are added on its way out.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{message}")]
 pub(crate) struct Fault {
     line: Option<usize>,
     path: String,

@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use crate::Template;
 use crate::error::Fault;
 use crate::function::Function;
 use crate::intrinsics::Resolver;
 use crate::names::{HTTP_API, IMPLICIT_API, api_id};
-use crate::properties::{Reader, invocations, messages, seconds};
-use crate::queue::{Queue, queue_of_arn};
+use crate::properties::{Reader, duration, invocations, messages, of};
+use crate::queue::Queue;
 use crate::yaml::{Content, Map, Node};
 
 /// One route of the HTTP API.
@@ -22,19 +22,42 @@ pub struct Route {
     pub path: String,
 }
 
-/// An event source mapping from a queue to a function.
-#[derive(Debug, Clone)]
+/// An event source mapping from a queue to a function: an `SQS` event, or an `AWS::Lambda::EventSourceMapping`. Limits:
+/// <https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html>
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename = "SqsEvent")]
 pub struct QueueTrigger {
     /// The queue's logical id.
+    #[serde(rename = "Queue", alias = "EventSourceArn")]
     pub queue: String,
     /// `BatchSize`: the most messages in one invocation; 10 unless set.
+    #[serde(rename = "BatchSize", default = "of::<10>")]
+    #[serde(deserialize_with = "messages::<1, 10_000, _, _>")]
     pub batch_size: u32,
     /// `MaximumBatchingWindowInSeconds`; zero unless set.
+    #[serde(rename = "MaximumBatchingWindowInSeconds", default)]
+    #[serde(deserialize_with = "duration::<0, 300, _>")]
     pub batching_window: Duration,
     /// `ScalingConfig.MaximumConcurrency`: the most invocations at one time.
+    #[serde(rename = "ScalingConfig.MaximumConcurrency", default)]
+    #[serde(deserialize_with = "invocations::<2, 1000, _, _>")]
     pub maximum_concurrency: Option<u32>,
     /// `FunctionResponseTypes` contains `ReportBatchItemFailures`.
+    #[serde(
+        rename = "FunctionResponseTypes",
+        default,
+        deserialize_with = "reports_failures"
+    )]
     pub report_batch_item_failures: bool,
+}
+
+fn reports_failures<'n, D: Deserializer<'n>>(value: D) -> Result<bool, D::Error> {
+    #[derive(Deserialize)]
+    enum FunctionResponseType {
+        ReportBatchItemFailures,
+    }
+    let types = Vec::<FunctionResponseType>::deserialize(value)?;
+    Ok(!types.is_empty())
 }
 
 /// <https://docs.aws.amazon.com/serverless-application-model/latest/developerguide/sam-property-function-httpapi.html>
@@ -54,36 +77,6 @@ enum PayloadFormatVersion {
     Two,
 }
 
-/// An `SQS` event, or an `AWS::Lambda::EventSourceMapping`. Limits:
-/// <https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html>
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct SqsEvent {
-    #[serde(alias = "EventSourceArn")]
-    queue: String,
-    #[serde(default, deserialize_with = "messages::<1, 10_000, _, _>")]
-    batch_size: Option<u32>,
-    #[serde(default, deserialize_with = "seconds::<0, 300, _, _>")]
-    maximum_batching_window_in_seconds: Option<u32>,
-    #[serde(default)]
-    scaling_config: ScalingConfig,
-    #[serde(default)]
-    function_response_types: Vec<FunctionResponseType>,
-    enabled: Option<bool>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct ScalingConfig {
-    #[serde(default, deserialize_with = "invocations::<2, 1000, _, _>")]
-    maximum_concurrency: Option<u32>,
-}
-
-#[derive(Deserialize)]
-enum FunctionResponseType {
-    ReportBatchItemFailures,
-}
-
 /// Reads the events of a function into its routes and triggers.
 pub(crate) fn read(
     function: &mut Function,
@@ -96,7 +89,7 @@ pub(crate) fn read(
         return Ok(());
     };
     for (_, event) in events.entries()? {
-        let kind = event.text("Type")?;
+        let kind = event.required("Type")?;
         let nothing = Node::new(event.node.line, Content::Map(Map::new()));
         let details = Reader {
             node: event.node.get("Properties").unwrap_or(&nothing),
@@ -122,9 +115,7 @@ fn route(
 ) -> Result<Route, Fault> {
     let properties: HttpApiEvent = event.read()?;
     let api = properties.api_id.unwrap_or(api_id(IMPLICIT_API));
-    let is_api = |(id, it): (&String, &Node)| {
-        api_id(id) == api && it.get("Type").and_then(Node::text) == Some(HTTP_API)
-    };
+    let is_api = |(id, it): (&String, &Node)| api_id(id) == api && it.kind() == HTTP_API;
     if api != api_id(IMPLICIT_API) && !resolver.resources.iter().any(is_api) {
         let message = "must be !Ref of an AWS::Serverless::HttpApi of this template";
         return Err(event.fault("ApiId", message));
@@ -166,10 +157,8 @@ pub(crate) fn read_mapping(
     resolver: &Resolver<'_>,
     template: &mut Template,
 ) -> Result<(), Fault> {
-    let (source, name) = (
-        mapping.text("EventSourceArn")?,
-        mapping.text("FunctionName")?,
-    );
+    let source: &str = mapping.required("EventSourceArn")?;
+    let name: &str = mapping.required("FunctionName")?;
     // A name, a partial ARN or an ARN.
     let name = name.rsplit("function:").next();
     let mut functions = template.functions.iter_mut();
@@ -194,52 +183,45 @@ fn queue_trigger(
     resolver: &Resolver<'_>,
     queues: &[Queue],
 ) -> Result<Option<QueueTrigger>, Fault> {
-    let properties: SqsEvent = event.read()?;
-    let id = queue_of_arn(&properties.queue, event, queue_property, resolver)?;
-    let queue = queues.iter().find(|queue| queue.logical_id == id);
+    let mut trigger: QueueTrigger = event.read()?;
+    trigger.queue = resolver.queue_of_arn(&trigger.queue, event, queue_property)?;
+    let queue = queues
+        .iter()
+        .find(|queue| queue.logical_id == trigger.queue);
     let attribute = |name: &str| queue.and_then(|queue| queue.attributes.get(name));
-    let batch_size = properties.batch_size.unwrap_or(10);
-    let window = properties.maximum_batching_window_in_seconds.unwrap_or(0);
     match attribute("FifoQueue") {
-        Some(_) if batch_size > 10 => {
+        Some(_) if trigger.batch_size > 10 => {
             return Err(event.fault("BatchSize", "must be 1 to 10 messages of a FIFO queue"));
         }
-        Some(_) if window > 0 => {
+        Some(_) if !trigger.batching_window.is_zero() => {
             let message = "a FIFO queue has no batching window: leave it out";
             return Err(event.fault("MaximumBatchingWindowInSeconds", message));
         }
-        None if batch_size > 10 && window == 0 => {
+        None if trigger.batch_size > 10 && trigger.batching_window.is_zero() => {
             let message =
                 "above 10 messages MaximumBatchingWindowInSeconds must be at least 1 second";
             return Err(event.fault("BatchSize", message));
         }
         _ => {}
     }
-    let maximum_concurrency = properties.scaling_config.maximum_concurrency;
-    if let (Some(most), Some(reserved)) = (maximum_concurrency, function.reserved_concurrency)
+    if let (Some(most), Some(reserved)) =
+        (trigger.maximum_concurrency, function.reserved_concurrency)
         && most > reserved
     {
-        let message =
-            format!("MaximumConcurrency {most} is above ReservedConcurrentExecutions, {reserved}");
-        return Err(event.fault("ScalingConfig", message));
+        let message = format!("{most} is above ReservedConcurrentExecutions, {reserved}");
+        return Err(event.fault("ScalingConfig.MaximumConcurrency", message));
     }
     // https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
     let visibility = attribute("VisibilityTimeout").and_then(|seconds| seconds.parse().ok());
     let (visibility, timeout) = (visibility.unwrap_or(30), function.timeout.as_secs());
     if timeout > visibility {
-        let (function, advised) = (&function.logical_id, timeout * 6);
+        let (function, queue, advised) = (&function.logical_id, trigger.queue, timeout * 6);
         let message = format!(
-            "{function} has a Timeout of {timeout} s, above the VisibilityTimeout of {id}, \
+            "{function} has a Timeout of {timeout} s, above the VisibilityTimeout of {queue}, \
              {visibility} s: set that to at least {advised} s"
         );
         return Err(event.fault(queue_property, message));
     }
-    let trigger = QueueTrigger {
-        queue: id,
-        batch_size,
-        batching_window: Duration::from_secs(window.into()),
-        maximum_concurrency,
-        report_batch_item_failures: !properties.function_response_types.is_empty(),
-    };
-    Ok(properties.enabled.unwrap_or(true).then_some(trigger))
+    let is_enabled = event.optional("Enabled")?.unwrap_or(true);
+    Ok(is_enabled.then_some(trigger))
 }

@@ -2,6 +2,7 @@
 
 use crate::error::{Fault, refuse};
 use crate::intrinsics::{Resolver, text};
+use crate::properties::Reader;
 use crate::yaml::Node;
 
 pub(crate) const EVENT_SOURCE_MAPPING: &str = "AWS::Lambda::EventSourceMapping";
@@ -37,10 +38,7 @@ impl Resolver<'_> {
     /// The type of a resource that exists.
     fn kind(&self, id: &str) -> Result<&str, Fault> {
         match self.resources.get(id) {
-            Some(resource) if self.exists(resource)? => Ok(resource
-                .get("Type")
-                .and_then(Node::text)
-                .unwrap_or_default()),
+            Some(resource) if self.exists(resource)? => Ok(resource.kind()),
             None if id == IMPLICIT_API => Ok(HTTP_API),
             _ => refuse!("refers to {id:?}, no resource or parameter here"),
         }
@@ -77,6 +75,25 @@ impl Resolver<'_> {
     fn queue_url(&self, name: &str) -> String {
         let (endpoint, account) = (&self.context.aws_endpoint_url, &self.context.account);
         format!("{endpoint}/{account}/{name}")
+    }
+
+    /// The logical id of the queue whose ARN a property of `place` holds.
+    pub(crate) fn queue_of_arn(
+        &self,
+        arn: &str,
+        place: &Reader<'_>,
+        property: &str,
+    ) -> Result<String, Fault> {
+        for (id, resource) in &self.resources {
+            let is_queue = resource.kind() == QUEUE && self.exists(resource)?;
+            if is_queue && self.arn("sqs", &self.name(id)?) == arn {
+                return Ok(id.clone());
+            }
+        }
+        Err(place.fault(
+            property,
+            "must be !GetAtt Queue.Arn of a queue in this template",
+        ))
     }
 
     /// The result of `Ref` of a resource.

@@ -1,4 +1,5 @@
-//! Reads resolved properties into structs by serde. Each error has the line and path of its property. A property that
+//! Reads resolved properties into structs by serde. A field renamed to `Environment.Variables` is a property within
+//! another. Each error has the line and path of its property. A property that
 //! a struct does not have is refused, noted or passed over.
 
 use std::cell::RefCell;
@@ -6,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
+use std::time::Duration;
 
 use indexmap::IndexMap;
 use serde::de::value::{BorrowedStrDeserializer, SeqDeserializer};
@@ -13,7 +15,6 @@ use serde::de::{
     Deserialize, DeserializeSeed, Deserializer, Error, Expected, IntoDeserializer, MapAccess,
     Unexpected, Visitor,
 };
-use serde_json::Value;
 
 use crate::error::Fault;
 use crate::yaml::{Content, Map, Node};
@@ -45,12 +46,15 @@ const SILENT: [&str; 22] = [
     "VersionDescription",
 ];
 
-/// Properties that are read before or after the others: by `names`, `events` and `api`.
-const READ_APART: [&str; 5] = [
+/// Properties that are read before or after the others.
+const READ_APART: [&str; 8] = [
     "DefinitionBody",
+    "Enabled",
     "Events",
     "FunctionName",
+    "PackageType",
     "QueueName",
+    "Runtime",
     "TableName",
 ];
 
@@ -88,38 +92,29 @@ impl Notices {
     /// Notes a property or event of `path`.
     pub(crate) fn property(&self, path: &str, what: &str) {
         let mut properties = self.properties.borrow_mut();
-        properties
-            .entry(what.to_owned())
-            .or_default()
-            .push(path.to_owned());
+        let paths = properties.entry(what.to_owned()).or_default();
+        paths.push(path.to_owned());
     }
 
     /// One sentence for all kinds of resources, one for each property or event.
     pub(crate) fn sentences(self) -> Vec<String> {
         /// The most places that a sentence names.
         const MOST: usize = 3;
-        let kinds = self
-            .kinds
-            .into_inner()
-            .into_iter()
-            .map(|(kind, count)| match count {
-                1 => kind,
-                _ => format!("{kind} ({count})"),
-            });
-        let kinds: Vec<String> = kinds.collect();
+        let counted = |(kind, count): (&String, &usize)| match count {
+            1 => kind.clone(),
+            _ => format!("{kind} ({count})"),
+        };
+        let kinds: Vec<String> = self.kinds.borrow().iter().map(counted).collect();
         let kinds = (!kinds.is_empty()).then(|| format!("not hosted: {}", kinds.join(", ")));
-        let properties = self
-            .properties
-            .into_inner()
-            .into_iter()
-            .map(|(what, paths)| {
-                let named = paths[..paths.len().min(MOST)].join(", ");
-                let more = match paths.len() - paths.len().min(MOST) {
-                    0 => String::new(),
-                    more => format!(" and {more} more"),
-                };
-                format!("{named}{more}: {what} is not hosted")
-            });
+        let properties = self.properties.into_inner().into_iter();
+        let properties = properties.map(|(what, paths)| {
+            let (named, others) = paths.split_at(paths.len().min(MOST));
+            let more = match others.len() {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            format!("{}{more}: {what} is not hosted", named.join(", "))
+        });
         kinds.into_iter().chain(properties).collect()
     }
 }
@@ -157,10 +152,15 @@ impl<'n> Reader<'n> {
         self.node.get(name).map(|node| self.child(name, node))
     }
 
-    /// A text by itself, of a property that decides how the others are read.
-    pub(crate) fn text(&self, name: &'static str) -> Result<&'n str, Fault> {
+    /// One property by itself.
+    pub(crate) fn optional<T: Deserialize<'n>>(&self, name: &str) -> Result<Option<T>, Fault> {
         self.map()?;
-        self.get(name).ok_or_else(|| self.missing(name))?.read()
+        self.get(name).map(|value| value.read()).transpose()
+    }
+
+    /// One property by itself, such as one that decides how the others are read.
+    pub(crate) fn required<T: Deserialize<'n>>(&self, name: &'static str) -> Result<T, Fault> {
+        self.optional(name)?.ok_or_else(|| self.missing(name))
     }
 
     /// An error about a property that is not there.
@@ -171,20 +171,48 @@ impl<'n> Reader<'n> {
     /// An error about one property.
     pub(crate) fn fault(&self, property: &str, message: impl Into<String>) -> Fault {
         let line = self.node.get(property).unwrap_or(self.node).line;
-        Fault::new(message)
-            .on(line)
-            .at(&format!("{}.{property}", self.path))
+        let path = format!("{}.{property}", self.path);
+        Fault::new(message).on(line).at(&path)
+    }
+
+    fn is_no(&self, needed: &str) -> Fault {
+        Fault::new(format!("must be {needed}, not {}", self.node.show()))
     }
 
     fn map(&self) -> Result<&'n Map, Fault> {
         self.placed(match &self.node.content {
             Content::Map(map) => Ok(map),
             Content::Failed(fault) => Err(fault.clone()),
-            _ => Err(Fault::new(format!(
-                "must be a map, not {}",
-                self.node.show()
-            ))),
+            _ => Err(self.is_no("a map")),
         })
+    }
+
+    /// Decides about the properties that are none of the `fields` of the struct `of`.
+    fn check_names<'f>(&self, of: &str, fields: &[&'f str]) -> Result<(), Fault> {
+        for (property, value) in self.entries()? {
+            let is_known = |names: &&[&str]| names.contains(&property);
+            if [fields, &READ_APART, &SILENT].iter().any(is_known) {
+                continue;
+            }
+            let within = |field: &&'f str| field.strip_prefix(property)?.strip_prefix('.');
+            let inner: Vec<&str> = fields.iter().filter_map(within).collect();
+            if !inner.is_empty() {
+                value.check_names(of, &inner)?;
+                continue;
+            }
+            if let Some(reason) = refusal(of, property) {
+                return Err(self.fault(property, reason));
+            }
+            // Two letters may differ. A misspelt property would otherwise have no effect.
+            let names = fields.iter().chain(&READ_APART);
+            let names = names.filter_map(|it| it.split('.').next());
+            let mut alike = names.filter(|name| strsim::osa_distance(name, property) <= 2);
+            if let Some(meant) = alike.next() {
+                return Err(self.fault(property, format!("unknown property; is {meant} meant?")));
+            }
+            self.notices.property(&self.path, property);
+        }
+        Ok(())
     }
 
     fn placed<T>(&self, result: Result<T, Fault>) -> Result<T, Fault> {
@@ -219,10 +247,7 @@ impl<'n> Deserializer<'n> for Reader<'n> {
         match self.node.text() {
             Some("true") => visitor.visit_bool(true),
             Some("false") => visitor.visit_bool(false),
-            _ => Err(Fault::new(format!(
-                "must be true or false, not {}",
-                self.node.show()
-            ))),
+            _ => Err(self.is_no("true or false")),
         }
     }
 
@@ -241,27 +266,13 @@ impl<'n> Deserializer<'n> for Reader<'n> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Fault> {
-        for property in self.map()?.keys().map(String::as_str) {
-            let is_read = [fields, &READ_APART, &SILENT]
-                .iter()
-                .any(|it| it.contains(&property));
-            if is_read {
-                continue;
-            }
-            if let Some(reason) = refusal(name, property) {
-                return Err(self.fault(property, reason));
-            }
-            // Two letters may differ. A misspelt property would otherwise have no effect.
-            let is_meant = |it: &&&str| strsim::osa_distance(it, property) <= 2;
-            if let Some(meant) = fields.iter().chain(&READ_APART).find(is_meant) {
-                return Err(self.fault(property, format!("unknown property; is {meant} meant?")));
-            }
-            self.notices.property(&self.path, property);
-        }
-        let known = self
-            .entries()?
-            .filter(|(property, _)| fields.contains(property));
-        visitor.visit_map(Entries::new(known))
+        self.check_names(name, fields)?;
+        let value = |field: &&'static str| {
+            let mut names = field.split('.');
+            let value = names.try_fold(self.clone(), |place, name| place.get(name));
+            Some((*field, value?))
+        };
+        visitor.visit_map(Entries::new(fields.iter().filter_map(value)))
     }
 
     /// A value that is not hosted may refer to something that is not hosted either.
@@ -299,15 +310,13 @@ impl<'n, I: Iterator<Item = (&'n str, Reader<'n>)>> MapAccess<'n> for Entries<'n
             return Ok(None);
         };
         self.value = Some(value);
-        seed.deserialize(BorrowedStrDeserializer::new(name))
-            .map(Some)
+        let name = BorrowedStrDeserializer::new(name);
+        seed.deserialize(name).map(Some)
     }
 
     fn next_value_seed<V: DeserializeSeed<'n>>(&mut self, seed: V) -> Result<V::Value, Fault> {
-        let value = self
-            .value
-            .take()
-            .ok_or_else(|| Fault::custom("a value without a name"))?;
+        let value = self.value.take();
+        let value = value.ok_or_else(|| Fault::new("a value without a name"))?;
         value.placed(seed.deserialize(value.clone()))
     }
 }
@@ -330,10 +339,8 @@ impl Error for Fault {
     }
 
     fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Fault {
-        Fault::new(format!(
-            "must be {}, not {variant:?}",
-            expected.join(" or ")
-        ))
+        let expected = expected.join(" or ");
+        Fault::new(format!("must be {expected}, not {variant:?}"))
     }
 
     fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Fault {
@@ -352,14 +359,6 @@ impl Error for Fault {
     }
 }
 
-impl std::error::Error for Fault {}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.clone().in_file("".as_ref()).message)
-    }
-}
-
 /// A number within AWS's limits, with its unit for the message.
 pub(crate) fn number<'n, N, D>(
     value: D,
@@ -370,17 +369,26 @@ where
     N: FromStr + PartialOrd + fmt::Display,
     D: Deserializer<'n>,
 {
-    let value = Value::deserialize(value)?;
-    let number = value.as_str().and_then(|text| text.trim().parse().ok());
-    number
-        .filter(|number| limits.contains(number))
-        .ok_or_else(|| {
-            let (least, most) = (limits.start(), limits.end());
-            D::Error::custom(format!(
-                "must be {least} to {most} {unit}, not {}",
-                show(&value)
-            ))
-        })
+    let text = <&str>::deserialize(value)?;
+    let number = text.trim().parse().ok().filter(|it| limits.contains(it));
+    let (least, most) = (limits.start(), limits.end());
+    let refused = || D::Error::custom(format!("must be {least} to {most} {unit}, not {text:?}"));
+    number.ok_or_else(refused)
+}
+
+/// Reads whole seconds.
+pub(crate) fn duration<'n, const LEAST: u64, const MOST: u64, D>(
+    value: D,
+) -> Result<Duration, D::Error>
+where
+    D: Deserializer<'n>,
+{
+    number(value, LEAST..=MOST, "seconds").map(Duration::from_secs)
+}
+
+/// The default of a whole number: `default = "of::<128>"`.
+pub(crate) fn of<const NUMBER: u32>() -> u32 {
+    NUMBER
 }
 
 /// Readers of whole numbers by their unit: `deserialize_with = "seconds::<1, 900, _, _>"` is 1 to 900 seconds.
@@ -405,14 +413,4 @@ whole_numbers_of! {
     receives "receives"
     requests "requests"
     seconds "seconds"
-}
-
-/// A short form for messages.
-pub(crate) fn show(value: &Value) -> String {
-    match value {
-        Value::Array(_) => "a list".to_owned(),
-        Value::Object(_) => "a map".to_owned(),
-        Value::String(text) => format!("{text:?}"),
-        _ => "nothing".to_owned(),
-    }
 }

@@ -3,13 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::error::Fault;
 use crate::intrinsics::Resolver;
-use crate::names::QUEUE;
-use crate::properties::{Reader, bytes, receives, seconds};
-use crate::yaml::Node;
+use crate::properties::{Reader, bytes, of, receives, seconds};
 
 /// One SQS queue.
 #[derive(Debug, Clone)]
@@ -25,115 +24,77 @@ pub struct Queue {
 }
 
 /// A queue's redrive policy.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Redrive {
     /// Logical id of the dead-letter queue.
+    #[serde(rename = "deadLetterTargetArn")]
     pub dead_letter_queue: String,
     /// How often a message may be received before it moves there.
+    #[serde(
+        rename = "maxReceiveCount",
+        deserialize_with = "receives::<1, 1000, _, _>"
+    )]
     pub max_receive_count: u32,
 }
 
-#[derive(Deserialize)]
+/// The attributes of `CreateQueue`, with AWS's defaults.
+#[derive(Deserialize, Serialize)]
 #[serde(rename = "Queue", rename_all = "PascalCase")]
-struct Properties {
-    #[serde(default, deserialize_with = "seconds::<0, 900, _, _>")]
-    delay_seconds: Option<u32>,
-    #[serde(default, deserialize_with = "bytes::<1024, 1_048_576, _, _>")]
-    maximum_message_size: Option<u32>,
-    #[serde(default, deserialize_with = "seconds::<60, 1_209_600, _, _>")]
-    message_retention_period: Option<u32>,
-    #[serde(default, deserialize_with = "seconds::<0, 20, _, _>")]
-    receive_message_wait_time_seconds: Option<u32>,
-    #[serde(default, deserialize_with = "seconds::<0, 43_200, _, _>")]
-    visibility_timeout: Option<u32>,
-    #[serde(default)]
-    fifo_queue: bool,
+struct Attributes {
+    #[serde(default = "of::<0>", deserialize_with = "seconds::<0, 900, _, _>")]
+    delay_seconds: u32,
+    #[serde(
+        default = "of::<1_048_576>",
+        deserialize_with = "bytes::<1024, 1_048_576, _, _>"
+    )]
+    maximum_message_size: u32,
+    #[serde(
+        default = "of::<345_600>",
+        deserialize_with = "seconds::<60, 1_209_600, _, _>"
+    )]
+    message_retention_period: u32,
+    #[serde(default = "of::<0>", deserialize_with = "seconds::<0, 20, _, _>")]
+    receive_message_wait_time_seconds: u32,
+    #[serde(default = "of::<30>", deserialize_with = "seconds::<0, 43_200, _, _>")]
+    visibility_timeout: u32,
+    fifo_queue: Option<bool>,
     content_based_deduplication: Option<String>,
     deduplication_scope: Option<String>,
     fifo_throughput_limit: Option<String>,
-    redrive_policy: Option<RedrivePolicy>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct RedrivePolicy {
-    dead_letter_target_arn: String,
-    #[serde(deserialize_with = "receives::<1, 1000, _, _>")]
-    max_receive_count: u32,
+    #[serde(skip_serializing)]
+    redrive_policy: Option<Redrive>,
 }
 
 pub(crate) fn read(
-    queue: &Reader<'_>,
+    place: &Reader<'_>,
     name: String,
     resolver: &Resolver<'_>,
 ) -> Result<Queue, Fault> {
-    let properties: Properties = queue.read()?;
-    let number = |given: Option<u32>, default: u32| Some(given.unwrap_or(default).to_string());
-    let attributes = [
-        ("DelaySeconds", number(properties.delay_seconds, 0)),
-        (
-            "MaximumMessageSize",
-            number(properties.maximum_message_size, 1_048_576),
-        ),
-        (
-            "MessageRetentionPeriod",
-            number(properties.message_retention_period, 345_600),
-        ),
-        (
-            "ReceiveMessageWaitTimeSeconds",
-            number(properties.receive_message_wait_time_seconds, 0),
-        ),
-        (
-            "VisibilityTimeout",
-            number(properties.visibility_timeout, 30),
-        ),
-        (
-            "FifoQueue",
-            properties.fifo_queue.then(|| "true".to_owned()),
-        ),
-        (
-            "ContentBasedDeduplication",
-            properties.content_based_deduplication,
-        ),
-        ("DeduplicationScope", properties.deduplication_scope),
-        ("FifoThroughputLimit", properties.fifo_throughput_limit),
-    ];
-    let attributes = attributes.into_iter();
-    let attributes = attributes.filter_map(|(name, value)| Some((name.to_owned(), value?)));
-    let redrive = match (properties.redrive_policy, queue.get("RedrivePolicy")) {
-        (Some(policy), Some(place)) => {
-            let (arn, property) = (&policy.dead_letter_target_arn, "deadLetterTargetArn");
-            Some(Redrive {
-                dead_letter_queue: queue_of_arn(arn, &place, property, resolver)?,
-                max_receive_count: policy.max_receive_count,
-            })
-        }
-        _ => None,
+    let mut attributes: Attributes = place.read()?;
+    let mut redrive = attributes.redrive_policy.take();
+    if let (Some(redrive), Some(place)) = (&mut redrive, place.get("RedrivePolicy")) {
+        let arn = &redrive.dead_letter_queue;
+        redrive.dead_letter_queue = resolver.queue_of_arn(arn, &place, "deadLetterTargetArn")?;
+    }
+    // `CreateQueue` takes no FifoQueue that is false.
+    attributes.fifo_queue = attributes.fifo_queue.filter(|is_fifo| *is_fifo);
+    let texts = json!(attributes);
+    let texts = texts
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter(|(_, value)| !value.is_null());
+    let text = |value: &Value| {
+        value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned)
     };
     Ok(Queue {
-        logical_id: queue.path.clone(),
+        logical_id: place.path.clone(),
         name,
-        attributes: attributes.collect(),
+        attributes: texts
+            .map(|(name, value)| (name.clone(), text(value)))
+            .collect(),
         redrive,
     })
-}
-
-/// The logical id of the queue whose ARN a property holds.
-pub(crate) fn queue_of_arn(
-    arn: &str,
-    place: &Reader<'_>,
-    property: &str,
-    resolver: &Resolver<'_>,
-) -> Result<String, Fault> {
-    for (id, resource) in &resolver.resources {
-        let is_queue = resource.get("Type").and_then(Node::text) == Some(QUEUE);
-        if is_queue && resolver.exists(resource)? && resolver.arn("sqs", &resolver.name(id)?) == arn
-        {
-            return Ok(id.clone());
-        }
-    }
-    Err(place.fault(
-        property,
-        "must be !GetAtt Queue.Arn of a queue in this template",
-    ))
 }

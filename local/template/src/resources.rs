@@ -32,7 +32,7 @@ pub(crate) fn existing<'t>(
             path,
             notices,
         }
-        .text("Type")?;
+        .required("Type")?;
         let placed = |fault: Fault| fault.on(node.line).at(id);
         // Ids become names of files and of AWS resources.
         if id.is_empty() || id.len() > 255 || !id.chars().all(|c| c.is_ascii_alphanumeric()) {

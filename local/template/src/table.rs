@@ -31,16 +31,10 @@ struct Properties {
     global_secondary_indexes: Option<Value>,
     local_secondary_indexes: Option<Value>,
     provisioned_throughput: Option<Value>,
-    #[serde(skip_serializing)]
-    time_to_live_specification: Option<TimeToLiveSpecification>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct TimeToLiveSpecification {
-    attribute_name: Option<String>,
-    #[serde(default)]
-    enabled: bool,
+    #[serde(rename = "TimeToLiveSpecification.AttributeName", skip_serializing)]
+    ttl_attribute: Option<String>,
+    #[serde(rename = "TimeToLiveSpecification.Enabled", skip_serializing, default)]
+    ttl_is_enabled: bool,
 }
 
 /// A table with nothing but a primary key.
@@ -48,17 +42,11 @@ struct TimeToLiveSpecification {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct SimpleTable {
-    #[serde(default)]
-    primary_key: PrimaryKey,
+    #[serde(rename = "PrimaryKey.Name", default = "id")]
+    key: String,
+    #[serde(rename = "PrimaryKey.Type", default)]
+    key_type: KeyType,
     provisioned_throughput: Option<Value>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct PrimaryKey {
-    name: Option<String>,
-    #[serde(rename = "Type", default)]
-    kind: KeyType,
 }
 
 #[derive(Default, Clone, Copy, Deserialize, Serialize)]
@@ -72,35 +60,38 @@ enum KeyType {
     Binary,
 }
 
+fn id() -> String {
+    "id".to_owned()
+}
+
 fn provisioned() -> String {
     "PROVISIONED".to_owned()
 }
 
 pub(crate) fn read(table: &Reader<'_>, name: String) -> Result<Table, Fault> {
-    let mut properties: Properties = table.read()?;
-    let ttl = properties.time_to_live_specification.take();
+    let properties: Properties = table.read()?;
     let mut create = json!(properties);
     create["TableName"] = name.as_str().into();
     Ok(Table {
         logical_id: table.path.clone(),
         name,
         create: with_numbers(create),
-        ttl_attribute: ttl
-            .filter(|ttl| ttl.enabled)
-            .and_then(|ttl| ttl.attribute_name),
+        ttl_attribute: properties
+            .ttl_attribute
+            .filter(|_| properties.ttl_is_enabled),
     })
 }
 
 pub(crate) fn read_simple(table: &Reader<'_>, name: String) -> Result<Table, Fault> {
     let properties: SimpleTable = table.read()?;
-    let key = properties.primary_key.name.unwrap_or("id".to_owned());
+    let (key, key_type) = (properties.key, properties.key_type);
     let throughput = properties.provisioned_throughput;
     let billing = throughput
         .as_ref()
         .map_or("PAY_PER_REQUEST", |_| "PROVISIONED");
     let create = json!({
         "TableName": name,
-        "AttributeDefinitions": [{"AttributeName": key, "AttributeType": properties.primary_key.kind}],
+        "AttributeDefinitions": [{"AttributeName": key, "AttributeType": key_type}],
         "KeySchema": [{"AttributeName": key, "KeyType": "HASH"}],
         "BillingMode": billing,
         "ProvisionedThroughput": throughput,

@@ -62,6 +62,11 @@ impl Node {
         self.map()?.get(name)
     }
 
+    /// The type of a resource.
+    pub(crate) fn kind(&self) -> &str {
+        self.get("Type").and_then(Node::text).unwrap_or_default()
+    }
+
     pub(crate) fn is_null(&self) -> bool {
         matches!(self.content, Content::Null)
     }

@@ -67,6 +67,8 @@ impl TestHost {
             reserved_concurrency: None,
             provisioned_concurrency: 0,
             log_format: template::LogFormat::Text,
+            application_log_level: None,
+            system_log_level: None,
             log_group: format!("/aws/lambda/local-{logical_id}"),
             routes: Vec::new(),
             queue_triggers: Vec::new(),
