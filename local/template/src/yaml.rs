@@ -202,3 +202,129 @@ fn plain(text: &str) -> Content {
     };
     Content::Literal(text.to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn parsed(text: &str) -> Value {
+        read(text)
+            .expect("YAML")
+            .to_json("")
+            .expect("no function is called")
+    }
+
+    fn refusal(text: &str) -> String {
+        let fault = read(text).expect_err("the text is refused");
+        fault.in_file("t".as_ref()).to_string()
+    }
+
+    #[test]
+    fn short_tags_become_the_long_form() {
+        assert_eq!(
+            parsed(
+                "a: !Ref X\nb: !GetAtt Y.Arn\nc: !Sub ['${z}', {z: !Ref W}]\nd: !If\n  - C\n  - e\n  - f"
+            ),
+            json!({
+                "a": {"Ref": "X"},
+                "b": {"Fn::GetAtt": "Y.Arn"},
+                "c": {"Fn::Sub": ["${z}", {"z": {"Ref": "W"}}]},
+                "d": {"Fn::If": ["C", "e", "f"]},
+            })
+        );
+    }
+
+    #[test]
+    fn json_is_read_as_yaml() {
+        assert_eq!(
+            parsed("{\"a\": [\"1\", \"x\", {\"Ref\": \"Y\"}]}"),
+            json!({"a": ["1", "x", {"Ref": "Y"}]})
+        );
+    }
+
+    #[test]
+    fn scalars_keep_the_form_in_which_they_are_written() {
+        let scalars =
+            "[512, 2010-09-09, 000000000000, 1.10, yes, Off, 'no', ~, !!str 7, !!str yes, '']";
+        let texts = [
+            "512",
+            "2010-09-09",
+            "000000000000",
+            "1.10",
+            "true",
+            "false",
+            "no",
+            "7",
+            "yes",
+            "",
+        ];
+        let node = read(scalars).expect("YAML");
+        let items = node.list().expect("a list");
+        assert_eq!(
+            items.iter().filter_map(Node::text).collect::<Vec<_>>(),
+            texts
+        );
+        assert!(items[7].is_null());
+        assert_eq!(
+            parsed(scalars),
+            json!([
+                512,
+                "2010-09-09",
+                "000000000000",
+                1.1,
+                true,
+                false,
+                "no",
+                null,
+                "7",
+                "yes",
+                ""
+            ])
+        );
+    }
+
+    #[test]
+    fn a_value_is_found_on_the_line_of_its_key() {
+        let node = read("a:\n  b:\n    - x\n    - y\n").expect("YAML");
+        let list = node.get("a").and_then(|a| a.get("b")).expect("a list");
+        assert_eq!(node.get("a").map(|a| a.line), Some(1));
+        assert_eq!(list.line, 2);
+        assert_eq!(list.list().expect("a list")[1].line, 4);
+    }
+
+    #[test]
+    fn what_cloudformation_does_not_take_is_refused_with_its_line() {
+        for (text, message) in [
+            ("a: &x 1\nb: *x", "t:2: a YAML alias"),
+            ("a: 1\na: 2", "t:2: not YAML: duplicated key in mapping"),
+            ("a: 1\n---\nb: 2", "t:3: a second YAML document"),
+            ("? [a]\n: b", "t:1: a key that is not text"),
+            ("? !Ref a\n: b", "t:1: a key that is not text"),
+            ("", "t:1: the file is empty"),
+            ("a: [", "not YAML"),
+        ] {
+            assert!(refusal(text).contains(message), "{}", refusal(text));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_text_is_read_or_refused(text in "\\PC{0,200}") {
+            let _ = read(&text);
+        }
+
+        #[test]
+        fn arbitrary_text_of_yaml_letters_is_read_or_refused(text in "[-:?!&*{}\\[\\],#|>'\"%@` \n\tab1<]{0,80}") {
+            let _ = read(&text);
+        }
+
+        #[test]
+        fn any_json_text_is_read_back(text in "[a-zA-Z0-9 _.:${}!/-]{0,40}") {
+            let document = json!({"text": text, "list": [text]});
+            prop_assert_eq!(parsed(&document.to_string()), document);
+        }
+    }
+}
