@@ -60,7 +60,7 @@ $(OWN_NODE):
 # Into the folders that template.yaml names. `sam build` leaves them there, and points to them (Metadata: SkipBuild).
 .PHONY: build
 ifneq ($(filter command,$(origin ARCH)),)
-build: load-tests/node_modules/.installed
+build: host load-tests/node_modules/.installed
 	@$(NODE) deploy/build.mjs --arch "$$ARCH"
 else
 build: ## Build the functions as they ship, for this machine (ARCH=arm64|x86_64: for Lambda)
@@ -105,7 +105,7 @@ load-test: load-tests/node_modules/.installed ## Run the shop under Artillery an
 	  $(if $(API_URL),--api-url "$$API_URL" $(if $(STACK),--stack "$$STACK") $(if $(SIGN_REGION),--sign-region "$$SIGN_REGION"),--local $(LOCAL) --node $(NODE))
 
 .PHONY: cost
-cost: load-tests/node_modules/.installed ## Compute the price of the last load test on AWS (PARAMETERS="Name=value ...")
+cost: host load-tests/node_modules/.installed ## Compute the price of the last load test on AWS (PARAMETERS="Name=value ...")
 	@$(NODE) deploy/cost.mjs --stage "$$STAGE" --parameters "$$PARAMETERS"
 
 ##@ Test
@@ -164,7 +164,7 @@ AWS_TOOLS := $(TARGET)/tools/template
 ARCH ?= $(patsubst aarch64,arm64,$(shell uname -m))
 
 .PHONY: validate
-validate: $(AWS_TOOLS)/.installed ## Prove all of a deployment that can be proved without AWS (needs Python 3.11 or later)
+validate: host $(AWS_TOOLS)/.installed ## Prove all of a deployment that can be proved without AWS (needs Python 3.11 or later)
 	@ARCH=$(ARCH) $(AWS_TOOLS)/bin/python -m pytest -c tests/template/pytest.ini tests/template
 	cd deploy && PATH="$(AWS_TOOLS)/bin:$$PATH" $(NODE) --test "test/aws/*.test.mjs"
 
@@ -174,6 +174,7 @@ test-load-tests: load-tests/node_modules/.installed
 
 .PHONY: test-deploy
 test-deploy: load-tests/node_modules/.installed
+	cargo build -p local --locked
 	cd deploy && $(NODE) --test "test/*.test.mjs"
 
 # Measures latency in hundredths of a millisecond; Artillery has whole ones.
@@ -212,7 +213,7 @@ WHICH = --stage "$$STAGE" --stack "$$STACK"
 AWS_VERB = @$(NODE) deploy/$(1).mjs $(2) $(if $(YES),--yes)
 
 .PHONY: deploy
-deploy: load-tests/node_modules/.installed ## Check first, show the cost and the change set, ask, deploy (STAGE=dev|prod PARAMETERS="Name=value ...")
+deploy: host load-tests/node_modules/.installed ## Check first, show the cost and the change set, ask, deploy (STAGE=dev|prod PARAMETERS="Name=value ...")
 	$(call AWS_VERB,deploy,$(WHICH) --parameters "$$PARAMETERS")
 
 .PHONY: outputs
@@ -232,11 +233,11 @@ load-test-distributed: load-tests/node_modules/.installed ## Load a stack from A
 	$(call AWS_VERB,distributed,--api-url "$$API_URL" --profile "$$PROFILE" --engine "$$ENGINE" --workers "$$WORKERS")
 
 .PHONY: power-tune
-power-tune: load-tests/node_modules/.installed ## Measure a function at several memory sizes (FUNCTION=GetProduct POWERS=128,256 RUNS=50)
+power-tune: host load-tests/node_modules/.installed ## Measure a function at several memory sizes (FUNCTION=GetProduct POWERS=128,256 RUNS=50)
 	$(call AWS_VERB,power-tune,$(WHICH) --function "$$FUNCTION" --powers "$$POWERS" --runs "$$RUNS")
 
 .PHONY: destroy
-destroy: load-tests/node_modules/.installed ## Delete a stack and everything of it that costs money, and check that it is gone (YES=1 does not ask)
+destroy: host load-tests/node_modules/.installed ## Delete a stack and everything of it that costs money, and check that it is gone (YES=1 does not ask)
 	$(call AWS_VERB,destroy,$(WHICH))
 
 ##@ Clean up

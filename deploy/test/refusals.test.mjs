@@ -133,10 +133,10 @@ test('make deploy refuses parameters before it calls anybody', async () => {
     await says('--stage', 'qa'),
     /^deploy failed: there is no stage "qa" in samconfig.yaml; there are: dev, prod$/,
   );
-  assert.match(await says('--parameters', 'Nonsense=1'), /^deploy failed: template.yaml has no parameter "Nonsense"/);
+  assert.match(await says('--parameters', 'Nonsense=1'), /^deploy failed: template.yaml: there is no parameter "Nonsense"/);
   assert.match(
     await says('--parameters', 'ThrottleRate=fast'),
-    /^deploy failed: the parameter ThrottleRate must be a number, but is "fast"$/,
+    /^deploy failed: template.yaml:\d+: Parameters.ThrottleRate: the value "fast" is refused: it must be a number$/,
   );
   assert.match(await says('--parametres', 'x'), /^deploy failed: Unknown option '--parametres'/);
 });

@@ -18,4 +18,6 @@ mod serve;
 pub mod sqs;
 pub mod sqs_trigger;
 pub mod stack;
-pub mod template;
+pub mod template_verb;
+
+pub use local_template as template;

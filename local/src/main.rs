@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use local::faults::Plan;
 use local::stack::{Options, Stack};
+use local::template_verb::{self, TemplateArguments, parameter};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Runs a SAM template on this machine.
@@ -23,9 +24,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
     name = "local",
     version,
     args_override_self = true,
+    args_conflicts_with_subcommands = true,
     verbatim_doc_comment
 )]
 struct Arguments {
+    #[command(subcommand)]
+    verb: Option<Verb>,
     /// The SAM template to run
     #[arg(long, value_name = "FILE", default_value = "template.yaml")]
     template: PathBuf,
@@ -58,17 +62,19 @@ struct Arguments {
     ready_file: Option<PathBuf>,
 }
 
-fn parameter(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err("it has the form NAME=VALUE".to_owned()),
-    }
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Template(TemplateArguments),
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match run(arguments).await {
+    let ended = match arguments.verb {
+        Some(Verb::Template(arguments)) => template_verb::run(arguments),
+        None => run(arguments).await.map_err(|error| error.to_string()),
+    };
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("local: {error}");

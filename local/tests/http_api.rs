@@ -727,6 +727,39 @@ async fn cors_is_answered_by_the_api_and_not_by_the_function() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_route_that_gets_more_requests_than_its_limit_answers_429() {
+    let mut described = template::Api::default();
+    // None come back during the test.
+    let limit = |burst| template::Throttle {
+        rate: Some(0.0),
+        burst: Some(burst),
+    };
+    described.throttle = limit(2);
+    described.route_throttles = [("GET /items/{id}".to_owned(), limit(1))].into();
+    let api = Api::described(described, |_| {}).await;
+    let statuses = async |path: &str| {
+        let mut statuses = Vec::new();
+        for _ in 0..3 {
+            let response = api
+                .request(Method::GET, path)
+                .send()
+                .await
+                .expect("it answers");
+            statuses.push(response.status().as_u16());
+        }
+        statuses
+    };
+    assert_eq!(statuses("/echo").await, [200, 200, 429]);
+    assert_eq!(statuses("/items/7").await, [200, 429, 429]);
+    // Each route counts by itself.
+    assert_eq!(statuses("/items/first").await, [200, 200, 429]);
+    let expected = (429, json!({"message": "Too Many Requests"}));
+    let response = api.request(Method::GET, "/echo").send().await;
+    assert_eq!(refused(response.expect("it answers")).await, expected);
+    api.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn odd_targets_find_no_route() {
     let api = Api::start().await;
     for line in [

@@ -7,7 +7,7 @@ import itertools
 import math
 import re
 
-from intrinsics import Intrinsics, default_values
+from resolved import default_values, refusal
 from sam import translate
 
 # Above this many, each pair of values is tried instead of each combination. Most faults need two values that meet
@@ -82,7 +82,7 @@ def admitted(template, row, fixed):
         for names in itertools.combinations(free, count):
             for values in itertools.product(*(free[name] for name in names)):
                 changed = row | dict(zip(names, values))
-                if not Intrinsics(template, changed).refusals():
+                if refusal(template, changed) is None:
                     return changed
     return None
 

@@ -68,7 +68,7 @@ impl HttpApi {
         };
         let settings = Settings {
             port: listener.local_addr().map_or(0, |address| address.port()),
-            routes: Routes::new(routes, &api.throttling),
+            routes: Routes::new(routes, api),
             cors,
         };
         HttpApi(Server::start(listener, policy, Api(Arc::new(settings))))

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::throttle::Throttle;
 use crate::lambda::Function;
-use crate::template::{Route, Throttling};
+use crate::template::{Api, Route};
 
 /// The routes of an API, the most specific first.
 #[derive(Debug)]
@@ -40,13 +40,10 @@ pub(super) struct Match<'a, F = Function> {
 
 impl<F> Routes<F> {
     /// If a route is there twice, the first counts.
-    pub(super) fn new(
-        routes: impl IntoIterator<Item = (Route, F)>,
-        throttling: &Throttling,
-    ) -> Self {
+    pub(super) fn new(routes: impl IntoIterator<Item = (Route, F)>, api: &Api) -> Self {
         let mut entries: Vec<Entry<F>> = routes
             .into_iter()
-            .map(|(route, function)| Entry::new(route, function, throttling))
+            .map(|(route, function)| Entry::new(route, function, api))
             .collect();
         entries.sort_by_cached_key(Entry::rank);
         Routes(entries)
@@ -76,7 +73,7 @@ impl<F> Routes<F> {
 }
 
 impl<F> Entry<F> {
-    fn new(route: Route, function: F, throttling: &Throttling) -> Self {
+    fn new(route: Route, function: F, api: &Api) -> Self {
         let pattern = segments(&route.path).map(Segment::parse).collect();
         let key = match (route.path.as_str(), &route.method) {
             ("$default", _) => "$default".to_owned(),
@@ -84,7 +81,7 @@ impl<F> Entry<F> {
             (path, None) => format!("ANY {path}"),
         };
         Entry {
-            throttle: Throttle::new(throttling.of_route(&key)),
+            throttle: Throttle::new(*api.route_throttles.get(&key).unwrap_or(&api.throttle)),
             route,
             key,
             pattern,
@@ -185,7 +182,7 @@ mod tests {
                 *key,
             )
         });
-        Routes::new(routes, &Throttling::default())
+        Routes::new(routes, &Api::default())
     }
 
     fn found(routes: &Routes<&'static str>, method: &str, path: &str) -> Option<&'static str> {

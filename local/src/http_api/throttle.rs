@@ -4,12 +4,16 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use crate::template::RouteLimit;
+use crate::template;
+
+/// The limits of an account that has not asked for more: requests a second, and at once.
+const ACCOUNT: (f64, u32) = (10_000.0, 5_000);
 
 /// How fast requests may come, and how many have come lately.
 #[derive(Debug)]
 pub(super) struct Throttle {
-    limit: RouteLimit,
+    rate: f64,
+    burst: f64,
     bucket: Mutex<Bucket>,
 }
 
@@ -22,13 +26,16 @@ struct Bucket {
 }
 
 impl Throttle {
-    pub(super) fn new(limit: RouteLimit) -> Throttle {
+    /// With the limits of the template, or else of the account.
+    pub(super) fn new(limits: template::Throttle) -> Throttle {
+        let burst = f64::from(limits.burst.unwrap_or(ACCOUNT.1));
         Throttle {
+            rate: limits.rate.unwrap_or(ACCOUNT.0),
+            burst,
             bucket: Mutex::new(Bucket {
-                tokens: limit.burst,
+                tokens: burst,
                 at: Instant::now(),
             }),
-            limit,
         }
     }
 
@@ -39,8 +46,8 @@ impl Throttle {
 
     fn lets_through_at(&self, now: Instant) -> bool {
         let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = now.saturating_duration_since(bucket.at).as_secs_f64() * self.limit.rate;
-        bucket.tokens = (bucket.tokens + new).min(self.limit.burst);
+        let new = now.saturating_duration_since(bucket.at).as_secs_f64() * self.rate;
+        bucket.tokens = (bucket.tokens + new).min(self.burst);
         bucket.at = bucket.at.max(now);
         let lets_through = bucket.tokens >= 1.0;
         if lets_through {
@@ -58,9 +65,9 @@ mod tests {
 
     #[test]
     fn a_burst_passes_and_then_as_many_as_the_rate_allows() {
-        let throttle = Throttle::new(RouteLimit {
-            rate: 10.0,
-            burst: 3.0,
+        let throttle = Throttle::new(template::Throttle {
+            rate: Some(10.0),
+            burst: Some(3),
         });
         let start = Instant::now();
         let passed = |ms: u64| {

@@ -66,6 +66,10 @@ impl TestHost {
             environment: Default::default(),
             reserved_concurrency: None,
             provisioned_concurrency: 0,
+            log_format: template::LogFormat::Text,
+            application_log_level: None,
+            system_log_level: None,
+            log_group: format!("/aws/lambda/local-{logical_id}"),
             routes: Vec::new(),
             queue_triggers: Vec::new(),
         }

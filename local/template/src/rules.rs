@@ -1,15 +1,16 @@
 //! The template's `Rules`: combinations of parameters that CloudFormation refuses before it creates
 //! anything. <https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/rules-section-structure.html>
 
-use super::error::Fault;
-use super::intrinsics::Resolver;
-use super::yaml::{Map, Node};
+use crate::error::{Fault, refuse};
+use crate::intrinsics::Resolver;
+use crate::yaml::{Map, Node};
 
 /// # Errors
 /// The first assertion that fails, in its own words.
-pub(super) fn check(resolver: &Resolver<'_>, rules: &Map) -> Result<(), Fault> {
+pub(crate) fn check(resolver: &Resolver<'_>, rules: &Map) -> Result<(), Fault> {
     for (name, rule) in rules {
-        check_one(resolver, rule).map_err(|fault| fault.within(name).within("Rules"))?;
+        let checked = check_one(resolver, rule);
+        checked.map_err(|fault| fault.on(rule.line).at(&format!("Rules.{name}")))?;
     }
     Ok(())
 }
@@ -20,10 +21,13 @@ fn check_one(resolver: &Resolver<'_>, rule: &Node) -> Result<(), Fault> {
     {
         return Ok(());
     }
-    let assertions = rule.get("Assertions").and_then(Node::list);
-    for assertion in assertions.unwrap_or_default() {
+    for assertion in rule
+        .get("Assertions")
+        .and_then(Node::list)
+        .unwrap_or_default()
+    {
         let Some(assert) = assertion.get("Assert") else {
-            return Err(Fault::new("an assertion needs Assert").on(assertion.line));
+            refuse!("an assertion needs Assert");
         };
         if !resolver.truth(assert)? {
             let words = assertion.get("AssertDescription").and_then(Node::text);

@@ -1,39 +1,28 @@
 //! `Globals`: the properties shared by every function, API or table of the template.
 //! <https://docs.aws.amazon.com/serverless-application-model/latest/developerguide/sam-specification-template-anatomy-globals.html>
 
-use super::error::Fault;
-use super::intrinsics::Resolver;
-use super::yaml::{Content, Map, Node};
+use crate::intrinsics::Resolver;
+use crate::yaml::{Content, Map, Node};
 
 /// The properties of a resource, with those of `Globals`. They are merged before intrinsic
 /// functions are resolved, as in SAM.
-pub(super) fn properties(
-    resolver: &Resolver<'_>,
-    kind: &str,
-    resource: &Node,
-) -> Result<Node, Fault> {
+pub(crate) fn properties(resolver: &Resolver<'_>, kind: &str, resource: &Node) -> Node {
     let empty = Node::new(resource.line, Content::Map(Map::new()));
     let given = resource.get("Properties").filter(|given| !given.is_null());
     let mut properties = given.unwrap_or(&empty).clone();
     let section = kind.strip_prefix("AWS::Serverless::").unwrap_or_default();
-    let Some(shared) = resolver.globals.get(section).and_then(Node::map) else {
-        return Ok(properties);
-    };
+    let shared = resolver.globals.get(section).and_then(Node::map);
     let ignored = resource.get("IgnoreGlobals");
     let is_ignored = |name: &str| {
         let names = ignored.and_then(Node::list).unwrap_or_default();
         ignored.and_then(Node::text) == Some("*") || names.iter().any(|it| it.text() == Some(name))
     };
-    if let Content::Map(own) = &mut properties.content {
+    if let (Content::Map(own), Some(shared)) = (&mut properties.content, shared) {
         for (name, value) in shared.iter().filter(|(name, _)| !is_ignored(name)) {
-            // A copy for each resource. The charge keeps a small template from becoming a large
-            // one.
-            let charged = resolver.charge(value.size());
-            charged.map_err(|fault| fault.on(value.line))?;
             merge(own, name, value);
         }
     }
-    Ok(properties)
+    properties
 }
 
 /// Maps are merged key by key. Lists are joined, the global items first. For anything else the
