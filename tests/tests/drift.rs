@@ -12,8 +12,9 @@ use std::path::{Path, PathBuf};
 
 use local::template::{self, Context};
 use saphyr::{LoadableYamlNode, Yaml};
-use shop::order::{Lines, Quantity, TotalCents};
-use shop::product::{BatchRequest, Field, Limit, PriceCents, Stock, Version};
+use shop::domain::{
+    BatchRequest, Field, Limit, Lines, PriceCents, Quantity, Stock, TotalCents, Version,
+};
 
 /// Statuses by route, such as `GET /products/{id}`.
 type Statuses = BTreeMap<String, BTreeSet<u16>>;

@@ -12,10 +12,9 @@
 use lambda_http::http::{Response, StatusCode};
 use lambda_http::{Body, Error, Request, run, service_fn};
 use shop::aws::{self, Aws};
-use shop::catalog::Catalog;
+use shop::domain::{Fields, Problem, ProductId};
+use shop::dynamodb::Catalog;
 use shop::http;
-use shop::problem::Problem;
-use shop::product::{Fields, ProductId};
 
 // Every function of the shop starts like this one.
 //
@@ -47,12 +46,12 @@ async fn get_product(catalog: &Catalog, request: &Request) -> Result<Response<Bo
     let fields = http::parsed("fields", fields, Fields::parse)?.unwrap_or(Fields::ALL);
     let precondition = http::precondition(request)?;
 
-    let (product, etag) = catalog.get(&id, fields).await?;
+    let (product, revision) = catalog.get(&id, fields).await?;
 
-    let response = if precondition.wants(&etag)? {
+    let response = if precondition.wants(&revision)? {
         http::json(StatusCode::OK, &product)?
     } else {
         http::empty(StatusCode::NOT_MODIFIED)
     };
-    Ok(http::revalidated(http::with_etag(response, &etag)))
+    Ok(http::revalidated(http::with_etag(response, &revision)))
 }

@@ -11,11 +11,9 @@
 use lambda_http::http::{Response, StatusCode};
 use lambda_http::{Body, Error, Request, run, service_fn};
 use shop::aws::{self, Aws};
-use shop::catalog::Catalog;
-use shop::cursor::Listing;
+use shop::domain::{Category, Fields, Limit, Listing, Problem};
+use shop::dynamodb::Catalog;
 use shop::http;
-use shop::problem::Problem;
-use shop::product::{Category, Fields, Limit};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
