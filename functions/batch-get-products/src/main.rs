@@ -24,7 +24,7 @@ async fn main() -> Result<(), Error> {
     );
     let nothing = [ProductId::parse("-")?];
     // Opens the connection before the first request does, see get-product. The answer is thrown away.
-    aws::prime(catalog.batch_get(&nothing, Fields::ALL, Deadline::after(PRIMING_TIMEOUT))).await;
+    aws::prime(catalog.batch_get(&nothing, Fields::all(), Deadline::after(PRIMING_TIMEOUT))).await;
     run(service_fn(|request: Request| async move {
         http::respond(&request, |deadline| {
             batch_get_products(catalog, &request, deadline)

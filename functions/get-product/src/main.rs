@@ -12,7 +12,7 @@
 use lambda_http::http::{Response, StatusCode};
 use lambda_http::{Body, Error, Request, run, service_fn};
 use shop::aws::{self, Aws};
-use shop::domain::{Fields, Problem, ProductId};
+use shop::domain::{Field, Fields, Problem, ProductId};
 use shop::dynamodb::Catalog;
 use shop::http;
 
@@ -33,7 +33,7 @@ async fn main() -> Result<(), Error> {
     // Priming: a first read opens the connection, with its TLS handshake, before a client waits for
     // it. Its answer is thrown away. Functions that only write are not primed: their roles allow them
     // no call that changes nothing.
-    aws::prime(catalog.get(&ProductId::parse("-")?, Fields::ALL)).await;
+    aws::prime(catalog.get(&ProductId::parse("-")?, Fields::all())).await;
     run(service_fn(|request: Request| async move {
         http::respond(&request, |_| get_product(catalog, &request)).await
     }))
@@ -43,7 +43,7 @@ async fn main() -> Result<(), Error> {
 async fn get_product(catalog: &Catalog, request: &Request) -> Result<Response<Body>, Problem> {
     let id = http::product_id(request)?;
     let [fields] = http::query_parameters(request, ["fields"])?;
-    let fields = http::parsed("fields", fields, Fields::parse)?.unwrap_or(Fields::ALL);
+    let fields = http::parsed("fields", fields, Field::parse_list)?.unwrap_or_else(Fields::all);
     let precondition = http::precondition(request)?;
 
     let (product, revision) = catalog.get(&id, fields).await?;

@@ -34,7 +34,7 @@ async fn read_all(shop: &Shop, listing: &Listing, limit: u64) -> Vec<Product> {
         let limit = Limit::parse(limit).unwrap();
         let page = shop
             .catalog
-            .list(listing, limit, after.as_deref(), Fields::ALL)
+            .list(listing, limit, after.as_deref(), Fields::all())
             .await
             .unwrap();
         assert!(page.products.len() as u64 <= limit.get());
@@ -83,7 +83,7 @@ async fn what_is_put_is_what_is_read() {
         .unwrap();
     let (read, revision) = shop
         .catalog
-        .get(&product_id("k"), Fields::ALL)
+        .get(&product_id("k"), Fields::all())
         .await
         .unwrap();
 
@@ -111,7 +111,7 @@ async fn a_description_that_is_left_out_is_removed() {
 
     let (read, revision) = shop
         .catalog
-        .get(&product_id("mug"), Fields::ALL)
+        .get(&product_id("mug"), Fields::all())
         .await
         .unwrap();
     assert_eq!(read.description, None);
@@ -189,7 +189,7 @@ async fn a_deletion_happens_only_in_the_state_that_it_asks_for() {
     };
     let revision = async || {
         shop.catalog
-            .get(&id, Fields::ALL)
+            .get(&id, Fields::all())
             .await
             .map(|(_, revision)| revision)
     };
@@ -215,7 +215,7 @@ async fn an_entity_tag_is_never_given_again() {
     for _ in 0..3 {
         for _ in 0..2 {
             shop.stock("mug", 1, 1).await;
-            let (_, revision) = shop.catalog.get(&id, Fields::ALL).await.unwrap();
+            let (_, revision) = shop.catalog.get(&id, Fields::all()).await.unwrap();
             assert!(!given.contains(&revision), "{revision}");
             given.push(revision);
         }
@@ -250,7 +250,7 @@ async fn an_item_that_another_program_wrote_has_an_entity_tag_too() {
     }
     shop.store_item(item).await;
 
-    let (_, revision) = shop.catalog.get(&id, Fields::ALL).await.unwrap();
+    let (_, revision) = shop.catalog.get(&id, Fields::all()).await.unwrap();
     let new = product("a", 9, 9);
     let written = shop
         .catalog
@@ -300,7 +300,7 @@ async fn a_write_whose_answer_is_lost_is_told_as_it_was_made() {
         (replaced.created, replaced.revision.version.get()),
         (false, 3)
     );
-    let (read, revision) = shop.catalog.get(&id, Fields::ALL).await.unwrap();
+    let (read, revision) = shop.catalog.get(&id, Fields::all()).await.unwrap();
     assert_eq!((replaced.product, replaced.revision), (read, revision));
 }
 
@@ -324,7 +324,7 @@ async fn of_many_who_create_the_same_product_one_does() {
         created += u32::from(attempt.await.unwrap());
     }
     assert_eq!(created, 1);
-    let (_, revision) = shop.catalog.get(&id, Fields::ALL).await.unwrap();
+    let (_, revision) = shop.catalog.get(&id, Fields::all()).await.unwrap();
     assert_eq!(revision.version.get(), 1);
 }
 
@@ -333,7 +333,7 @@ async fn only_the_fields_asked_for_are_read() {
     let shop = Shop::open().await;
     shop.stock("mug", 250, 7).await;
 
-    let fields = Fields::parse("name,price_cents").unwrap();
+    let fields = Field::Name | Field::PriceCents;
     let (read, revision) = shop.catalog.get(&product_id("mug"), fields).await.unwrap();
 
     assert_eq!(
@@ -349,7 +349,7 @@ async fn a_product_that_is_not_there_is_not_found() {
 
     let problem = shop
         .catalog
-        .get(&product_id("mug"), Fields::ALL)
+        .get(&product_id("mug"), Fields::all())
         .await
         .unwrap_err();
 
@@ -372,7 +372,7 @@ async fn a_product_can_be_deleted_twice() {
 
     let problem = shop
         .catalog
-        .get(&product_id("mug"), Fields::ALL)
+        .get(&product_id("mug"), Fields::all())
         .await
         .unwrap_err();
     assert_eq!(status(&problem), 404);
@@ -464,7 +464,7 @@ async fn a_made_up_position_stays_within_the_listing() {
     let after = mugs.position(&forged).unwrap();
     let page = shop
         .catalog
-        .list(&mugs, Limit::default(), Some(&after), Fields::ALL)
+        .list(&mugs, Limit::default(), Some(&after), Fields::all())
         .await
         .unwrap();
 
@@ -475,7 +475,7 @@ async fn a_made_up_position_stays_within_the_listing() {
 async fn a_listing_with_fields_holds_those_alone() {
     let shop = Shop::open().await;
     shop.stock("mug", 250, 7).await;
-    let fields = Fields::of(&[Field::Name]);
+    let fields = Fields::only(Field::Name);
 
     for listing in [category("mugs"), Listing::All] {
         let page = shop
@@ -513,14 +513,14 @@ async fn an_item_that_is_no_product_does_not_take_the_others_with_it() {
     let batch = [product_id("a"), product_id("b"), product_id("c")];
     let batch = shop
         .catalog
-        .batch_get(&batch, Fields::ALL, soon())
+        .batch_get(&batch, Fields::all(), soon())
         .await
         .unwrap();
     assert_eq!(ids(&batch.products), ["a", "c"]);
     assert_eq!(batch.missing, [product_id("b")]);
     let problem = shop
         .catalog
-        .get(&product_id("b"), Fields::ALL)
+        .get(&product_id("b"), Fields::all())
         .await
         .unwrap_err();
     assert_eq!(status(&problem), 500);
@@ -543,7 +543,7 @@ async fn a_batch_answers_in_the_order_asked_and_names_what_is_missing() {
 
     let batch = shop
         .catalog
-        .batch_get(&asked, Fields::of(&[Field::Id]), soon())
+        .batch_get(&asked, Fields::only(Field::Id), soon())
         .await
         .unwrap();
 
@@ -581,7 +581,7 @@ async fn keys_that_are_left_unprocessed_are_asked_for_again() {
 
     let batch = shop
         .catalog
-        .batch_get(&asked, Fields::ALL, soon())
+        .batch_get(&asked, Fields::all(), soon())
         .await
         .unwrap();
 
@@ -600,7 +600,7 @@ async fn keys_that_stay_unprocessed_are_an_answer_to_come_back_later() {
 
     let problem = shop
         .catalog
-        .batch_get(&asked, Fields::ALL, soon())
+        .batch_get(&asked, Fields::all(), soon())
         .await
         .unwrap_err();
 
@@ -617,7 +617,7 @@ async fn a_batch_read_does_not_go_on_beyond_its_deadline() {
 
     let problem = shop
         .catalog
-        .batch_get(&asked, Fields::ALL, over)
+        .batch_get(&asked, Fields::all(), over)
         .await
         .unwrap_err();
 
@@ -666,7 +666,7 @@ async fn a_failure_of_dynamodb_says_nothing_but_whether_to_come_back() {
 
         let problem = shop
             .catalog
-            .get(&product_id("mug"), Fields::ALL)
+            .get(&product_id("mug"), Fields::all())
             .await
             .unwrap_err();
 
@@ -693,7 +693,7 @@ async fn a_call_that_fails_once_is_repeated() {
     shop.wire
         .break_next("GetItem", Fault::refusal(500, "InternalServerError"));
 
-    let read = shop.catalog.get(&product_id("mug"), Fields::ALL).await;
+    let read = shop.catalog.get(&product_id("mug"), Fields::all()).await;
 
     assert!(read.is_ok(), "{read:?}");
     assert_eq!(shop.wire.calls(), ["GetItem"; 2]);

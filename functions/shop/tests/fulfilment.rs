@@ -66,7 +66,7 @@ async fn a_sale_is_a_new_version_of_the_product() {
     shop.stock("mug", 250, 9).await;
     let message = place(&shop, &[("mug", 2)]).await;
 
-    let fields = shop::domain::Fields::ALL;
+    let fields = shop::domain::Fields::all();
     let (_, before) = shop.catalog.get(&product_id("mug"), fields).await.unwrap();
 
     settle(&shop, &message).await.unwrap();

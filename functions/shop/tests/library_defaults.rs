@@ -26,7 +26,10 @@ async fn a_client_made_by_the_sdk_reads_what_one_made_by_hand_has_written() {
     shop.stock("mug", 1450, 3).await;
 
     let catalog = Catalog::new(client(&shop.endpoint).await, common::PRODUCTS.to_owned());
-    let (product, _) = catalog.get(&product_id("mug"), Fields::ALL).await.unwrap();
+    let (product, _) = catalog
+        .get(&product_id("mug"), Fields::all())
+        .await
+        .unwrap();
 
     assert_eq!(product.stock.unwrap().get(), 3);
 }

@@ -1,4 +1,7 @@
 //! Values that are checked once, when they are parsed, and trusted from then on.
+//!
+//! Not by `nutype` (1.5 KB of zip; no difference in time): these macros would be 34 lines shorter, but not
+//! go away, and each value that is right by construction would have to be checked again.
 
 use thiserror::Error;
 

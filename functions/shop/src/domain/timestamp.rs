@@ -69,6 +69,24 @@ mod tests {
     }
 
     #[test]
+    fn only_a_time_in_utc_is_one() {
+        let time = Timestamp::parse("2026-01-31T09:30:00.250Z").unwrap();
+        assert_eq!(time.epoch_seconds(), Some(1_769_851_800));
+        assert_eq!(time.epoch_ms(), Some(1_769_851_800_250));
+        for wrong in [
+            "",
+            "2026-01-31",
+            "2026-02-31T09:30:00Z",
+            "2026-01-31 09:30:00Z",
+            "2026-01-31T09:30:00",
+            "2026-01-31T09:30:00+00:00",
+            "2026-01-31T09:30:00z",
+        ] {
+            assert!(Timestamp::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
     fn times_sort_as_their_texts_do() {
         let texts: Vec<_> = [0, 999, 1_000, 1_001, 1_010, 1_100, 2_000]
             .map(|millis| Timestamp::at(UNIX_EPOCH + Duration::from_millis(millis)))

@@ -10,6 +10,7 @@ use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{
     KeysAndAttributes, ReturnValue, ReturnValuesOnConditionCheckFailure,
 };
+use enumset::enum_set;
 use serde::Serialize;
 
 use super::attribute::{self, Item, Malformed, number_value, text_value};
@@ -73,7 +74,7 @@ impl Catalog {
             .update_item()
             .table_name(&self.table)
             .key("id", text_value(id))
-            .set_expression_attribute_names(Some(names(Fields::ALL.without(Field::Id))))
+            .set_expression_attribute_names(Some(names(Fields::all() - Field::Id)))
             .set_expression_attribute_values(Some(condition.values))
             .expression_attribute_values(":name", text_value(&new.name))
             .expression_attribute_values(":category", text_value(&new.category))
@@ -108,7 +109,7 @@ impl Catalog {
         let malformed = |error| malformed(id.as_str(), &error);
         let made: Version = attribute::number(&item, WRITTEN_VERSION).map_err(malformed)?;
         Ok(Written {
-            product: product_item::product(&item, Fields::ALL).map_err(malformed)?,
+            product: product_item::product(&item, Fields::all()).map_err(malformed)?,
             revision: product_item::revision(&item).map_err(malformed)?,
             created: made.get() == Version::MIN,
         })
@@ -124,7 +125,7 @@ impl Catalog {
         id: &ProductId,
         fields: Fields,
     ) -> Result<(Product, Revision), Problem> {
-        let read = fields.with(Field::Version);
+        let read = fields | Field::Version;
         let call = self
             .client
             .get_item()
@@ -204,7 +205,7 @@ impl Catalog {
         fields: Fields,
     ) -> Result<Page, Problem> {
         // The id is always read, so that the log can name an item that cannot be parsed.
-        let read = fields.with(Field::Id);
+        let read = fields | Field::Id;
         let mut names = projection(read).map(|_| names(read)).unwrap_or_default();
         let mut start = after.map(|id| Item::from([("id".to_owned(), text_value(id))]));
         // At most 100, so it fits any integer.
@@ -276,7 +277,7 @@ impl Catalog {
         deadline: Deadline,
     ) -> Result<Batch, Problem> {
         let items = self
-            .read_batch(ids, fields.with(Field::Id), false, deadline)
+            .read_batch(ids, fields | Field::Id, false, deadline)
             .await?;
         let mut batch = Batch {
             products: Vec::with_capacity(items.len()),
@@ -307,7 +308,7 @@ impl Catalog {
         deadline: Deadline,
     ) -> Result<HashMap<ProductId, PriceCents>, Problem> {
         const FIELDS: Fields =
-            Fields::of(&[Field::Id, Field::PriceCents, Field::Stock, Field::Version]);
+            enum_set!(Field::Id | Field::PriceCents | Field::Stock | Field::Version);
         let items = self.read_batch(ids, FIELDS, true, deadline).await?;
         let prices = items.into_iter().filter_map(|(id, item)| {
             readable(&item, FIELDS).and_then(|product| Some((id, product.price_cents?)))

@@ -69,7 +69,7 @@ mod tests {
                     None => item.remove(attribute),
                 };
 
-                assert_eq!(product(&item, Fields::ALL), Err(Malformed { attribute }));
+                assert_eq!(product(&item, Fields::all()), Err(Malformed { attribute }));
             }
         }
     }
@@ -79,7 +79,7 @@ mod tests {
         let mut item = mug();
         item.remove("stock");
 
-        let read = product(&item, Fields::of(&[Field::Name, Field::Description])).unwrap();
+        let read = product(&item, Field::Name | Field::Description).unwrap();
 
         assert_eq!(read.name.unwrap().as_str(), "Mug");
         assert_eq!(read.description, None);

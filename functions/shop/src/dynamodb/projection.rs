@@ -14,7 +14,7 @@ pub(super) fn projection(fields: Fields) -> Option<String> {
             .collect::<Vec<_>>()
             .join(", ")
     };
-    (fields != Fields::ALL).then(|| join(fields))
+    (fields != Fields::all()).then(|| join(fields))
 }
 
 /// Placeholders for the attributes: `name` and others are reserved words of DynamoDB.

@@ -103,7 +103,7 @@ impl Shop {
     pub async fn stock_of(&self, id: &str) -> u64 {
         let (product, _) = self
             .catalog
-            .get(&product_id(id), Fields::ALL)
+            .get(&product_id(id), Fields::all())
             .await
             .unwrap();
         product.stock.unwrap().get()
