@@ -66,25 +66,42 @@ impl fmt::Display for Operation {
 
 /// A call that a service refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Refusal {
-    pub(crate) status: StatusCode,
-    /// JSON with `__type` and a message.
-    pub(crate) body: Bytes,
-    /// For the header `x-amzn-query-error`: the error's name in SQS's older protocol, and `Sender` or
-    /// `Receiver`. SDKs prefer it to the name in the body.
-    pub(crate) query_error: Option<String>,
+pub struct Refusal {
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// `__type`, such as `com.amazonaws.sqs#QueueDoesNotExist`.
+    pub kind: String,
+    /// A sentence for people.
+    pub message: String,
+    /// The code in the older query protocol, which SDKs show in place of `kind`; SQS alone has it.
+    /// <https://smithy.io/2.0/aws/protocols/aws-query-protocol.html#aws-protocols-awsquerycompatible-trait>
+    pub query_error: Option<String>,
+    /// The whole body, if it says more than type and message.
+    pub body: Option<Bytes>,
 }
 
 impl Refusal {
-    /// A refusal with the shape's full name, such as `com.amazonaws.sqs#QueueDoesNotExist`.
-    pub(crate) fn new(status: StatusCode, kind: &str, message: &str) -> Refusal {
+    /// A refusal of this type, without more.
+    pub fn new(status: StatusCode, kind: &str, message: impl Into<String>) -> Refusal {
         Refusal {
             status,
-            body: json!({"__type": kind, "message": message})
-                .to_string()
-                .into(),
+            kind: kind.to_owned(),
+            message: message.into(),
             query_error: None,
+            body: None,
         }
+    }
+
+    /// Whether the caller can do something about it.
+    pub fn is_senders(&self) -> bool {
+        self.status.is_client_error()
+    }
+
+    /// The body of the response.
+    pub(crate) fn body(&self) -> Bytes {
+        let short = || json!({"__type": self.kind, "message": self.message});
+        let body = self.body.clone();
+        body.unwrap_or_else(|| short().to_string().into())
     }
 
     /// An operation that no service here has.
@@ -96,7 +113,16 @@ impl Refusal {
         Refusal::new(
             StatusCode::BAD_REQUEST,
             "com.amazon.coral.service#UnknownOperationException",
-            &format!("{what} is not hosted here; DynamoDB, SQS and Lambda's Invoke are"),
+            format!("{what} is not hosted here; DynamoDB, SQS and Lambda's Invoke are"),
         )
     }
 }
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.kind.rsplit('#').next().unwrap_or_default();
+        write!(f, "{name}: {}", self.message)
+    }
+}
+
+impl std::error::Error for Refusal {}

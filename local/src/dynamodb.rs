@@ -132,14 +132,8 @@ impl DynamoDb {
 
     async fn json(&self, operation: &str, body: &Value) -> Result<Value, String> {
         let (answer, _) = self.call(operation, body.to_string().into()).await;
-        let parse = |body: &Bytes| serde_json::from_slice(body).unwrap_or(Value::Null);
-        answer.map(|body| parse(&body)).map_err(|refusal| {
-            let body = parse(&refusal.body);
-            let text = |name: &str| body[name].as_str().unwrap_or_default().to_owned();
-            let kind = text("__type");
-            let kind = kind.rsplit('#').next().unwrap_or_default();
-            format!("{kind}: {}{}", text("message"), text("Message"))
-        })
+        let answer = answer.map_err(|refusal| refusal.to_string())?;
+        serde_json::from_slice(&answer).map_err(|e| e.to_string())
     }
 }
 
@@ -183,10 +177,10 @@ fn answer(database: &Database, operation: &str, body: &[u8]) -> (Result<Bytes, R
 
 fn refusal(error: &DynoxideError) -> Refusal {
     let status = StatusCode::from_u16(error.status_code());
+    let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     Refusal {
-        status: status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
-        body: error.to_json().into(),
-        query_error: None,
+        body: Some(error.to_json().into()),
+        ..Refusal::new(status, error.error_type(), error.to_string())
     }
 }
 

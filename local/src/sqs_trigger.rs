@@ -12,11 +12,11 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 
-use crate::aws_json::{ACCOUNT, REGION};
+use crate::aws_json::REGION;
 use crate::faults::{Duplicate, FunctionFaults};
 use crate::lambda::{InvokeError, MAX_PAYLOAD};
 use crate::meter::Meter;
-use crate::sqs::{Message, Sqs};
+use crate::sqs::{Message, Sqs, queue_arn};
 use crate::template::QueueTrigger;
 
 /// The longest wait that SQS allows a receive.
@@ -58,7 +58,7 @@ impl SqsTrigger {
     {
         meter.know_trigger(&trigger.queue);
         let mapping = Arc::new(Mapping {
-            queue_arn: format!("arn:aws:sqs:{REGION}:{ACCOUNT}:{queue}"),
+            queue_arn: queue_arn(&queue),
             trigger,
             queue,
             sqs,
@@ -238,7 +238,10 @@ where
 
     async fn receive(&self, most: usize, wait: Duration, waiting: &mut VecDeque<Received>) {
         let most = most.min(MOST_PER_CALL);
-        let messages = self.sqs.receive(&self.queue, most, wait).await;
+        let Ok(messages) = self.sqs.receive(&self.queue, most, wait).await else {
+            // The queue is gone, or has too many messages in flight; that may pass.
+            return tokio::time::sleep(BACK_OFF.1).await;
+        };
         let at = Instant::now();
         let mut again = Vec::new();
         for message in messages {
@@ -291,9 +294,16 @@ where
             .iter()
             .partition(|received| failed.contains(received.id.as_str()) || received.not_deleted);
         let handles = done.iter().map(|received| received.receipt_handle.as_str());
-        let undeleted = self.sqs.delete(&self.queue, &handles.collect::<Vec<_>>());
-        self.meter.deleted(queue, done.len() - undeleted.len());
-        self.meter.failed(queue, left.len() + undeleted.len());
+        let handles: Vec<&str> = handles.collect();
+        let undeleted = match self.sqs.delete(&self.queue, &handles) {
+            Ok(positions) => positions.len(),
+            Err(why) => {
+                eprintln!("local: messages of {queue} are not deleted, and come again: {why}");
+                done.len()
+            }
+        };
+        self.meter.deleted(queue, done.len() - undeleted);
+        self.meter.failed(queue, left.len() + undeleted);
         ended
     }
 
@@ -315,7 +325,7 @@ where
                 self.meter.invoked(&self.trigger.queue, &waited);
                 return result;
             }
-            let Some(visibility) = self.sqs.visibility_timeout(&self.queue) else {
+            let Ok(visibility) = self.sqs.visibility_timeout(&self.queue) else {
                 return result;
             };
             let age = batch

@@ -111,10 +111,10 @@ fn cancelled(strike: &mut Strike, request: &[u8]) -> Refusal {
         "CancellationReasons": codes.iter().map(reason).collect::<Vec<_>>(),
         "Message": message,
     });
+    let kind = format!("{DYNAMODB}#TransactionCanceledException");
     Refusal {
-        status: StatusCode::BAD_REQUEST,
-        body: body.to_string().into(),
-        query_error: None,
+        body: Some(body.to_string().into()),
+        ..Refusal::new(StatusCode::BAD_REQUEST, &kind, message)
     }
 }
 
@@ -123,12 +123,7 @@ fn error(operation: &str, status: u16, kind: &str, message: &str) -> Refusal {
     let mut refusal = Refusal::new(status, kind, message);
     if operation.starts_with("SQS.") {
         let name = kind.rsplit('#').next().unwrap_or_default();
-        let side = if status.is_client_error() {
-            "Sender"
-        } else {
-            "Receiver"
-        };
-        refusal.query_error = Some(format!("{name};{side}"));
+        refusal.query_error = Some(name.to_owned());
     }
     refusal
 }
@@ -227,7 +222,7 @@ mod tests {
             )
             .unwrap();
             assert_eq!(refusal.status, 400);
-            let body: Value = serde_json::from_slice(&refusal.body).unwrap();
+            let body: Value = serde_json::from_slice(&refusal.body()).unwrap();
             let reasons = body["CancellationReasons"].as_array().unwrap();
             let conflicts = reasons
                 .iter()

@@ -178,7 +178,7 @@ impl Aws {
         let mut counts = self.services.meter.snapshot();
         for (logical_id, name) in self.services.queues.get().into_iter().flatten() {
             let queue = counts.queues.entry(logical_id.clone()).or_default();
-            queue.depth = self.services.sqs.depth(name);
+            queue.depth = self.services.sqs.depth(name).ok();
         }
         Measured {
             counts,
@@ -252,7 +252,7 @@ impl serve::Service for Endpoint {
         };
         let (outcome, response_bytes) = match &reply.result {
             Ok(body) => (Outcome::Success, body.len()),
-            Err(refusal) => (outcome::of(refusal), refusal.body.len()),
+            Err(refusal) => (outcome::of(refusal), refusal.body().len()),
         };
         meter.call(
             &caller,
@@ -276,6 +276,7 @@ impl Services {
             }
             Service::Sqs => {
                 let result = self.sqs.call(&operation.name, &body).await;
+                let result = result.map(|answer| answer.to_string().into());
                 (result, Units::default())
             }
             Service::Other => {
@@ -319,7 +320,16 @@ fn unreadable(why: Unread) -> Refusal {
 fn render(operation: &Operation, reply: Reply) -> Answer {
     let (status, body, query_error) = match reply.result {
         Ok(body) => (StatusCode::OK, body, None),
-        Err(refusal) => (refusal.status, refusal.body, refusal.query_error),
+        Err(refusal) => {
+            let side = if refusal.is_senders() {
+                "Sender"
+            } else {
+                "Receiver"
+            };
+            let query_error = refusal.query_error.as_ref();
+            let query_error = query_error.map(|code| format!("{code};{side}"));
+            (refusal.status, refusal.body(), query_error)
+        }
     };
     let checksum = crc32fast::hash(&body);
     let mut answer = serve::typed(status, "application/x-amz-json-1.0", body);
