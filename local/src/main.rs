@@ -50,9 +50,6 @@ struct Arguments {
     /// Take each function's code from this folder, under the last part of its `CodeUri`
     #[arg(long, value_name = "DIR")]
     code_dir: Option<PathBuf>,
-    /// The Node.js that runs the queues, 22.5 or later
-    #[arg(long, value_name = "PATH", default_value = "node")]
-    node: PathBuf,
     /// End execution environments that were idle for this long
     #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..))]
     idle_timeout: u64,
@@ -149,7 +146,6 @@ fn options(arguments: Arguments) -> Options {
         code_dir: arguments.code_dir,
         data_dir: arguments.data_dir,
         log_dir: arguments.log_dir,
-        node: arguments.node,
         idle_timeout: Duration::from_secs(arguments.idle_timeout),
     }
 }

@@ -14,7 +14,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::aws::faults::{Duplicate, FunctionFaults};
 use crate::aws::sqs::{Message, queue_arn};
-use crate::aws::{Meter, REGION, SqsClient};
+use crate::aws::{Meter, REGION, Sqs};
 use crate::lambda::{InvokeError, MAX_PAYLOAD};
 use crate::template::QueueTrigger;
 
@@ -47,8 +47,8 @@ impl SqsTrigger {
     /// Starts polling. `invoke` runs the function once with an event.
     pub fn start<F, R>(
         trigger: QueueTrigger,
-        queue_url: String,
-        sqs: SqsClient,
+        queue_name: &str,
+        sqs: Sqs,
         meter: Meter,
         faults: FunctionFaults,
         invoke: F,
@@ -58,11 +58,10 @@ impl SqsTrigger {
         R: Future<Output = Result<Bytes, InvokeError>> + Send + 'static,
     {
         meter.know_trigger(&trigger.queue);
-        let name = queue_url.rsplit('/').next().unwrap_or_default();
         let mapping = Arc::new(Mapping {
-            queue_arn: queue_arn(name),
+            queue_arn: queue_arn(queue_name),
             trigger,
-            queue_url,
+            queue_name: queue_name.to_owned(),
             sqs,
             meter,
             faults,
@@ -99,9 +98,9 @@ impl Drop for SqsTrigger {
 
 struct Mapping<F> {
     trigger: QueueTrigger,
-    queue_url: String,
+    queue_name: String,
     queue_arn: String,
-    sqs: SqsClient,
+    sqs: Sqs,
     meter: Meter,
     faults: FunctionFaults,
     invoke: F,
@@ -191,7 +190,7 @@ where
     async fn receive(&self, most: usize, wait: Duration, waiting: &mut VecDeque<Received>) {
         match self
             .sqs
-            .receive(&self.queue_url, most.min(MOST_PER_CALL), wait)
+            .receive(&self.queue_name, most.min(MOST_PER_CALL), wait)
             .await
         {
             Ok(messages) => {
@@ -213,7 +212,7 @@ where
                 // In this batch, or in another if this one is full.
                 waiting.extend(again);
             }
-            // The client has reported that SQS is down; it may come back.
+            // The queue is gone, or has too many messages in flight; that may pass.
             Err(_) => tokio::time::sleep(BACK_OFF.1).await,
         }
     }
@@ -275,7 +274,7 @@ where
                 self.meter.invoked(&self.trigger.queue, &waited);
                 return result;
             }
-            let Ok(visibility) = self.sqs.visibility_timeout(&self.queue_url).await else {
+            let Ok(visibility) = self.sqs.visibility_timeout(&self.queue_name) else {
                 return result;
             };
             let age = batch
@@ -309,7 +308,7 @@ where
         let mut pause = BACK_OFF.0;
         for _ in 0..DELETE_ATTEMPTS {
             let before = handles.len();
-            if let Ok(undeleted) = self.sqs.delete_batch(&self.queue_url, &handles).await {
+            if let Ok(undeleted) = self.sqs.delete(&self.queue_name, &handles) {
                 handles = undeleted
                     .into_iter()
                     .filter_map(|at| handles.get(at).copied())

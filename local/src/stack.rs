@@ -44,8 +44,6 @@ pub struct Options {
     pub data_dir: Option<PathBuf>,
     /// Folder of the logs, one file for each function.
     pub log_dir: PathBuf,
-    /// The Node.js that runs the queues.
-    pub node: PathBuf,
     /// How long an execution environment may be idle before it ends.
     pub idle_timeout: Duration,
 }
@@ -149,9 +147,6 @@ impl Stack {
         let aws = Aws::bind(aws::Options {
             ca_dir: log_dir.clone(),
             data_dir: data_folder.as_ref().map(|folder| folder.path.clone()),
-            log_dir: log_dir.clone(),
-            node: options.node.clone(),
-            children_group: children.group(),
         })
         .await?;
         let aws = Arc::new(aws);
@@ -280,7 +275,7 @@ fn start_triggers(aws: &Aws, template: &Template, functions: &[Function]) -> Vec
             };
             triggers.push(SqsTrigger::start(
                 trigger.clone(),
-                aws.queue_url(&queue.name),
+                &queue.name,
                 aws.sqs().clone(),
                 aws.meter().clone(),
                 aws.faults().of(&faulty),

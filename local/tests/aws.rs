@@ -16,7 +16,6 @@ use aws_sdk_dynamodb::types::{
 use aws_smithy_http_client::tls::TrustStore;
 use aws_support::{Host, dynamodb, dynamodb_trusting, options, queues, request, sqs, start, table};
 use bytes::Bytes;
-use local::children::Children;
 use rustls::version::{TLS12, TLS13};
 use serde_json::json;
 
@@ -354,32 +353,9 @@ async fn a_body_that_is_not_json_is_for_the_service_to_refuse() {
 }
 
 #[tokio::test]
-async fn without_a_queue_in_the_template_sqs_answers_503_and_needs_no_node() {
-    let dir = tempfile::tempdir().unwrap();
-    let children = Children::start().unwrap();
-    let mut options = options(dir.path(), &children);
-    options.node = "/nowhere/node".into();
-    let aws = start(options, &[table("Things")], &[]).await.unwrap();
-    let refused = sqs(&aws, "Client").list_queues().send().await.unwrap_err();
-    assert_eq!(refused.raw_response().unwrap().status().as_u16(), 503);
-    let refused = refused.into_service_error();
-    assert_eq!(refused.meta().code(), Some("ServiceUnavailableException"));
-    assert!(
-        refused
-            .meta()
-            .message()
-            .unwrap()
-            .contains("SQS is not running")
-    );
-}
-
-#[tokio::test]
 async fn only_the_certificate_is_on_disk_and_only_while_it_is_used() {
     let dir = tempfile::tempdir().unwrap();
-    let children = Children::start().unwrap();
-    let aws = start(options(dir.path(), &children), &[], &[])
-        .await
-        .unwrap();
+    let aws = start(options(dir.path()), &[], &[]).await.unwrap();
     let files = || {
         std::fs::read_dir(dir.path().join("ca"))
             .unwrap()
@@ -397,9 +373,8 @@ async fn only_the_certificate_is_on_disk_and_only_while_it_is_used() {
 #[tokio::test]
 async fn tables_and_queues_in_a_data_folder_are_there_the_next_time() {
     let dir = tempfile::tempdir().unwrap();
-    let children = Children::start().unwrap();
     let options = || {
-        let mut options = options(dir.path(), &children);
+        let mut options = options(dir.path());
         options.data_dir = Some(dir.path().join("data"));
         options
     };
@@ -407,8 +382,10 @@ async fn tables_and_queues_in_a_data_folder_are_there_the_next_time() {
 
     let first = start(options(), &tables, &queues("30")).await.unwrap();
     put(&dynamodb(&first, "Client"), "local-Things", "one", "kept").await;
-    let first_url = first.queue_url("local-OrdersQueue");
-    first.sqs().send(&first_url, "kept").await.unwrap();
+    let client = sqs(&first, "Client");
+    let url = first.queue_url("local-OrdersQueue");
+    let sending = client.send_message().queue_url(url).message_body("kept");
+    sending.send().await.unwrap();
     first.shutdown().await;
 
     let second = start(options(), &tables, &queues("60")).await.unwrap();
@@ -433,8 +410,7 @@ async fn tables_and_queues_in_a_data_folder_are_there_the_next_time() {
     assert_eq!(
         second
             .sqs()
-            .visibility_timeout(url)
-            .await
+            .visibility_timeout("local-OrdersQueue")
             .unwrap()
             .as_secs(),
         60
@@ -490,10 +466,9 @@ async fn tables_and_queues_in_a_data_folder_are_there_the_next_time() {
 #[tokio::test]
 async fn a_table_that_dynamodb_refuses_is_named() {
     let dir = tempfile::tempdir().unwrap();
-    let children = Children::start().unwrap();
     let mut broken = table("Things");
     broken.create["KeySchema"] = json!([{"AttributeName": "unknown", "KeyType": "HASH"}]);
-    let refused = start(options(dir.path(), &children), &[broken], &[])
+    let refused = start(options(dir.path()), &[broken], &[])
         .await
         .unwrap_err();
     assert!(

@@ -24,6 +24,8 @@ use tokio_rustls::TlsAcceptor;
 use super::capacity::{Metered, Units};
 use super::faults::{self, Faults, HungUp};
 use super::meter::{Call, Meter, Outcome};
+use super::refusal::Refusal;
+use super::sqs::Sqs;
 use super::upstream::Upstream;
 
 /// DynamoDB's limit for a request; SQS's is lower.
@@ -48,7 +50,7 @@ const CONNECTION_HEADERS: [HeaderName; 7] = [
 /// The services behind the endpoint.
 pub(super) struct Backends {
     pub(super) dynamodb: Upstream,
-    pub(super) sqs: Upstream,
+    pub(super) sqs: Sqs,
     pub(super) meter: Meter,
     pub(super) faults: Faults,
 }
@@ -143,7 +145,20 @@ impl Backends {
         let (upstream, metered) = match operation.service {
             Service::DynamoDb => (&self.dynamodb, Metered::ask(&operation.name, &mut body)),
             Service::DynamoDbStreams => (&self.dynamodb, None),
-            Service::Sqs | Service::Other => (&self.sqs, None),
+            Service::Sqs => {
+                let answer = self.sqs.call(&operation.name, &body).await;
+                return (answer.map_or_else(|it| it.response(), |it| json(&it)), None);
+            }
+            Service::Other => {
+                let refusal = Refusal {
+                    status: StatusCode::BAD_REQUEST,
+                    kind: "com.amazon.coral.service#UnknownOperationException".to_owned(),
+                    message: "only DynamoDB and SQS are hosted here, by their JSON protocols"
+                        .to_owned(),
+                    query_error: None,
+                };
+                return (refusal.response(), None);
+            }
         };
         for header in &CONNECTION_HEADERS {
             parts.headers.remove(header);
@@ -258,6 +273,16 @@ fn caller(headers: &HeaderMap) -> String {
         .and_then(|(_, credential)| credential.split_once('/'))
         .map_or("unsigned", |(id, _)| id)
         .to_owned()
+}
+
+/// An answer of SQS.
+fn json(body: &serde_json::Value) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from(body.to_string()));
+    response.headers_mut().insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("application/x-amz-json-1.0"),
+    );
+    response
 }
 
 /// An error from the endpoint itself, in the JSON that both services and their SDKs use.

@@ -5,8 +5,8 @@ mod certificate;
 mod dynamodb;
 mod endpoint;
 pub mod faults;
-mod fauxqs;
 pub mod meter;
+pub mod refusal;
 pub mod sqs;
 mod upstream;
 
@@ -22,14 +22,12 @@ use crate::template;
 use certificate::Authority;
 use dynamodb::DynamoDb;
 pub use faults::Faults;
-use fauxqs::Fauxqs;
 pub use meter::{Meter, Snapshot};
-pub use sqs::SqsClient;
-use upstream::Upstream;
+pub use sqs::Sqs;
 
 /// The region that all services here report.
 pub const REGION: &str = "us-east-1";
-/// The account that owns every resource here. fauxqs knows no other.
+/// The account that owns every resource here.
 pub const ACCOUNT: &str = "000000000000";
 
 /// The folders and programs that the AWS side uses.
@@ -39,12 +37,6 @@ pub struct Options {
     pub ca_dir: PathBuf,
     /// Folder for tables and queues; without it they are in memory. Made if missing.
     pub data_dir: Option<PathBuf>,
-    /// Folder for `sqs.log`. Made if missing.
-    pub log_dir: PathBuf,
-    /// The Node.js that runs fauxqs, 22.5 or later. Needed only if the template has a queue.
-    pub node: PathBuf,
-    /// The process group that fauxqs joins.
-    pub children_group: i32,
 }
 
 /// Why the AWS side did not start. Each message is complete in itself.
@@ -72,46 +64,35 @@ pub enum AwsError {
         /// Why.
         reason: String,
     },
-    /// fauxqs did not start.
+    /// The queues' database cannot be used.
     #[error("cannot start SQS: {0}")]
     Sqs(String),
     /// A queue of the template was refused.
-    #[error("queue {queue}: {reason}")]
-    Queue {
-        /// Its logical id.
-        queue: String,
-        /// Why.
-        reason: String,
-    },
+    #[error("{0}")]
+    Queue(String),
 }
 
 /// The TLS endpoint with DynamoDB and SQS behind it.
 #[derive(Debug)]
 pub struct Aws {
-    options: Options,
     endpoint_url: String,
     ca_file: PathBuf,
     meter: Meter,
     faults: Faults,
-    sqs_upstream: Upstream,
-    sqs: SqsClient,
+    sqs: Sqs,
     dynamodb: DynamoDb,
     endpoint: JoinHandle<()>,
-    fauxqs: Mutex<Option<Fauxqs>>,
     queues: Mutex<BTreeMap<String, String>>,
 }
 
 impl Aws {
     /// Binds the endpoint to a free port of 127.0.0.1, writes its CA certificate and starts
-    /// DynamoDB. Until [`Aws::create`] is called, calls to SQS are answered with 503.
+    /// DynamoDB and SQS.
     ///
     /// # Errors
     /// If a folder, a port or the database file is not available.
     pub async fn bind(options: Options) -> Result<Aws, AwsError> {
-        for dir in [&options.ca_dir, &options.log_dir]
-            .into_iter()
-            .chain(&options.data_dir)
-        {
+        for dir in [&options.ca_dir].into_iter().chain(&options.data_dir) {
             std::fs::create_dir_all(dir).map_err(|source| AwsError::File {
                 path: dir.clone(),
                 source,
@@ -136,71 +117,46 @@ impl Aws {
         let dynamodb = DynamoDb::start(options.data_dir.as_deref()).map_err(AwsError::DynamoDb)?;
         let meter = Meter::default();
         let faults = Faults::new(meter.clone());
-        let sqs_upstream = Upstream::new("SQS");
+        let endpoint_url = format!("https://{address}");
+        let sqs = Sqs::open(options.data_dir.as_deref(), &endpoint_url).map_err(AwsError::Sqs)?;
         let endpoint = tokio::spawn(endpoint::serve(
             listener,
             tls,
             Arc::new(endpoint::Backends {
                 dynamodb: dynamodb.upstream().clone(),
-                sqs: sqs_upstream.clone(),
+                sqs: sqs.clone(),
                 meter: meter.clone(),
                 faults: faults.clone(),
             }),
         ));
         Ok(Aws {
-            endpoint_url: format!("https://{address}"),
+            endpoint_url,
             ca_file,
             meter,
             faults,
-            sqs: SqsClient::new(sqs_upstream.clone()),
-            sqs_upstream,
+            sqs,
             dynamodb,
             endpoint,
-            fauxqs: Mutex::default(),
             queues: Mutex::default(),
-            options,
         })
     }
 
-    /// Creates the template's tables and queues, and starts SQS if there is a queue. Tables and
-    /// queues that a data folder already holds are kept and updated.
+    /// Creates the template's tables and queues. Those that a data folder already holds are kept and
+    /// updated.
     ///
     /// # Errors
-    /// If Node.js or fauxqs is missing, or a table or queue is refused.
+    /// If a table or queue is refused.
     pub async fn create(
         &self,
         tables: &[template::Table],
         queues: &[template::Queue],
     ) -> Result<(), AwsError> {
-        let (created, started) = tokio::join!(
-            self.dynamodb.create_tables(tables),
-            self.create_queues(queues)
-        );
-        created.and(started)
-    }
-
-    async fn create_queues(&self, queues: &[template::Queue]) -> Result<(), AwsError> {
-        if queues.is_empty() {
-            return Ok(());
-        }
-        let data_dir = self.options.data_dir.as_ref().map(|dir| dir.join("sqs"));
-        let fauxqs = Fauxqs::start(
-            &self.options.node,
-            &self.endpoint_url,
-            data_dir.as_deref(),
-            &self.options.log_dir.join("sqs.log"),
-            self.options.children_group,
-            self.sqs_upstream.clone(),
-        )
-        .await
-        .map_err(AwsError::Sqs)?;
-        *lock(&self.fauxqs) = Some(fauxqs);
-        self.sqs.create_queues(queues).await?;
+        self.sqs.create_queues(queues).map_err(AwsError::Queue)?;
         for queue in queues {
             self.meter.know_queue(&queue.logical_id);
-            lock(&self.queues).insert(queue.logical_id.clone(), self.queue_url(&queue.name));
+            lock(&self.queues).insert(queue.logical_id.clone(), queue.name.clone());
         }
-        Ok(())
+        self.dynamodb.create_tables(tables).await
     }
 
     /// `https://127.0.0.1:<port>`, without a slash at the end.
@@ -228,37 +184,28 @@ impl Aws {
         &self.faults
     }
 
-    /// A client for SQS that the meter does not see.
-    pub fn sqs(&self) -> &SqsClient {
+    /// The queues. The meter does not see what is asked of them here.
+    pub fn sqs(&self) -> &Sqs {
         &self.sqs
-    }
-
-    /// Why SQS ended by itself, if it did.
-    pub fn sqs_failure(&self) -> Option<String> {
-        self.sqs_upstream.failure()
     }
 
     /// All measurements so far, with the number of messages in each queue now.
     pub async fn snapshot(&self) -> Snapshot {
         let mut snapshot = self.meter.snapshot();
         let queues = lock(&self.queues).clone();
-        for (logical_id, url) in queues {
-            // Without SQS the depth is unknown; zeros would say that the queue is empty.
-            if let Ok(depth) = self.sqs.depth(&url).await {
+        for (logical_id, name) in queues {
+            // A client may have deleted the queue.
+            if let Ok(depth) = self.sqs.depth(&name) {
                 snapshot.queues.entry(logical_id).or_default().depth = Some(depth);
             }
         }
         snapshot
     }
 
-    /// Stops the endpoint, SQS and DynamoDB, and removes the CA certificate. Takes at most a few
+    /// Stops the endpoint and DynamoDB, and removes the CA certificate. Takes at most a few
     /// seconds.
     pub async fn shutdown(&self) {
         self.endpoint.abort();
-        let fauxqs = lock(&self.fauxqs).take();
-        if let Some(fauxqs) = fauxqs {
-            fauxqs.shutdown().await;
-        }
         self.dynamodb.shutdown().await;
         // The file may be gone already, and a certificate without its key is harmless.
         let _ = std::fs::remove_file(&self.ca_file);

@@ -16,11 +16,10 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use super::lock;
 
-/// Shorter than the 72 s after which fauxqs (Fastify) closes an idle connection, so that no request
-/// uses a connection that is just being closed.
+/// Keep-alive connections end after this time without a request.
 const IDLE: Duration = Duration::from_secs(60);
 
-/// One of the two services, with its state and a pool of keep-alive connections to it.
+/// A service, with its state and a pool of keep-alive connections to it.
 #[derive(Clone)]
 pub(crate) struct Upstream {
     shared: Arc<Shared>,
@@ -44,7 +43,7 @@ enum State {
 /// The service did not answer. The text is for the caller.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{0}")]
-pub struct Unavailable(pub(crate) String);
+pub(crate) struct Unavailable(pub(crate) String);
 
 impl Upstream {
     pub(crate) fn new(service: &'static str) -> Upstream {

@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,48 +15,29 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use local::aws::{Aws, AwsError, Options, Snapshot};
-use local::children::Children;
 use local::template::{Queue, Redrive, Table};
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// Node.js 22.5 or later: `LOCAL_NODE`, or `node`.
-pub(crate) fn node() -> PathBuf {
-    std::env::var_os("LOCAL_NODE")
-        .unwrap_or_else(|| "node".into())
-        .into()
-}
-
 /// An AWS side with what a test needs around it.
 pub(crate) struct Host {
     pub(crate) aws: Aws,
-    pub(crate) children: Children,
     _dir: TempDir,
 }
 
-pub(crate) fn options(dir: &Path, children: &Children) -> Options {
+pub(crate) fn options(dir: &Path) -> Options {
     Options {
         ca_dir: dir.join("ca"),
         data_dir: None,
-        log_dir: dir.join("logs"),
-        node: node(),
-        children_group: children.group(),
     }
 }
 
 impl Host {
     pub(crate) async fn start(tables: &[Table], queues: &[Queue]) -> Host {
         let dir = tempfile::tempdir().unwrap();
-        let children = Children::start().unwrap();
-        let aws = start(options(dir.path(), &children), tables, queues)
-            .await
-            .unwrap_or_else(|why| panic!("{why} (tests: set LOCAL_NODE to the path of `node`)"));
-        Host {
-            aws,
-            children,
-            _dir: dir,
-        }
+        let aws = start(options(dir.path()), tables, queues).await.unwrap();
+        Host { aws, _dir: dir }
     }
 }
 
