@@ -5,7 +5,7 @@
 //! watch and disturb it, and know none of them. `serve` is how each server listens.
 
 pub mod aws;
-mod aws_json;
+pub mod aws_json;
 pub mod children;
 mod control;
 mod dynamodb;

@@ -46,7 +46,7 @@ impl SqsTrigger {
     /// Starts polling the queue of this name. `invoke` runs the function once with an event.
     pub fn start<F, R>(
         trigger: QueueTrigger,
-        queue: String,
+        queue: &str,
         sqs: Sqs,
         meter: Meter,
         faults: FunctionFaults,
@@ -58,9 +58,9 @@ impl SqsTrigger {
     {
         meter.know_trigger(&trigger.queue);
         let mapping = Arc::new(Mapping {
-            queue_arn: queue_arn(&queue),
+            queue_arn: queue_arn(queue),
             trigger,
-            queue,
+            queue: queue.to_owned(),
             sqs,
             meter,
             faults,

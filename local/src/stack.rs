@@ -210,7 +210,7 @@ fn start_triggers(aws: &Aws, template: &Template, functions: &[Function]) -> Vec
             };
             triggers.push(SqsTrigger::start(
                 trigger.clone(),
-                queue.name.clone(),
+                &queue.name,
                 aws.sqs().clone(),
                 aws.meter().clone(),
                 aws.faults().of(&function.spec().logical_id),

@@ -506,7 +506,7 @@ async fn tables_and_queues_in_a_data_folder_are_there_the_next_time() {
     assert!(url.starts_with(second.endpoint_url()), "{url}");
     // The template's new setting applies to the old queue.
     let visibility = second.sqs().visibility_timeout("local-OrdersQueue");
-    assert_eq!(visibility, Some(Duration::from_secs(60)));
+    assert_eq!(visibility, Ok(Duration::from_secs(60)));
     let received = client
         .receive_message()
         .queue_url(url)

@@ -22,7 +22,7 @@ use serde::Serialize;
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
-use crate::aws_json::{Operation, Refusal, Service};
+use crate::aws_json::{ACCOUNT, Operation, Refusal, Service};
 use crate::dynamodb::DynamoDb;
 use crate::faults::{Faults, Kind};
 use crate::invoke_api;
@@ -151,6 +151,11 @@ impl Aws {
     /// `https://127.0.0.1:<port>`, without a slash at the end.
     pub fn endpoint_url(&self) -> &str {
         &self.url
+    }
+
+    /// The URL of a queue by its name (not its logical id).
+    pub fn queue_url(&self, name: &str) -> String {
+        format!("{}/{ACCOUNT}/{name}", self.url)
     }
 
     /// The certificate, as PEM, that a client has to trust. Deleted when this is dropped.
