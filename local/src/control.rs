@@ -90,10 +90,10 @@ impl serve::Service for Control {
             }
             (&Method::GET, "/functions") => {
                 let functions = self.functions.iter();
-                let states: BTreeMap<_, _> = functions
-                    .map(|function| (function.spec().logical_id.as_str(), function.state()))
+                let environments: BTreeMap<_, _> = functions
+                    .map(|function| (function.spec().logical_id.as_str(), function.environments()))
                     .collect();
-                serve::json(StatusCode::OK, &states)
+                serve::json(StatusCode::OK, &environments)
             }
             (&Method::GET, "/faults") => serve::json(StatusCode::OK, &self.aws.faults().plan()),
             (&Method::PUT, "/faults") => self.set_faults(body).await,

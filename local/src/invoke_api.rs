@@ -5,6 +5,9 @@
 
 use std::time::Duration;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use hyper::body::Incoming;
@@ -19,7 +22,12 @@ const PATH: (&str, &str) = ("/2015-03-31/functions/", "/invocations");
 const BODY_LIMIT: Duration = Duration::from_secs(30);
 
 const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
+const EXECUTED_VERSION: HeaderName = HeaderName::from_static("x-amz-executed-version");
 const FUNCTION_ERROR: HeaderName = HeaderName::from_static("x-amz-function-error");
+const INVOCATION_TYPE: HeaderName = HeaderName::from_static("x-amz-invocation-type");
+const LOG_RESULT: HeaderName = HeaderName::from_static("x-amz-log-result");
+const LOG_TYPE: HeaderName = HeaderName::from_static("x-amz-log-type");
+const TRACE_ID: HeaderName = HeaderName::from_static("x-amzn-trace-id");
 
 /// The function that a path of `Invoke` names: the logical id, the name or the ARN.
 pub(crate) fn function(path: &str) -> Option<String> {
@@ -55,20 +63,56 @@ pub(crate) async fn invoke(
             return refusal(StatusCode::BAD_REQUEST, kind, "the body broke off");
         }
     };
-    match function.invoke(event, None).await {
-        Ok(result) => serve::typed(StatusCode::OK, "application/json", result),
-        Err(InvokeError::FunctionError(error) | InvokeError::TimedOut(error)) => {
-            let mut answer = serve::typed(StatusCode::OK, "application/json", error.payload);
-            let unhandled = HeaderValue::from_static("Unhandled");
-            answer.headers_mut().insert(FUNCTION_ERROR, unhandled);
+    let header = |name: &HeaderName| request.headers.get(name).and_then(|it| it.to_str().ok());
+    let trace_id = header(&TRACE_ID);
+    match (header(&INVOCATION_TYPE), header(&LOG_TYPE)) {
+        (Some("DryRun"), _) => serve::empty(StatusCode::NO_CONTENT),
+        (Some("Event"), _) => match function.invoke_later(event, trace_id) {
+            Ok(_) => serve::empty(StatusCode::ACCEPTED),
+            Err(error) => refused(&error),
+        },
+        (None | Some("RequestResponse"), Some("Tail")) => {
+            let invoked = function.invoke_with_log(event, trace_id).await;
+            let mut answer = answer(invoked.result);
+            if let Ok(tail) = HeaderValue::try_from(BASE64_STANDARD.encode(&invoked.log_tail)) {
+                answer.headers_mut().insert(LOG_RESULT, tail);
+            }
             answer
         }
-        Err(InvokeError::Throttled) => {
+        (None | Some("RequestResponse"), _) => answer(function.invoke(event, trace_id).await),
+        (Some(other), _) => {
+            let kind = "InvalidParameterValueException";
+            let message =
+                format!("X-Amz-Invocation-Type is RequestResponse, Event or DryRun, not {other}");
+            refusal(StatusCode::BAD_REQUEST, kind, &message)
+        }
+    }
+}
+
+fn answer(result: Result<Bytes, InvokeError>) -> Answer {
+    let (body, failed) = match result {
+        Ok(body) => (body, false),
+        Err(InvokeError::FunctionError(error)) => (error.payload, true),
+        Err(error) => return refused(&error),
+    };
+    let mut answer = serve::typed(StatusCode::OK, "application/json", body);
+    let headers = answer.headers_mut();
+    headers.insert(EXECUTED_VERSION, HeaderValue::from_static("$LATEST"));
+    if failed {
+        headers.insert(FUNCTION_ERROR, HeaderValue::from_static("Unhandled"));
+    }
+    answer
+}
+
+/// The answer to an invocation that did not begin.
+fn refused(error: &InvokeError) -> Answer {
+    match error {
+        InvokeError::Throttled => {
             let kind = "TooManyRequestsException";
             refusal(StatusCode::TOO_MANY_REQUESTS, kind, "Rate Exceeded.")
         }
-        Err(InvokeError::EventTooLarge) => too_large(),
-        Err(error @ InvokeError::Stopped) => {
+        InvokeError::EventTooLarge => too_large(),
+        InvokeError::FunctionError(_) | InvokeError::Service(_) | InvokeError::Stopped => {
             let status = StatusCode::INTERNAL_SERVER_ERROR;
             refusal(status, "ServiceException", &error.to_string())
         }

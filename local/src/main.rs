@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use local::faults::Plan;
+use local::lambda::enter_user_namespace;
 use local::stack::{Options, Stack};
 use local::template_verb::{self, TemplateArguments, parameter};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -57,6 +58,16 @@ struct Arguments {
     /// End execution environments that were idle for this long
     #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..))]
     idle_timeout: u64,
+    /// Show the functions' logs on the terminal too, each line behind the function's name
+    #[arg(long)]
+    logs: bool,
+    /// Environment variables for the functions, as JSON in the form of `sam local --env-vars`:
+    /// {"FunctionLogicalId": {"NAME": "value"}, "Parameters": {"NAME": "value of all functions"}}
+    #[arg(long, value_name = "FILE", verbatim_doc_comment)]
+    env_file: Option<PathBuf>,
+    /// Invocations at one time, of all functions together; a new AWS account has 10
+    #[arg(long, value_name = "NUMBER", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    account_concurrency: u32,
     /// Once all is up, write URLs and process id to this file, as JSON; it is removed at the end
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
@@ -67,12 +78,15 @@ enum Verb {
     Template(TemplateArguments),
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let ended = match arguments.verb {
         Some(Verb::Template(arguments)) => template_verb::run(arguments),
-        None => run(arguments).await.map_err(|error| error.to_string()),
+        None => {
+            // Before the runtime starts its threads.
+            enter_user_namespace();
+            run(arguments)
+        }
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
@@ -85,6 +99,7 @@ async fn main() -> ExitCode {
 
 /// # Errors
 /// One line that says what is wrong and what to do.
+#[tokio::main]
 async fn run(arguments: Arguments) -> Result<(), String> {
     let listened = StopSignal::listen();
     let mut stop = listened.map_err(|e| format!("cannot listen for Ctrl-C: {e}"))?;
@@ -107,7 +122,10 @@ async fn run(arguments: Arguments) -> Result<(), String> {
         .transpose()?;
     eprint!("{}", banner(&stack));
 
-    stop.received().await;
+    let ended = tokio::select! {
+        () = stop.received() => Ok(()),
+        why = stack.failed() => Err(why.to_owned()),
+    };
     eprintln!("local: stopping");
     drop(ready_file);
     tokio::select! {
@@ -115,7 +133,7 @@ async fn run(arguments: Arguments) -> Result<(), String> {
         // Dropping the stack kills the remaining processes.
         () = stop.received() => {}
     }
-    Ok(())
+    ended
 }
 
 fn read_faults(path: &Path) -> Result<Plan, String> {
@@ -135,6 +153,9 @@ fn options(arguments: Arguments) -> Options {
         data_dir: arguments.data_dir,
         log_dir: arguments.log_dir,
         idle_timeout: Duration::from_secs(arguments.idle_timeout),
+        account_concurrency: arguments.account_concurrency,
+        log_to_terminal: arguments.logs,
+        env_file: arguments.env_file,
     }
 }
 

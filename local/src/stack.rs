@@ -17,7 +17,7 @@ use crate::aws_json::{ACCOUNT, REGION};
 use crate::children::Children;
 use crate::control::Control;
 use crate::http_api::HttpApi;
-use crate::lambda::{AccountConcurrency, Function, Host};
+use crate::lambda::{self, AccountConcurrency, Function, Host, Machine};
 use crate::serve::Server;
 use crate::sqs_trigger::SqsTrigger;
 use crate::template::{self, Context, Template};
@@ -48,6 +48,12 @@ pub struct Options {
     pub log_dir: PathBuf,
     /// How long an execution environment may be idle before it ends.
     pub idle_timeout: Duration,
+    /// How many invocations the account may run at one time.
+    pub account_concurrency: u32,
+    /// Whether the functions' logs also go to the terminal.
+    pub log_to_terminal: bool,
+    /// If set, environment variables for the functions.
+    pub env_file: Option<PathBuf>,
 }
 
 /// A running stack. Dropping it kills every process that it started; [`Stack::shutdown`] lets them
@@ -65,7 +71,7 @@ pub struct Stack {
     control_url: String,
     log_folder: Folder,
     _data_folder: Option<Folder>,
-    _children: Children,
+    children: Children,
 }
 
 impl Stack {
@@ -106,6 +112,14 @@ impl Stack {
                 function.code_dir = code_dir.join(name);
             }
         }
+        if let Some(env_file) = &options.env_file {
+            lambda::apply_env_file(env_file, &mut template.functions).map_err(|e| e.to_string())?;
+        }
+        // Functions may need what is in the project, wherever that is.
+        let mut visible = vec![log_dir.clone()];
+        visible.extend(std::env::current_dir());
+        let machine = Machine::prepare(visible).map_err(|e| e.to_string())?;
+        template.notices.extend(machine.notice().map(str::to_owned));
         aws.create(&template.tables, &template.queues).await?;
 
         let host = Host {
@@ -115,8 +129,10 @@ impl Stack {
             ca_file: aws.ca_file().to_owned(),
             children_group: children.group(),
             log_dir: log_dir.clone(),
+            log_to_terminal: options.log_to_terminal,
             idle_timeout: options.idle_timeout,
-            concurrency: AccountConcurrency::default(),
+            concurrency: AccountConcurrency::new(options.account_concurrency),
+            machine,
             faults: aws.faults().clone(),
         };
         let mut functions = Vec::with_capacity(template.functions.len());
@@ -140,7 +156,7 @@ impl Stack {
             control_url,
             log_folder,
             _data_folder: data_folder,
-            _children: children,
+            children,
         })
     }
 
@@ -177,6 +193,12 @@ impl Stack {
     /// The resolved template.
     pub fn template(&self) -> &Template {
         &self.template
+    }
+
+    /// Resolves if the stack cannot go on, with one line for people.
+    pub async fn failed(&self) -> &'static str {
+        self.children.lost().await;
+        "the guard of child processes has ended, without which they could be left behind; start again"
     }
 
     /// Takes no more work, lets running work finish for a few seconds, and ends everything.

@@ -282,7 +282,11 @@ async fn poison_goes_to_the_dead_letter_queue_untouched_and_harms_no_other() {
         counter.fetch_add(failures.len(), Ordering::SeqCst);
         Ok(json!({"batchItemFailures": failures}))
     });
-    let dead = |s: &Measured| s.counts.queues[DEAD].depth.is_some_and(|depth| depth.visible == 1);
+    let dead = |s: &Measured| {
+        s.counts.queues[DEAD]
+            .depth
+            .is_some_and(|depth| depth.visible == 1)
+    };
     let snapshot = measured(&host.aws, "giving up on poison", dead).await;
     let (counts, depth) = orders(&snapshot);
     // `maxReceiveCount` is 2.

@@ -104,7 +104,7 @@ fn status(code: &Value) -> Option<StatusCode> {
 /// API Gateway's answer if a function returned no result.
 pub(super) fn status_of(error: &InvokeError) -> StatusCode {
     match error {
-        InvokeError::FunctionError(_) | InvokeError::TimedOut(_) => {
+        InvokeError::FunctionError(_) | InvokeError::Service(_) => {
             StatusCode::INTERNAL_SERVER_ERROR
         }
         InvokeError::Throttled | InvokeError::Stopped => StatusCode::SERVICE_UNAVAILABLE,
