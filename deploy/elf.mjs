@@ -4,7 +4,7 @@
 import { closeSync, openSync, readFileSync, readSync } from 'node:fs';
 
 /** `e_machine` by Lambda's names. */
-const MACHINES = { 0x3e: 'x86_64', 0xb7: 'arm64' };
+const MACHINES = { 62: 'x86_64', 183: 'arm64' };
 
 /** Lambda's name of the processor that `file` was built for; null if it is no Linux executable for either. */
 export function architectureOf(file) {

@@ -72,7 +72,7 @@ test('binaries that are missing, for the other processor or none at all are refu
     ['GLIBC_2.2.5 GLIBC_2.34', true],
     ['GLIBC_2.4 GLIBC_2.39', false],
   ]) {
-    writeFileSync(path.join(root, 'one/bootstrap'), Buffer.concat([ELF(0xb7), Buffer.from(needs)]));
+    writeFileSync(path.join(root, 'one/bootstrap'), Buffer.concat([ELF(0xb7), Buffer.from(String(needs))]));
     const check = () => checkBinaries(template, 'arm64', root);
     if (fits) check();
     else
