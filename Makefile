@@ -1,5 +1,5 @@
 # The verbs of this project. `make help` lists them.
-# Everything that a verb installs goes into the project: target/, local/fauxqs/, load-tests/.
+# Everything that a verb installs goes into the project: target/, load-tests/.
 
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
@@ -24,13 +24,11 @@ FUNCTIONS := $(patsubst functions/%/src/main.rs,%,$(wildcard functions/*/src/mai
 WORKER_FUNCTIONS := process-orders
 API_FUNCTIONS := $(filter-out $(WORKER_FUNCTIONS),$(FUNCTIONS))
 
-# Artillery and fauxqs need Node 22.18 or later: the machine's own, or else one from npm.
+# Artillery needs Node 22.18 or later: the machine's own, or else one from npm.
 NODE_VERSION := 26.10.0
 NODE_PACKAGE := node-$(if $(findstring arm64 Darwin,$(shell uname -m) $(shell uname -s)),bin-)$(shell uname -s | tr A-Z a-z)-$(shell uname -m | sed 's/x86_64/x64/; s/aarch64/arm64/')
 OWN_NODE := $(TARGET)/tools/node_modules/$(NODE_PACKAGE)/bin/node
 NODE := $(shell node -e 'const [a, b] = process.versions.node.split(".").map(Number); process.exit(a > 22 || (a == 22 && b >= 18) ? 0 : 1)' 2>/dev/null && command -v node || echo $(OWN_NODE))
-# Tests start the host too.
-export LOCAL_NODE := $(NODE)
 
 # Stops with one line if something is missing that this project cannot install into its own folder.
 REQUIRE = $(foreach tool,$(1),$(if $(shell command -v $(tool)),,$(error $(tool) is missing; the README says what you need)))
@@ -43,7 +41,7 @@ help: ## List the verbs
 	  /^[a-z-]+:.*## / { printf "  make %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: install
-install: local/fauxqs/node_modules/.installed load-tests/node_modules/.installed ## Install the pinned tools into the project
+install: load-tests/node_modules/.installed ## Install the pinned tools into the project
 
 $(OWN_NODE):
 	$(call REQUIRE,npm)
@@ -60,7 +58,7 @@ $(OWN_NODE):
 # Into the folders that template.yaml names. `sam build` leaves them there, and points to them (Metadata: SkipBuild).
 .PHONY: build
 ifneq ($(filter command,$(origin ARCH)),)
-build: load-tests/node_modules/.installed
+build: host load-tests/node_modules/.installed
 	@$(NODE) deploy/build.mjs --arch "$$ARCH"
 else
 build: ## Build the functions as they ship, for this machine (ARCH=arm64|x86_64: for Lambda)
@@ -74,7 +72,8 @@ build: ## Build the functions as they ship, for this machine (ARCH=arm64|x86_64:
 endif
 
 .PHONY: host
-host: local/fauxqs/node_modules/.installed
+host:
+	$(call REQUIRE,cargo cc)
 	cargo build --profile host --locked -p local
 
 LOCAL := $(TARGET)/host/local
@@ -85,7 +84,7 @@ run: build host ## Run the shop on http://127.0.0.1:3000 until Ctrl-C (PORT=8080
 	@echo "  curl -X PUT http://127.0.0.1:$$PORT/products/lamp -H 'content-type: application/json' -d '{\"name\": \"Desk lamp\", \"category\": \"lighting\", \"price_cents\": 2499, \"stock\": 7}'"
 	@echo "  curl 'http://127.0.0.1:$$PORT/products?category=lighting'"
 	@echo "  curl -i http://127.0.0.1:$$PORT/orders -H 'content-type: application/json' -d '{\"lines\": [{\"product_id\": \"lamp\", \"quantity\": 2}]}'"
-	@exec $(LOCAL) --node $(NODE) --port "$$PORT" --parameter CatalogueWrites=open
+	@exec $(LOCAL) --port "$$PORT" --parameter CatalogueWrites=open
 
 # `GetProduct` has the sample event `events/get-product.json`.
 SAMPLE = events/$(shell echo '$(FUNCTION)' | sed 's/\([a-z]\)\([A-Z]\)/\1-\2/g' | tr A-Z a-z).json
@@ -102,16 +101,16 @@ load-test: build host
 endif
 load-test: load-tests/node_modules/.installed ## Run the shop under Artillery and check every gate (PROFILE=smoke|load|spike|stress|soak)
 	@$(NODE) load-tests/run.mjs --profile "$$PROFILE" \
-	  $(if $(API_URL),--api-url "$$API_URL" $(if $(STACK),--stack "$$STACK") $(if $(SIGN_REGION),--sign-region "$$SIGN_REGION"),--local $(LOCAL) --node $(NODE))
+	  $(if $(API_URL),--api-url "$$API_URL" $(if $(STACK),--stack "$$STACK") $(if $(SIGN_REGION),--sign-region "$$SIGN_REGION"),--local $(LOCAL))
 
 .PHONY: cost
-cost: load-tests/node_modules/.installed ## Compute the price of the last load test on AWS (PARAMETERS="Name=value ...")
+cost: host load-tests/node_modules/.installed ## Compute the price of the last load test on AWS (PARAMETERS="Name=value ...")
 	@$(NODE) deploy/cost.mjs --stage "$$STAGE" --parameters "$$PARAMETERS"
 
 ##@ Test
 
 .PHONY: test
-test: lint test-rust test-load-tests test-deploy ## Formatting, lints, unit, contract and end-to-end tests
+test: lint test-rust test-boto3 test-load-tests test-deploy ## Formatting, lints, unit, contract and end-to-end tests
 
 .PHONY: lint
 lint:
@@ -120,22 +119,22 @@ lint:
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
 .PHONY: test-rust
-test-rust: local/fauxqs/node_modules/.installed
+test-rust:
 	cargo build --workspace --all-targets --locked
 	cargo test --workspace --locked
 
 .PHONY: chaos
-chaos: local/fauxqs/node_modules/.installed ## Place 2,000 orders while everything breaks, twenty times (SEED=7, SEEDS=3, ORDERS=300)
+chaos: ## Place 2,000 orders while everything breaks, twenty times (SEED=7, SEEDS=3, ORDERS=300)
 	cargo build --workspace --bins --locked
 	cargo test -p shop-tests --test chaos --locked -- --ignored --nocapture nothing_accepted_is_lost
 
 .PHONY: kill-test
-kill-test: local/fauxqs/node_modules/.installed ## Kill the host twenty times under load, and check that nothing acknowledged is lost (KILLS=50)
+kill-test: ## Kill the host twenty times under load, and check that nothing acknowledged is lost (KILLS=50)
 	cargo build --workspace --bins --locked
 	cargo test -p shop-tests --test chaos --locked -- --ignored --nocapture what_is_acknowledged_outlives
 
 .PHONY: outage
-outage: local/fauxqs/node_modules/.installed ## Measure how long refusals take while DynamoDB is out
+outage: ## Measure how long refusals take while DynamoDB is out
 	cargo build --workspace --bins --locked
 	cargo test -p shop-tests --test chaos --locked -- --ignored --nocapture how_long_refusals_take
 
@@ -154,9 +153,16 @@ $(TARGET)/tools/%/.installed: tests/%/requirements.txt
 OPENAPI_TOOLS := $(TARGET)/tools/openapi
 
 .PHONY: openapi-test
-openapi-test: local/fauxqs/node_modules/.installed $(OPENAPI_TOOLS)/.installed ## Check the running shop against openapi.yaml (needs Python 3.11 or later)
+openapi-test: $(OPENAPI_TOOLS)/.installed ## Check the running shop against openapi.yaml (needs Python 3.11 or later)
 	cargo build --workspace --bins --locked
 	$(OPENAPI_TOOLS)/bin/python tests/openapi/run.py
+
+BOTO3_TOOLS := $(TARGET)/tools/boto3
+
+.PHONY: test-boto3
+test-boto3: $(BOTO3_TOOLS)/.installed
+	cargo build --workspace --bins --locked
+	$(BOTO3_TOOLS)/bin/python -m pytest -c tests/boto3/pytest.ini tests/boto3
 
 # sam, aws, cfn-lint, checkov and moto.
 AWS_TOOLS := $(TARGET)/tools/template
@@ -164,7 +170,7 @@ AWS_TOOLS := $(TARGET)/tools/template
 ARCH ?= $(patsubst aarch64,arm64,$(shell uname -m))
 
 .PHONY: validate
-validate: $(AWS_TOOLS)/.installed ## Prove all of a deployment that can be proved without AWS (needs Python 3.11 or later)
+validate: host $(AWS_TOOLS)/.installed ## Prove all of a deployment that can be proved without AWS (needs Python 3.11 or later)
 	@ARCH=$(ARCH) $(AWS_TOOLS)/bin/python -m pytest -c tests/template/pytest.ini tests/template
 	cd deploy && PATH="$(AWS_TOOLS)/bin:$$PATH" $(NODE) --test "test/aws/*.test.mjs"
 
@@ -174,6 +180,7 @@ test-load-tests: load-tests/node_modules/.installed
 
 .PHONY: test-deploy
 test-deploy: load-tests/node_modules/.installed
+	cargo build -p local --locked
 	cd deploy && $(NODE) --test "test/*.test.mjs"
 
 # Measures latency in hundredths of a millisecond; Artillery has whole ones.
@@ -212,7 +219,7 @@ WHICH = --stage "$$STAGE" --stack "$$STACK"
 AWS_VERB = @$(NODE) deploy/$(1).mjs $(2) $(if $(YES),--yes)
 
 .PHONY: deploy
-deploy: load-tests/node_modules/.installed ## Check first, show the cost and the change set, ask, deploy (STAGE=dev|prod PARAMETERS="Name=value ...")
+deploy: host load-tests/node_modules/.installed ## Check first, show the cost and the change set, ask, deploy (STAGE=dev|prod PARAMETERS="Name=value ...")
 	$(call AWS_VERB,deploy,$(WHICH) --parameters "$$PARAMETERS")
 
 .PHONY: outputs
@@ -232,11 +239,11 @@ load-test-distributed: load-tests/node_modules/.installed ## Load a stack from A
 	$(call AWS_VERB,distributed,--api-url "$$API_URL" --profile "$$PROFILE" --engine "$$ENGINE" --workers "$$WORKERS")
 
 .PHONY: power-tune
-power-tune: load-tests/node_modules/.installed ## Measure a function at several memory sizes (FUNCTION=GetProduct POWERS=128,256 RUNS=50)
+power-tune: host load-tests/node_modules/.installed ## Measure a function at several memory sizes (FUNCTION=GetProduct POWERS=128,256 RUNS=50)
 	$(call AWS_VERB,power-tune,$(WHICH) --function "$$FUNCTION" --powers "$$POWERS" --runs "$$RUNS")
 
 .PHONY: destroy
-destroy: load-tests/node_modules/.installed ## Delete a stack and everything of it that costs money, and check that it is gone (YES=1 does not ask)
+destroy: host load-tests/node_modules/.installed ## Delete a stack and everything of it that costs money, and check that it is gone (YES=1 does not ask)
 	$(call AWS_VERB,destroy,$(WHICH))
 
 ##@ Clean up
@@ -244,4 +251,4 @@ destroy: load-tests/node_modules/.installed ## Delete a stack and everything of 
 .PHONY: clean
 clean: ## Remove everything that was built or installed
 	cargo clean
-	rm -rf local/fauxqs/node_modules load-tests/node_modules .aws-sam
+	rm -rf load-tests/node_modules .aws-sam

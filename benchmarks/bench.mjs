@@ -31,7 +31,6 @@ const { values: options } = parseArgs({
     'warm': { type: 'string', default: '14' },
     'local': { type: 'string', default: path.join(OUT, '../host/local') },
     'oha': { type: 'string', default: path.join(OUT, '../tools/bin/oha') },
-    'node': { type: 'string', default: process.execPath },
   },
 });
 const rounds = { rounds: Number(options.rounds), warm: Number(options.warm) };

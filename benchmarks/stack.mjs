@@ -70,7 +70,7 @@ export function withPeers(template, peers, shop = []) {
 }
 
 /** Starts `local` on free ports; resolves with the content of its ready file. */
-export async function startLocal({ local, node }, template) {
+export async function startLocal({ local }, template) {
   mkdirSync(OUT, { recursive: true });
   const templateFile = path.join(OUT, 'template.json');
   const readyFile = path.join(OUT, 'ready.json');
@@ -79,7 +79,7 @@ export async function startLocal({ local, node }, template) {
   writeFileSync(templateFile, JSON.stringify(template, null, 2));
   const child = start(
     local,
-    ['--template', templateFile, '--port', '0', '--control-port', '0', '--node', node]
+    ['--template', templateFile, '--port', '0', '--control-port', '0']
       .concat(['--log-dir', path.join(OUT, 'logs'), '--ready-file', readyFile, '--parameter', 'CatalogueWrites=open']),
     output,
   );

@@ -14,7 +14,7 @@ const ROOT = path.dirname(import.meta.dirname);
 const SYSTEM_ROOTS = ['/etc/ssl/certs/ca-certificates.crt', '/etc/pki/tls/certs/ca-bundle.crt', '/etc/ssl/cert.pem'];
 
 /** The root that the endpoints of AWS lead to, as the functions hold it. */
-const AMAZON_ROOT = path.join(ROOT, 'functions/shop/src/tls/amazon/AmazonRootCA1.cer');
+const AMAZON_ROOT = path.join(ROOT, 'functions/shop/src/cold_start/tls/amazon/AmazonRootCA1.cer');
 
 /** For programs that read the system's roots on AWS: those of this machine, and the authority's. */
 export function writeSystemRoots(file, caFile) {

@@ -23,7 +23,7 @@ await verb('build', async () => {
   if (!target) throw new Failure(`ARCH must be ${Object.keys(ARCHITECTURES).join(' or ')}, but is "${arch ?? ''}"`);
   await requireTools(target);
 
-  const template = readTemplate();
+  const template = readTemplate({ Architecture: arch });
   const lambdaDir = path.join(ROOT, 'target/lambda');
   const functions = Object.groupBy(functionsOf(template), profileOf);
   for (const [profile, built] of Object.entries(functions)) {
@@ -31,7 +31,7 @@ await verb('build', async () => {
     const code = await cargo('lambda', 'build', '--profile', profile, '--locked', flag, '--lambda-dir', lambdaDir, ...packages);
     if (code !== 0) throw new Failure(`cargo lambda build ended with exit code ${code}; what it said is above`);
   }
-  checkBinaries(template, arch);
+  checkBinaries(arch);
   say(`target/lambda holds ${Object.values(functions).flat().length} functions for ${arch}`);
 });
 

@@ -10,8 +10,8 @@ import path from 'node:path';
 import { table } from '../benchmarks/table.mjs';
 import { products } from '../load-tests/catalogue.mjs';
 import { Failure, options, ROOT, say, verb } from './aws.mjs';
-import { costOf, MONTH_HOURS, PRICES, standing, sum } from './estimate.mjs';
-import { functionsOf, overrides, parameterValues, readTemplate, resolver } from './template.mjs';
+import { costOf, MONTH_HOURS, PRICES, price, standing, sum } from './estimate.mjs';
+import { functionsOf, overrides, readTemplate } from './template.mjs';
 
 const SUMMARY = path.join(ROOT, 'target/load-test/summary.json');
 const WORKER = 'ProcessOrders';
@@ -87,19 +87,19 @@ const routesOf = (template) =>
   );
 
 /** Bytes of one line of the API's access log, as its format stands in the template; none if it keeps no such log. */
-const accessLogBytes = (template, values) =>
+const accessLogBytes = ({ Resources }) =>
   Math.max(
     0,
-    ...Object.values(resolver(template, values).resolve(template.Resources)).map(
-      ({ Properties }) => JSON.stringify(Properties?.AccessLogSettings?.Format ?? '').length - 2,
+    ...Object.values(Resources).map(
+      ({ Properties }) => JSON.stringify(Properties.AccessLogSettings?.Format ?? '').length - 2,
     ),
   );
 
-/** Everything that the tables show, in USD. */
-export function bill(summary, template, values) {
-  const { Architecture: architecture } = values;
+/** Everything that the tables show, in USD, of a resolved template. */
+export function bill(summary, template) {
+  const { Architecture: architecture } = template.Parameters;
   const used = perRun(summary);
-  const entry = { api: 1, logBytes: accessLogBytes(template, values) };
+  const entry = { api: 1, logBytes: accessLogBytes(template) };
   const batches = used[WORKER]?.runs ?? 0;
   const worker = batches ? add([1, used[WORKER].use], [CALLS_A_BATCH, { sqs: 1 }]) : {};
   const whole = { PlaceOrder: batches / (used.PlaceOrder?.runs ?? 1) };
@@ -113,12 +113,12 @@ export function bill(summary, template, values) {
   const mix = add(...rows.map(({ use, runs }) => [runs / all, use]));
   const put = rows.find(({ route }) => route.startsWith('PUT '))?.use ?? {};
   const seed = { ...put, writes: CATALOGUE_WRITES };
-  const idle = standing(template, values, { customMetrics: summary.custom_metrics ?? 0 });
+  const idle = standing(template, { customMetrics: summary.custom_metrics ?? 0 });
   return {
     architecture,
     mix: cost(architecture, mix),
     rows,
-    queue: queueRows(summary, used, entry, architecture),
+    queue: queueRows(summary, used, worker, entry, architecture),
     idle,
     lab: session(LAB, { mix, seed, idle, architecture }),
     cycle: session(CYCLE, { mix, seed, idle, architecture }),
@@ -126,7 +126,7 @@ export function bill(summary, template, values) {
 }
 
 /** USD for a million orders that are accepted, by how their work is done. */
-function queueRows({ queues, orders }, used, entry, architecture) {
+function queueRows({ queues, orders }, used, worker, entry, architecture) {
   if (!used[WORKER] || !used.PlaceOrder || !orders.accepted) return [];
   // Refused and repeated requests send nothing and write hardly anything: what was sent and written was for accepted orders.
   const { runs, use: post } = used.PlaceOrder;
@@ -238,7 +238,6 @@ if (process.argv[1] === import.meta.filename) {
         `${path.relative(ROOT, given.summary)} holds no load test of this machine; \`make load-test\` makes one`,
       );
     }
-    const template = readTemplate();
-    say(render(summary, bill(summary, template, parameterValues(template, overrides(given.stage, given.parameters)))));
+    say(render(summary, bill(summary, readTemplate(overrides(given.stage, given.parameters)))));
   });
 }

@@ -49,8 +49,8 @@ function refuseUnlessReady(stack, present) {
   }
 }
 
-function showEstimate(stack, { template, values }) {
-  const rows = standing(template, values, { customMetrics: summaryOfLoadTest()?.custom_metrics });
+function showEstimate(stack, { template }) {
+  const rows = standing(template, { customMetrics: summaryOfLoadTest()?.custom_metrics });
   say(`\nWhat ${stack} costs while nobody uses it, in USD (list prices of ${PRICES.region}, ${PRICES.as_of}):`);
   for (const { what, count, usd } of rows)
     say(`  ${usd.toFixed(2).padStart(8)} a month: ${Math.round(count).toLocaleString('en')} ${what}`);

@@ -2,7 +2,7 @@
 
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
-import { functionsOf, resolver } from './template.mjs';
+import { functionsOf } from './template.mjs';
 
 export const PRICES = JSON.parse(readFileSync(path.join(import.meta.dirname, 'prices.json'), 'utf8'));
 
@@ -44,12 +44,10 @@ export function costOf({
   return { ...parts, total: Object.values(parts).reduce((sum, part) => sum + part, 0) };
 }
 
-/** Rows `{what, count, usd}` a month of a stack that serves nobody, for the parameters' `values`. */
-export function standing(template, values, { customMetrics = 0 } = {}) {
-  const { resolve, holds } = resolver(template, values);
-  const present = Object.values(template.Resources).filter(({ Condition }) => !Condition || holds(Condition));
-  const ofType = (type) => present.filter(({ Type }) => Type === type);
-  const functions = functionsOf(template).map((properties) => resolve(properties));
+/** Rows `{what, count, usd}` a month of a stack that serves nobody, of a resolved template. */
+export function standing(template, { customMetrics = 0 } = {}) {
+  const ofType = (type) => Object.values(template.Resources).filter(({ Type }) => Type === type);
+  const functions = functionsOf(template);
   const triggers = functions.flatMap(({ Events = {} }) => Object.values(Events)).filter(({ Type }) => Type === 'SQS');
   const provisioned = functions.reduce(
     (total, { MemorySize, ProvisionedConcurrencyConfig: config }) =>
@@ -69,7 +67,7 @@ export function standing(template, values, { customMetrics = 0 } = {}) {
     ],
     ['custom metrics, with orders in every hour', customMetrics, 'custom_metric_month'],
     ['metrics of Lambda Insights', insights, 'custom_metric_month'],
-    ['GB-seconds of provisioned concurrency', provisioned, `provisioned_gb_second_${values.Architecture}`],
+    ['GB-seconds of provisioned concurrency', provisioned, `provisioned_gb_second_${template.Parameters.Architecture}`],
   ];
   return rows
     .filter(([, count]) => count > 0)

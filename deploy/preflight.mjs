@@ -1,15 +1,7 @@
 // Everything that can be found wrong before anything is created, cheapest first.
 
 import { aws, AwsError, Failure, run, say, useRegion, whoAmI } from './aws.mjs';
-import {
-  brokenRule,
-  checkBinaries,
-  functionsOf,
-  overrides,
-  parameterValues,
-  readTemplate,
-  resolver,
-} from './template.mjs';
+import { checkBinaries, functionsOf, overrides, parameterValues, readTemplate } from './template.mjs';
 
 /** Lambda keeps so many runs at once for functions without a reservation. */
 const UNRESERVED = 100;
@@ -27,13 +19,14 @@ const SERVICES = [
 
 /** Checks all of it; resolves with `{template, values, region}`, the values of all parameters. */
 export async function preflight({ stage, parameters }) {
-  const template = readTemplate();
-  const values = parameterValues(template, overrides(stage, parameters));
-  checkBinaries(template, values.Architecture);
+  const given = overrides(stage, parameters);
+  const template = readTemplate(given);
+  const values = parameterValues(template, given);
+  checkBinaries(values.Architecture);
   await checkTools();
   const region = await useRegion();
-  const broken = brokenRule(template, values) ?? reservationRefusal(values);
-  if (broken) throw new Failure(`these parameters do not go together: ${broken}`);
+  const refused = reservationRefusal(values);
+  if (refused) throw new Failure(`these parameters do not go together: ${refused}`);
   const identity = await whoAmI();
   await checkServices(region);
   await checkConcurrency(template, values);
@@ -73,8 +66,7 @@ async function checkConcurrency(template, values) {
     say(`note: the account's concurrency limit is not checked: ${error.message}`);
     return;
   }
-  const functions = resolver(template, values).resolve(functionsOf(template));
-  const wrong = concurrencyRefusal(functions, values, limits);
+  const wrong = concurrencyRefusal(functionsOf(template), values, limits);
   if (wrong) throw new Failure(wrong);
 }
 

@@ -1,15 +1,40 @@
 // The system to deploy: template.yaml, and the profile of samconfig.yaml with the parameters given on the command line.
 
-import { existsSync, readFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { readFileSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
-import { readTemplate } from '../benchmarks/stack.mjs';
 import { Failure, ROOT } from './aws.mjs';
-import { architectureOf, newestGlibc } from './elf.mjs';
 
 const yaml = createRequire(path.join(ROOT, 'load-tests/package.json'))('js-yaml');
 
-export { readTemplate };
+/** The builds of the local host, which reads templates: of `make host`, and of the tests. */
+const BUILDS = ['target/host/local', 'target/debug/local'];
+
+/** The newest of its builds. */
+function local() {
+  const built = BUILDS.map((file) => path.join(ROOT, file))
+    .map((file) => ({ file, at: statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? 0 }))
+    .toSorted((a, b) => b.at - a.at);
+  if (built[0].at === 0) throw new Failure(`${BUILDS[0]}, which reads template.yaml, is not built: \`make host\` builds it`);
+  return built[0].file;
+}
+
+/**
+ * The template for some of its parameters, as `local template --json` resolves it: the values of all `Parameters`, the
+ * `Resources` that there are, each with the properties of `Globals`. References to resources stay as they are. Fails where
+ * the template refuses a parameter, or some together.
+ */
+export function readTemplate(given = {}, { file = 'template.yaml', options = [] } = {}) {
+  const parameters = Object.entries(given).flatMap(([name, value]) => ['--parameter', `${name}=${value}`]);
+  const { status, stdout, stderr } = spawnSync(
+    local(),
+    ['template', '--json', '--template', file, ...parameters, ...options],
+    { cwd: ROOT, encoding: 'utf8', maxBuffer: 2 ** 26 },
+  );
+  if (status !== 0) throw new Failure(stderr.trim().replace(/^local: /, ''));
+  return JSON.parse(stdout);
+}
 
 /** The deploy parameters of a stage's profile, as SAM reads them. */
 export function profile(stage) {
@@ -39,98 +64,21 @@ export function overrides(stage, given = '') {
   );
 }
 
-/** Every parameter of the template with its value; a failure names the first one that the template would refuse. */
-export function parameterValues({ Parameters }, given) {
-  for (const [name, value] of Object.entries(given)) {
-    const rules = Parameters[name];
-    if (!rules)
-      throw new Failure(`template.yaml has no parameter "${name}"; it has: ${Object.keys(Parameters).join(', ')}`);
-    const wrong = refusal(rules, value);
-    if (wrong) throw new Failure(`the parameter ${name} ${wrong}, but is "${value}"`);
-  }
-  return Object.fromEntries(
-    Object.entries(Parameters).map(([name, { Default }]) => [name, given[name] ?? String(Default ?? '')]),
-  );
-}
+/** The value of every parameter as text: those that are given, and the template's defaults. */
+export const parameterValues = ({ Parameters }, given) =>
+  Object.fromEntries(Object.entries(Parameters).map(([name, value]) => [name, given[name] ?? String(value)]));
 
-/** What is wrong with a value by the template's own rules for it; null if nothing is. */
-function refusal({ Type, AllowedValues, AllowedPattern, MinValue, MaxValue }, value) {
-  if (AllowedValues && !AllowedValues.map(String).includes(value)) return `must be one of ${AllowedValues.join(', ')}`;
-  if (AllowedPattern && !new RegExp(`^(?:${AllowedPattern})$`).test(value)) return `must match ${AllowedPattern}`;
-  if (Type !== 'Number') return null;
-  if (!/^-?\d+(\.\d+)?$/.test(value)) return 'must be a number';
-  if (MinValue !== undefined && Number(value) < MinValue) return `must be ${MinValue} or more`;
-  if (MaxValue !== undefined && Number(value) > MaxValue) return `must be ${MaxValue} or less`;
-  return null;
-}
-
-/** The template's functions, each with its logical `id` and its properties, those of `Globals` included. */
-export const functionsOf = ({ Globals, Resources }) =>
+/** The template's functions, each with its logical `id` and its properties. */
+export const functionsOf = ({ Resources }) =>
   Object.entries(Resources)
     .filter(([, { Type }]) => Type === 'AWS::Serverless::Function')
-    .map(([id, { Properties }]) => ({ id, ...Globals?.Function, ...Properties }));
-
-/**
- * `resolve` puts the parameters' values into anything of the template, `holds` says whether a condition does. Ids and
- * attributes of resources, which nothing here asks for, stay as they are; `AWS::NoValue` leaves its property out.
- */
-export function resolver({ Conditions = {}, Mappings = {} }, values) {
-  const functions = {
-    Ref: (name) => values[name] ?? (name === 'AWS::Region' ? process.env.AWS_REGION : undefined) ?? { Ref: name },
-    'Fn::Equals': ([a, b]) => String(resolve(a)) === String(resolve(b)),
-    'Fn::Not': ([condition]) => !resolve(condition),
-    'Fn::And': (all) => all.every((one) => resolve(one)),
-    'Fn::Or': (all) => all.some((one) => resolve(one)),
-    'Fn::If': ([condition, yes, no]) => resolve(holds(condition) ? yes : no),
-    'Fn::Contains': ([list, value]) => list.some((one) => String(resolve(one)) === String(resolve(value))),
-    'Fn::FindInMap': (keys) => keys.map((key) => resolve(key)).reduce((found, key) => found?.[key], Mappings),
-    Condition: (name) => holds(name),
-  };
-  const holds = (name) => resolve(Conditions[name]);
-  const resolve = (value) => {
-    if (Array.isArray(value)) return value.map(resolve);
-    if (value === null || typeof value !== 'object') return value;
-    const [[name, operand] = [], ...more] = Object.entries(value);
-    if (more.length === 0 && functions[name] && !(name === 'Condition' && typeof operand !== 'string'))
-      return functions[name](operand);
-    return Object.fromEntries(
-      Object.entries(value)
-        .map(([key, inner]) => [key, resolve(inner)])
-        .filter(([, inner]) => inner?.Ref !== 'AWS::NoValue'),
-    );
-  };
-  return { resolve, holds };
-}
-
-/** The first assertion of the template's Rules that these values break, as the template words it; null if none. */
-export function brokenRule(template, values) {
-  const { resolve } = resolver(template, values);
-  const broken = Object.values(template.Rules ?? {})
-    .filter(({ RuleCondition }) => !RuleCondition || resolve(RuleCondition))
-    .flatMap(({ Assertions }) => Assertions)
-    .find(({ Assert }) => !resolve(Assert));
-  return broken?.AssertDescription ?? null;
-}
-
-/** The minor version of glibc 2 in Amazon Linux 2023: https://docs.aws.amazon.com/linux/al2023/ug/compare-with-al2.html */
-const LAMBDA_GLIBC = 34;
+    .map(([id, { Properties }]) => ({ id, ...Properties }));
 
 /** Fails unless every function's binary is there and can run on Lambda's machines of `architecture`. */
-export function checkBinaries(template, architecture, root = ROOT) {
-  for (const { CodeUri } of functionsOf(template)) {
-    const file = path.join(root, CodeUri, 'bootstrap');
-    const how = `\`make build ARCH=${architecture}\` builds it`;
-    if (!existsSync(file)) throw new Failure(`${path.relative(root, file)} is missing; ${how}`);
-    const found = architectureOf(file);
-    if (found !== architecture) {
-      const what = found ? `is built for ${found}` : 'is no Linux executable';
-      throw new Failure(`${path.relative(root, file)} ${what}, and the stack is to run on ${architecture}; ${how}`);
-    }
-    const glibc = newestGlibc(file);
-    if (glibc > LAMBDA_GLIBC) {
-      throw new Failure(
-        `${path.relative(root, file)} needs glibc 2.${glibc} of this machine, and Lambda has 2.${LAMBDA_GLIBC}; ${how}`,
-      );
-    }
+export function checkBinaries(architecture, file) {
+  try {
+    readTemplate({ Architecture: architecture }, { file, options: ['--check-code'] });
+  } catch (error) {
+    throw new Failure(`${error.message}; \`make build ARCH=${architecture}\` builds it`);
   }
 }

@@ -1,6 +1,6 @@
 // Runs the load test: `make load-test`.
 //
-//   node load-tests/run.mjs [--profile load] [--local target/host/local --node PATH]   the stack on this machine
+//   node load-tests/run.mjs [--profile load] [--local target/host/local]   the stack on this machine
 //   node load-tests/run.mjs [--profile load] --api-url https://… [--stack shop-dev]    a stack that is deployed; named, its
 //                                                                                      figures of CloudWatch are added, and
 //                                                                                      its own latency is judged
@@ -127,7 +127,6 @@ function parseOptions() {
       local: { type: 'string', default: path.join(ROOT, 'target/host/local') },
       template: { type: 'string', default: path.join(ROOT, 'template.yaml') },
       'code-dir': { type: 'string' },
-      node: { type: 'string', default: process.execPath },
       out: { type: 'string', default: path.dirname(report.SUMMARY_FILE) },
     },
   });
@@ -151,8 +150,6 @@ async function startLocal(options) {
       '0',
       '--control-port',
       '0',
-      '--node',
-      options.node,
       '--log-dir',
       path.join(options.out, 'logs'),
       '--ready-file',

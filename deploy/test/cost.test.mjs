@@ -6,7 +6,7 @@ import { bill, perRun, render } from '../cost.mjs';
 import { workersCost } from '../distributed.mjs';
 import { costOf, PRICES, price, standing, sum } from '../estimate.mjs';
 import { resultOf } from '../power-tune.mjs';
-import { functionsOf, parameterValues, readTemplate } from '../template.mjs';
+import { functionsOf, readTemplate } from '../template.mjs';
 import { lastLine, run, temporaryFolder } from './verbs.mjs';
 
 const near = (actual, expected, what) =>
@@ -48,10 +48,10 @@ function summary() {
 }
 
 function billed(given = {}) {
-  const template = readTemplate();
+  const template = readTemplate(given);
   // No access log: its length is no figure of this test.
   delete template.Resources.Api.Properties.AccessLogSettings;
-  return bill(summary(), template, parameterValues(template, given));
+  return bill(summary(), template);
 }
 
 test('a million POSTs of the plainest kind cost $2.32, computed by hand', () => {
@@ -120,8 +120,7 @@ test('bigger batches share runs and SQS calls; no queue saves the message and th
 });
 
 test('a stack that stands costs its alarms, dashboard, polls and what the parameters turn on', () => {
-  const template = readTemplate();
-  const rows = (given) => standing(template, parameterValues(template, given), { customMetrics: 6 });
+  const rows = (given) => standing(readTemplate(given), { customMetrics: 6 });
   const usd = (given, what) => rows(given).find((row) => row.what.includes(what))?.usd ?? 0;
   near(usd({}, 'SQS calls'), (5 * 730 * 180 * 0.4) / 1e6, 'five pollers, a call in 20 s');
   near(usd({}, 'custom metrics'), 6 * 0.3, 'six metrics');
@@ -136,6 +135,7 @@ test('a stack that stands costs its alarms, dashboard, polls and what the parame
 
 test('an alarm pays for each metric that it watches, one whose condition fails for none', () => {
   const metric = { MetricStat: {} };
+  const file = path.join(temporaryFolder(), 'template.json');
   const template = {
     Conditions: { Never: { 'Fn::Equals': ['a', 'b'] } },
     Resources: {
@@ -144,7 +144,8 @@ test('an alarm pays for each metric that it watches, one whose condition fails f
       Off: { Type: 'AWS::CloudWatch::Alarm', Condition: 'Never', Properties: {} },
     },
   };
-  assert.deepEqual(standing(template, {}), [
+  writeFileSync(file, JSON.stringify(template));
+  assert.deepEqual(standing(readTemplate({}, { file })), [
     { what: 'metrics that alarms watch', count: 3, usd: 3 * price('alarm_month') },
   ]);
 });

@@ -9,8 +9,8 @@ import { ROOT } from '../aws.mjs';
 import { environment, temporaryFolder } from './verbs.mjs';
 
 const NODE = path.join(temporaryFolder(), 'node');
-/** What make is told besides: the script, and that nothing is to be installed with it. */
-export const WITH = ['--no-print-directory', '-o', 'load-tests/node_modules/.installed', `NODE=${NODE}`];
+/** What make is told besides: the script, and that nothing is to be built or installed for it. */
+export const WITH = ['--no-print-directory', '-o', 'host', '-o', 'load-tests/node_modules/.installed', `NODE=${NODE}`];
 writeFileSync(NODE, `#!/bin/sh\nprintf '%s\\0' "$@"\n`);
 chmodSync(NODE, 0o755);
 

@@ -2,11 +2,11 @@
 // test/aws runs the verbs with the real ones.
 
 import assert from 'node:assert/strict';
-import { existsSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { environment, fakePath, lastLine, run, start, temporaryFolder } from './verbs.mjs';
+import { environment, fakePath, lastLine, projectCopy, run, start, temporaryFolder } from './verbs.mjs';
 
 /** The environment of a verb that finds these programs and no others; `sh` is always there, for the scripts. */
 const only = (programs, added = {}) =>
@@ -133,12 +133,23 @@ test('make deploy refuses parameters before it calls anybody', async () => {
     await says('--stage', 'qa'),
     /^deploy failed: there is no stage "qa" in samconfig.yaml; there are: dev, prod$/,
   );
-  assert.match(await says('--parameters', 'Nonsense=1'), /^deploy failed: template.yaml has no parameter "Nonsense"/);
+  assert.match(await says('--parameters', 'Nonsense=1'), /^deploy failed: template.yaml: there is no parameter "Nonsense"/);
   assert.match(
     await says('--parameters', 'ThrottleRate=fast'),
-    /^deploy failed: the parameter ThrottleRate must be a number, but is "fast"$/,
+    /^deploy failed: template.yaml:\d+: Parameters.ThrottleRate: the value "fast" is refused: it must be a number$/,
   );
   assert.match(await says('--parametres', 'x'), /^deploy failed: Unknown option '--parametres'/);
+});
+
+test('without the program that reads the template, a verb says how to build it', async () => {
+  const root = projectCopy();
+  for (const build of ['debug', 'host']) rmSync(path.join(root, 'target', build));
+  const { code, output } = await start('deploy/power-tune', [], { root, env: only({}), input: '' }).ended;
+  assert.equal(code, 1);
+  assert.equal(
+    lastLine(output),
+    'power-tune failed: target/host/local, which reads template.yaml, is not built: `make host` builds it',
+  );
 });
 
 test('make power-tune refuses what the state machine would refuse', async () => {

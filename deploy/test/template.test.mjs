@@ -1,26 +1,16 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
-import { architectureOf } from '../elf.mjs';
 import { concurrencyRefusal, reservationRefusal } from '../preflight.mjs';
-import {
-  brokenRule,
-  checkBinaries,
-  functionsOf,
-  overrides,
-  parameterValues,
-  profile,
-  readTemplate,
-  resolver,
-} from '../template.mjs';
+import { checkBinaries, functionsOf, overrides, parameterValues, profile, readTemplate } from '../template.mjs';
 import { temporaryFolder } from './verbs.mjs';
 
-const ELF = (machine) =>
-  Buffer.concat([Buffer.from('7f454c4602010100', 'hex'), Buffer.alloc(10), Buffer.from([machine, 0])]);
+/** The header of an executable for arm64. */
+const ARM64 = Buffer.concat([Buffer.from('7f454c4602010100', 'hex'), Buffer.alloc(10), Buffer.from([0xb7, 0])]);
 
-/** A small template and a folder with its binaries. */
-function shop({ machine = 0xb7 } = {}) {
+/** A template with one function and its binary, in a file. */
+function shop() {
   const root = temporaryFolder();
   const template = {
     Parameters: {
@@ -28,99 +18,52 @@ function shop({ machine = 0xb7 } = {}) {
       Size: { Type: 'Number', Default: 256, MinValue: 128, MaxValue: 512 },
       Mail: { Type: 'String', Default: '', AllowedPattern: '^$|^[^@]+@[^@]+$' },
     },
-    Rules: {
-      Together: {
-        RuleCondition: { 'Fn::Equals': [{ Ref: 'Architecture' }, 'x86_64'] },
-        Assertions: [
-          { Assert: { 'Fn::Contains': [[128, 256], { Ref: 'Size' }] }, AssertDescription: 'too big for x86_64' },
-        ],
-      },
-    },
-    Conditions: { IsBig: { 'Fn::Not': [{ 'Fn::Equals': [{ Ref: 'Size' }, 256] }] } },
-    Resources: {
-      One: { Type: 'AWS::Serverless::Function', Properties: { CodeUri: 'one/' } },
-      Queue: { Type: 'AWS::SQS::Queue' },
-    },
+    Globals: { Function: { Architectures: [{ Ref: 'Architecture' }] } },
+    Resources: { One: { Type: 'AWS::Serverless::Function', Properties: { CodeUri: 'one/', MemorySize: { Ref: 'Size' } } } },
   };
   mkdirSync(path.join(root, 'one'));
-  writeFileSync(path.join(root, 'one/bootstrap'), ELF(machine));
-  return { template, root };
+  writeFileSync(path.join(root, 'one/bootstrap'), ARM64);
+  const file = path.join(root, 'template.json');
+  writeFileSync(file, JSON.stringify(template));
+  return { root, file };
 }
 
-test('the processor of an executable is read from its header', () => {
-  const file = path.join(temporaryFolder(), 'bootstrap');
-  const read = (bytes) => {
-    writeFileSync(file, bytes);
-    return architectureOf(file);
-  };
-  assert.equal(read(ELF(0x3e)), 'x86_64');
-  assert.equal(read(ELF(0xb7)), 'arm64');
-  assert.equal(read(ELF(0x28)), null, '32-bit Arm');
-  assert.equal(read(Buffer.from(ELF(0x3e)).fill(1, 4, 5)), null, '32 bits of x86-64');
-  assert.equal(read(Buffer.from('cffaedfe0c000001', 'hex')), null, 'macOS');
-  assert.equal(read(Buffer.from('#!/bin/sh\necho a script\n')), null);
-  assert.equal(read(Buffer.alloc(0)), null);
-});
-
-test('binaries that are missing, for the other processor or none at all are refused by name', () => {
-  const { template, root } = shop();
-  checkBinaries(template, 'arm64', root);
-  assert.throws(() => checkBinaries(template, 'x86_64', root), {
-    message: 'one/bootstrap is built for arm64, and the stack is to run on x86_64; `make build ARCH=x86_64` builds it',
+test('binaries that are missing or for the other processor are refused, and the verb that builds them is named', () => {
+  const { root, file } = shop();
+  checkBinaries('arm64', file);
+  assert.throws(() => checkBinaries('x86_64', file), {
+    message: 'one/bootstrap is built for arm64, and the function is to run on x86_64; `make build ARCH=x86_64` builds it',
   });
-  for (const [needs, fits] of [
-    ['GLIBC_2.2.5 GLIBC_2.34', true],
-    ['GLIBC_2.4 GLIBC_2.39', false],
-  ]) {
-    writeFileSync(path.join(root, 'one/bootstrap'), Buffer.concat([ELF(0xb7), Buffer.from(String(needs))]));
-    const check = () => checkBinaries(template, 'arm64', root);
-    if (fits) check();
-    else
-      assert.throws(
-        check,
-        /^Error: one\/bootstrap needs glibc 2\.39 of this machine, and Lambda has 2\.34; `make build ARCH=arm64` builds it$/,
-      );
-  }
-  writeFileSync(path.join(root, 'one/bootstrap'), 'no binary');
-  assert.throws(() => checkBinaries(template, 'arm64', root), /^Error: one\/bootstrap is no Linux executable, /);
-  template.Resources.One.Properties.CodeUri = 'two/';
-  assert.throws(
-    () => checkBinaries(template, 'arm64', root),
-    /^Error: two\/bootstrap is missing; `make build ARCH=arm64` builds it$/,
-  );
+  rmSync(path.join(root, 'one/bootstrap'));
+  assert.throws(() => checkBinaries('arm64', file), {
+    message: 'one/bootstrap is missing; `make build ARCH=arm64` builds it',
+  });
 });
 
 test('a parameter that the template would refuse is refused by its rule', () => {
-  const { template } = shop();
-  const values = (given) => parameterValues(template, given);
-  assert.deepEqual(values({ Size: '512' }), { Architecture: 'arm64', Size: '512', Mail: '' });
-  assert.throws(
-    () => values({ Siz: '512' }),
-    /^Error: template.yaml has no parameter "Siz"; it has: Architecture, Size, Mail$/,
-  );
-  assert.throws(
-    () => values({ Architecture: 'arm' }),
-    /^Error: the parameter Architecture must be one of arm64, x86_64, but is "arm"$/,
-  );
-  assert.throws(() => values({ Size: '127' }), /must be 128 or more/);
-  assert.throws(() => values({ Size: '513' }), /must be 512 or less/);
-  assert.throws(() => values({ Size: 'big' }), /must be a number/);
-  assert.throws(() => values({ Mail: 'nobody' }), /must match/);
+  const { file } = shop();
+  const template = (given) => readTemplate(given, { file });
+  assert.deepEqual(template({ Size: '512' }).Parameters, { Architecture: 'arm64', Size: 512, Mail: '' });
+  assert.throws(() => template({ Siz: '512' }), /there is no parameter "Siz" .*declares: Architecture, Size, Mail$/);
+  assert.throws(() => template({ Architecture: 'arm' }), /Parameters.Architecture: .*"arm".* one of arm64, x86_64$/);
+  assert.throws(() => template({ Size: '127' }), /must be at least 128/);
+  assert.throws(() => template({ Mail: 'nobody' }), /must match/);
 });
 
-test("the template's rules are held before AWS holds them", () => {
-  const { template } = shop();
-  assert.equal(brokenRule(template, parameterValues(template, { Size: '512' })), null);
-  assert.equal(brokenRule(template, parameterValues(template, { Architecture: 'x86_64' })), null);
-  assert.equal(
-    brokenRule(template, parameterValues(template, { Architecture: 'x86_64', Size: '512' })),
-    'too big for x86_64',
-  );
+test('functions have the properties of Globals, and the values of parameters', () => {
+  const [one] = functionsOf(readTemplate({ Size: '512' }, { file: shop().file }));
+  assert.deepEqual(one, { id: 'One', Architectures: ['arm64'], CodeUri: 'one/', MemorySize: 512 });
 });
 
 test('each rule of template.yaml can be broken; dev breaks none, and prod asks who may order', () => {
-  const template = readTemplate();
-  const broken = (given) => brokenRule(template, parameterValues(template, given));
+  const broken = (given) => {
+    try {
+      readTemplate(given);
+      return null;
+    } catch ({ message }) {
+      return message;
+    }
+  };
   assert.equal(broken(overrides('dev')), null);
   for (const decided of ['OrderAccess=open', 'JwtIssuer=https://issuer.example JwtAudience=shop'])
     assert.equal(broken(overrides('prod', decided)), null, decided);
@@ -144,27 +87,12 @@ test('parameters of the command line come after those of the profile', () => {
   assert.throws(() => profile('qa'), /^Error: there is no stage "qa" in samconfig.yaml; there are: dev, prod$/);
 });
 
-test('conditions, choices and values that are left out are resolved', () => {
-  const { template } = shop();
-  const { resolve, holds } = resolver(template, { Size: '256' });
-  assert.equal(holds('IsBig'), false);
-  assert.equal(resolver(template, { Size: '512' }).holds('IsBig'), true);
-  assert.deepEqual(
-    resolve({
-      a: { 'Fn::If': ['IsBig', 'big', { Ref: 'Size' }] },
-      b: { Ref: 'AWS::NoValue' },
-      c: { 'Fn::GetAtt': ['Queue', 'Arn'] },
-    }),
-    { a: '256', c: { 'Fn::GetAtt': ['Queue', 'Arn'] } },
-  );
-});
-
 test("parameters that do not fit into the account's concurrency are refused", () => {
-  const template = readTemplate();
   const refusal = (given, limit, free = limit) => {
+    const template = readTemplate(given);
     const values = parameterValues(template, given);
-    const functions = resolver(template, values).resolve(functionsOf(template));
-    return concurrencyRefusal(functions, values, { ConcurrentExecutions: limit, UnreservedConcurrentExecutions: free });
+    const limits = { ConcurrentExecutions: limit, UnreservedConcurrentExecutions: free };
+    return concurrencyRefusal(functionsOf(template), values, limits);
   };
   assert.equal(refusal({}, 10), null, 'a new account');
   assert.match(

@@ -103,6 +103,8 @@ export function projectCopy({ machine = 183 } = {}) {
   const filter = (file) => !/node_modules|\/target$/.test(path.relative(ROOT, file));
   for (const name of READ) cpSync(path.join(ROOT, name), path.join(root, name), { recursive: true, filter });
   symlinkSync(path.join(ROOT, 'load-tests/node_modules'), path.join(root, 'load-tests/node_modules'));
+  mkdirSync(path.join(root, 'target'));
+  for (const build of ['target/debug', 'target/host']) symlinkSync(path.join(ROOT, build), path.join(root, build));
   for (const { CodeUri } of functionsOf(readTemplate())) {
     const folder = path.join(root, CodeUri);
     mkdirSync(folder, { recursive: true });

@@ -88,7 +88,7 @@ test('log lines count as under load from where the file ended before it', () => 
   writeFileSync(file, line('Init Duration: 4.00 ms\t'));
   const sizes = report.logSizes(directory);
   appendFileSync(file, line('') + line('') + line('Init Duration: 5.00 ms\t'));
-  writeFileSync(path.join(directory, 'sqs.log'), '{"msg":"not a function"}\n');
+  writeFileSync(path.join(directory, 'other.log'), '{"msg":"not a function"}\n');
   const [{ name, invocations, cold_starts, cold_starts_under_load }, ...others] = report.functionsFromLogs(
     directory,
     sizes,

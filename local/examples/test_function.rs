@@ -56,6 +56,15 @@ fn cpu_time() -> Result<Duration, Error> {
     Ok(Duration::from(nix::time::clock_gettime(clock)?))
 }
 
+/// Until the file is there.
+async fn wait(gate: &Value) -> Result<(), Error> {
+    let gate = gate.as_str().unwrap_or_default();
+    while !std::fs::exists(gate)? {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    Ok(())
+}
+
 async fn handle(event: LambdaEvent<Value>) -> Result<Value, Error> {
     let invocation = INVOCATIONS.fetch_add(1, Ordering::Relaxed) + 1;
     let (event, context) = event.into_parts();
@@ -74,11 +83,22 @@ async fn handle(event: LambdaEvent<Value>) -> Result<Value, Error> {
     match command["do"].as_str() {
         Some("sleep") => tokio::time::sleep(Duration::from_millis(number("ms"))).await,
         // Until a test lets it go on.
-        Some("wait") => {
-            let gate = command["file"].as_str().unwrap_or_default();
-            while !std::fs::exists(gate)? {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
+        Some("wait") => wait(&command["file"]).await?,
+        // Writes a temporary file, and reads it once it is let go on.
+        Some("tmp") => {
+            let folder = std::env::temp_dir();
+            let file = folder.join(command["name"].as_str().unwrap_or_default());
+            let read = || -> Option<u32> { std::fs::read_to_string(&file).ok()?.parse().ok() };
+            let before = read();
+            std::fs::write(&file, std::process::id().to_string())?;
+            writeln!(std::io::stdout(), "written")?;
+            wait(&command["file"]).await?;
+            return Ok(json!({
+                "pid": std::process::id(),
+                "folder": folder,
+                "before": before,
+                "after": read(),
+            }));
         }
         Some("exit") => std::process::exit(i32::try_from(number("code"))?),
         Some("abort") => std::process::abort(),

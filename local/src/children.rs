@@ -2,7 +2,10 @@
 
 use std::io;
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
+use std::process::{ChildStdin, Command, Stdio};
+use std::thread::{self, JoinHandle};
+
+use tokio::sync::watch;
 
 /// Reads until its standard input closes, then kills its own process group, itself included. It
 /// uses shell built-ins only, so nothing can be missing from `PATH`.
@@ -16,44 +19,83 @@ const GUARD: &str = "trap '' HUP INT TERM; while read -r _; do :; done; kill -s 
 /// escapes.
 #[derive(Debug)]
 pub struct Children {
-    guard: Child,
+    group: i32,
+    /// Closing it tells the guard to kill the group.
+    stdin: Option<ChildStdin>,
+    /// Waits for the guard's end.
+    waiter: Option<JoinHandle<()>>,
+    /// Its sender is gone once the guard is.
+    lost: watch::Receiver<()>,
 }
 
 impl Children {
     /// Starts the guard.
     ///
     /// # Errors
-    /// If `/bin/sh` cannot be started.
+    /// If `/bin/sh` or a thread cannot be started.
     pub fn start() -> io::Result<Children> {
-        let guard = Command::new("/bin/sh")
+        let mut guard = Command::new("/bin/sh")
             .args(["-c", GUARD])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .process_group(0)
             .spawn()?;
-        Ok(Children { guard })
+        // Process ids are `pid_t`, a signed 32-bit number, on Linux and macOS.
+        let group = guard.id().cast_signed();
+        let stdin = guard.stdin.take();
+        let (running, lost) = watch::channel(());
+        let waiter = thread::Builder::new().spawn(move || {
+            // Waiting fails only if the guard is gone already.
+            let _ = guard.wait();
+            drop(running);
+        })?;
+        Ok(Children {
+            group,
+            stdin,
+            waiter: Some(waiter),
+            lost,
+        })
     }
 
     /// The group's id, for `Command::process_group`. Terminal signals such as Ctrl-C do not reach it.
     pub fn group(&self) -> i32 {
-        // Process ids are `pid_t`, a signed 32-bit number, on Linux and macOS.
-        self.guard.id().cast_signed()
+        self.group
+    }
+
+    /// Resolves if the guard has ended, so that children could be left behind.
+    pub async fn lost(&self) {
+        // Nothing is ever sent: this fails once the sender is gone.
+        let _ = self.lost.clone().changed().await;
     }
 }
 
 impl Drop for Children {
     /// Kills every process left in the group.
     fn drop(&mut self) {
-        drop(self.guard.stdin.take());
-        // Waiting fails only if the guard is gone already.
-        let _ = self.guard.wait();
+        drop(self.stdin.take());
+        if let Some(waiter) = self.waiter.take() {
+            // It fails only if the thread panicked.
+            let _ = waiter.join();
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::process::Child;
+
+    use nix::sys::signal::{Signal, kill};
+    use nix::unistd::Pid;
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_guard_that_is_killed_is_noticed() {
+        let children = Children::start().expect("the guard starts");
+        kill(Pid::from_raw(children.group()), Signal::SIGKILL).expect("it runs");
+        children.lost().await;
+    }
 
     fn sleeper(children: &Children) -> Child {
         Command::new("/bin/sh")

@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
-use local::aws::faults::{Plan, PlanError};
-use local::stack::{Options, Stack, StartError};
+use clap::{Parser, Subcommand};
+use local::faults::Plan;
+use local::lambda::enter_user_namespace;
+use local::stack::{Options, Stack};
+use local::template_verb::{self, TemplateArguments, parameter};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Runs a SAM template on this machine.
@@ -23,9 +25,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
     name = "local",
     version,
     args_override_self = true,
+    args_conflicts_with_subcommands = true,
     verbatim_doc_comment
 )]
 struct Arguments {
+    #[command(subcommand)]
+    verb: Option<Verb>,
     /// The SAM template to run
     #[arg(long, value_name = "FILE", default_value = "template.yaml")]
     template: PathBuf,
@@ -50,28 +55,40 @@ struct Arguments {
     /// Take each function's code from this folder, under the last part of its `CodeUri`
     #[arg(long, value_name = "DIR")]
     code_dir: Option<PathBuf>,
-    /// The Node.js that runs the queues, 22.5 or later
-    #[arg(long, value_name = "PATH", default_value = "node")]
-    node: PathBuf,
     /// End execution environments that were idle for this long
     #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..))]
     idle_timeout: u64,
+    /// Show the functions' logs on the terminal too, each line behind the function's name
+    #[arg(long)]
+    logs: bool,
+    /// Environment variables for the functions, as JSON in the form of `sam local --env-vars`:
+    /// {"FunctionLogicalId": {"NAME": "value"}, "Parameters": {"NAME": "value of all functions"}}
+    #[arg(long, value_name = "FILE", verbatim_doc_comment)]
+    env_file: Option<PathBuf>,
+    /// Invocations at one time, of all functions together; a new AWS account has 10
+    #[arg(long, value_name = "NUMBER", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    account_concurrency: u32,
     /// Once all is up, write URLs and process id to this file, as JSON; it is removed at the end
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
 }
 
-fn parameter(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err("it has the form NAME=VALUE".to_owned()),
-    }
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Template(TemplateArguments),
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match run(arguments).await {
+    let ended = match arguments.verb {
+        Some(Verb::Template(arguments)) => template_verb::run(arguments),
+        None => {
+            // Before the runtime starts its threads.
+            enter_user_namespace();
+            run(arguments)
+        }
+    };
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("local: {error}");
@@ -80,28 +97,12 @@ async fn main() -> ExitCode {
     }
 }
 
-#[derive(Debug, thiserror::Error)]
-enum RunError {
-    #[error(transparent)]
-    Start(#[from] StartError),
-    #[error("cannot listen for Ctrl-C: {0}")]
-    Signals(std::io::Error),
-    #[error("cannot read the faults of {} (--faults): {source}", path.display())]
-    FaultsFile {
-        path: PathBuf,
-        source: std::io::Error,
-    },
-    #[error("{} (--faults): {source}", path.display())]
-    Faults { path: PathBuf, source: PlanError },
-    #[error("cannot write the ready file {}: {source}", path.display())]
-    ReadyFile {
-        path: PathBuf,
-        source: std::io::Error,
-    },
-}
-
-async fn run(arguments: Arguments) -> Result<(), RunError> {
-    let mut stop = StopSignal::listen().map_err(RunError::Signals)?;
+/// # Errors
+/// One line that says what is wrong and what to do.
+#[tokio::main]
+async fn run(arguments: Arguments) -> Result<(), String> {
+    let listened = StopSignal::listen();
+    let mut stop = listened.map_err(|e| format!("cannot listen for Ctrl-C: {e}"))?;
     let ready_file = arguments.ready_file.clone();
     let faults = arguments.faults.as_deref().map(read_faults).transpose()?;
     if let Some(path) = &ready_file {
@@ -121,7 +122,10 @@ async fn run(arguments: Arguments) -> Result<(), RunError> {
         .transpose()?;
     eprint!("{}", banner(&stack));
 
-    stop.received().await;
+    let ended = tokio::select! {
+        () = stop.received() => Ok(()),
+        why = stack.failed() => Err(why.to_owned()),
+    };
     eprintln!("local: stopping");
     drop(ready_file);
     tokio::select! {
@@ -129,15 +133,14 @@ async fn run(arguments: Arguments) -> Result<(), RunError> {
         // Dropping the stack kills the remaining processes.
         () = stop.received() => {}
     }
-    Ok(())
+    ended
 }
 
-fn read_faults(path: &Path) -> Result<Plan, RunError> {
-    let path = path.to_owned();
-    match std::fs::read(&path) {
-        Ok(json) => Plan::parse(&json).map_err(|source| RunError::Faults { path, source }),
-        Err(source) => Err(RunError::FaultsFile { path, source }),
-    }
+fn read_faults(path: &Path) -> Result<Plan, String> {
+    let shown = path.display();
+    let json = std::fs::read(path)
+        .map_err(|e| format!("cannot read the faults of {shown} (--faults): {e}"))?;
+    Plan::parse(&json).map_err(|e| format!("{shown} (--faults): {e}"))
 }
 
 fn options(arguments: Arguments) -> Options {
@@ -149,8 +152,10 @@ fn options(arguments: Arguments) -> Options {
         code_dir: arguments.code_dir,
         data_dir: arguments.data_dir,
         log_dir: arguments.log_dir,
-        node: arguments.node,
         idle_timeout: Duration::from_secs(arguments.idle_timeout),
+        account_concurrency: arguments.account_concurrency,
+        log_to_terminal: arguments.logs,
+        env_file: arguments.env_file,
     }
 }
 
@@ -182,7 +187,7 @@ struct ReadyFile {
 }
 
 impl ReadyFile {
-    fn write(path: PathBuf, stack: &Stack) -> Result<ReadyFile, RunError> {
+    fn write(path: PathBuf, stack: &Stack) -> Result<ReadyFile, String> {
         let content = serde_json::json!({
             "api_url": stack.api_url(),
             "control_url": stack.control_url(),
@@ -191,10 +196,9 @@ impl ReadyFile {
             "log_dir": stack.log_dir(),
             "pid": std::process::id(),
         });
-        match write_at_once(&path, &content.to_string()) {
-            Ok(()) => Ok(ReadyFile { path }),
-            Err(source) => Err(RunError::ReadyFile { path, source }),
-        }
+        write_at_once(&path, &content.to_string())
+            .map_err(|e| format!("cannot write the ready file {}: {e}", path.display()))?;
+        Ok(ReadyFile { path })
     }
 }
 

@@ -10,12 +10,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::{JoinError, JoinHandle, JoinSet};
 
-use crate::aws::faults::{Duplicate, FunctionFaults};
-use crate::aws::sqs::{Message, queue_arn};
-use crate::aws::{Meter, REGION, SqsClient};
+use crate::aws_json::REGION;
+use crate::faults::{Duplicate, FunctionFaults};
 use crate::lambda::{InvokeError, MAX_PAYLOAD};
+use crate::meter::Meter;
+use crate::sqs::{Message, Sqs, queue_arn};
 use crate::template::QueueTrigger;
 
 /// The longest wait that SQS allows a receive.
@@ -31,10 +32,8 @@ const ONE_MORE: Duration = Duration::from_millis(60_000 / 300);
 const MOST_CONCURRENCY: usize = 1_250;
 /// The bytes left for records in the largest event, beside `{"Records":[]}`.
 const MOST_RECORDS: usize = MAX_PAYLOAD - r#"{"Records":[]}"#.len();
-/// Pauses after a failed attempt: the first, doubled each time up to the second.
+/// Pauses while the function is throttled: the first, doubled each time up to the second.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
-/// A message that is not deleted is delivered again. Giving up is better than delaying the others.
-const DELETE_ATTEMPTS: u32 = 5;
 
 /// A running event source mapping.
 #[derive(Debug)]
@@ -44,11 +43,11 @@ pub struct SqsTrigger {
 }
 
 impl SqsTrigger {
-    /// Starts polling. `invoke` runs the function once with an event.
+    /// Starts polling the queue of this name. `invoke` runs the function once with an event.
     pub fn start<F, R>(
         trigger: QueueTrigger,
-        queue_url: String,
-        sqs: SqsClient,
+        queue: &str,
+        sqs: Sqs,
         meter: Meter,
         faults: FunctionFaults,
         invoke: F,
@@ -58,11 +57,10 @@ impl SqsTrigger {
         R: Future<Output = Result<Bytes, InvokeError>> + Send + 'static,
     {
         meter.know_trigger(&trigger.queue);
-        let name = queue_url.rsplit('/').next().unwrap_or_default();
         let mapping = Arc::new(Mapping {
-            queue_arn: queue_arn(name),
+            queue_arn: queue_arn(queue),
             trigger,
-            queue_url,
+            queue: queue.to_owned(),
             sqs,
             meter,
             faults,
@@ -99,9 +97,9 @@ impl Drop for SqsTrigger {
 
 struct Mapping<F> {
     trigger: QueueTrigger,
-    queue_url: String,
+    queue: String,
     queue_arn: String,
-    sqs: SqsClient,
+    sqs: Sqs,
     meter: Meter,
     faults: FunctionFaults,
     invoke: F,
@@ -126,39 +124,89 @@ struct Received {
 ///
 /// AWS has one poller for each concurrent batch. One is enough here: the queue is on the same
 /// machine and answers in less than a millisecond.
-async fn poll<F, R>(mapping: &Arc<Mapping<F>>, invocations: &mut JoinSet<()>)
+async fn poll<F, R>(mapping: &Arc<Mapping<F>>, invocations: &mut JoinSet<Ended>)
 where
     F: Fn(Bytes) -> R + Send + Sync + 'static,
     R: Future<Output = Result<Bytes, InvokeError>> + Send + 'static,
 {
-    let most = mapping
-        .trigger
-        .maximum_concurrency
-        .and_then(|most| usize::try_from(most).ok())
-        .unwrap_or(MOST_CONCURRENCY);
-    let least = FIRST_CONCURRENCY.min(most);
-    let mut concurrency = least;
-    let mut grown = Instant::now();
+    let mut scale = Scale::new(mapping.trigger.maximum_concurrency);
     let mut waiting = VecDeque::new();
     loop {
-        while invocations.len() >= concurrency {
+        while invocations.len() >= scale.concurrency {
             tokio::select! {
-                _ = invocations.join_next() => {}
-                () = tokio::time::sleep_until((grown + ONE_MORE).into()), if concurrency < most => {
-                    concurrency += 1;
-                    grown = Instant::now();
-                }
+                Some(ended) = invocations.join_next() => scale.ended(&ended),
+                () = tokio::time::sleep_until(scale.next_step()), if scale.may_grow() => scale.grow(),
             }
         }
-        while invocations.try_join_next().is_some() {}
+        while let Some(ended) = invocations.try_join_next() {
+            scale.ended(&ended);
+        }
         match mapping.gather(&mut waiting).await {
             Some(batch) => {
                 let mapping = mapping.clone();
                 invocations.spawn(async move { mapping.process(batch).await });
             }
-            None => concurrency = least,
+            None => scale.rest(),
         }
     }
+}
+
+/// How many invocations may run at one time.
+/// <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html>
+#[derive(Debug)]
+struct Scale {
+    concurrency: usize,
+    least: usize,
+    most: usize,
+    changed: Instant,
+}
+
+impl Scale {
+    fn new(maximum_concurrency: Option<u32>) -> Scale {
+        let most = maximum_concurrency.and_then(|most| usize::try_from(most).ok());
+        let most = most.unwrap_or(MOST_CONCURRENCY);
+        let least = FIRST_CONCURRENCY.min(most);
+        Scale {
+            concurrency: least,
+            least,
+            most,
+            changed: Instant::now(),
+        }
+    }
+
+    fn may_grow(&self) -> bool {
+        self.concurrency < self.most
+    }
+
+    fn next_step(&self) -> tokio::time::Instant {
+        (self.changed + ONE_MORE).into()
+    }
+
+    fn grow(&mut self) {
+        self.concurrency += 1;
+        self.changed = Instant::now();
+    }
+
+    /// Backs off after an invocation that failed as a whole, down to one at a time.
+    /// <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html>
+    fn ended(&mut self, ended: &Result<Ended, JoinError>) {
+        if !matches!(ended, Ok(Ended::Succeeded)) {
+            self.concurrency = (self.concurrency - 1).max(1);
+            self.changed = Instant::now();
+        }
+    }
+
+    /// The queue is empty.
+    fn rest(&mut self) {
+        self.concurrency = self.least;
+    }
+}
+
+/// How an invocation with a batch ended. One that reports failed messages succeeded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    Succeeded,
+    Failed,
 }
 
 impl<F, R> Mapping<F>
@@ -189,33 +237,28 @@ where
     }
 
     async fn receive(&self, most: usize, wait: Duration, waiting: &mut VecDeque<Received>) {
-        match self
-            .sqs
-            .receive(&self.queue_url, most.min(MOST_PER_CALL), wait)
-            .await
-        {
-            Ok(messages) => {
-                let at = Instant::now();
-                let mut again = Vec::new();
-                for message in messages {
+        let most = most.min(MOST_PER_CALL);
+        let Ok(messages) = self.sqs.receive(&self.queue, most, wait).await else {
+            // The queue is gone, or has too many messages in flight; that may pass.
+            return tokio::time::sleep(BACK_OFF.1).await;
+        };
+        let at = Instant::now();
+        let mut again = Vec::new();
+        for message in messages {
+            self.meter.received(&self.trigger.queue, 1);
+            let mut received = self.received(message, at);
+            match self.faults.duplicates_delivery() {
+                None => {}
+                Some(Duplicate::NotDeleted) => received.not_deleted = true,
+                Some(Duplicate::AtOnce) => {
                     self.meter.received(&self.trigger.queue, 1);
-                    let mut received = self.received(message, at);
-                    match self.faults.duplicates_delivery() {
-                        None => {}
-                        Some(Duplicate::NotDeleted) => received.not_deleted = true,
-                        Some(Duplicate::AtOnce) => {
-                            self.meter.received(&self.trigger.queue, 1);
-                            again.push(received.clone());
-                        }
-                    }
-                    waiting.push_back(received);
+                    again.push(received.clone());
                 }
-                // In this batch, or in another if this one is full.
-                waiting.extend(again);
             }
-            // The client has reported that SQS is down; it may come back.
-            Err(_) => tokio::time::sleep(BACK_OFF.1).await,
+            waiting.push_back(received);
         }
+        // In this batch, or in another if this one is full.
+        waiting.extend(again);
     }
 
     fn received(&self, message: Message, at: Instant) -> Received {
@@ -233,28 +276,35 @@ where
 
     /// Invokes the function with a batch and deletes the messages that succeeded. The others become
     /// visible again after their visibility timeout, and the queue counts the receives.
-    async fn process(&self, batch: Vec<Received>) {
+    async fn process(&self, batch: Vec<Received>) -> Ended {
         let queue = &self.trigger.queue;
         let records: Vec<&str> = batch
             .iter()
             .map(|received| received.record.as_str())
             .collect();
         let event = Bytes::from(format!(r#"{{"Records":[{}]}}"#, records.join(",")));
-        let failed = match self.invoke(&batch, event).await {
-            Ok(response) => self.failed(&batch, &response),
-            Err(_) => batch.iter().map(|received| received.id.as_str()).collect(),
+        let (ended, failed) = match self.invoke(&batch, event).await {
+            Ok(response) => (Ended::Succeeded, self.failed(&batch, &response)),
+            Err(_) => (
+                Ended::Failed,
+                batch.iter().map(|received| received.id.as_str()).collect(),
+            ),
         };
         let (left, done): (Vec<_>, Vec<_>) = batch
             .iter()
             .partition(|received| failed.contains(received.id.as_str()) || received.not_deleted);
-        self.meter.failed(queue, left.len());
-        for chunk in done.chunks(MOST_PER_CALL) {
-            let handles = chunk
-                .iter()
-                .map(|received| received.receipt_handle.as_str())
-                .collect();
-            self.delete(handles).await;
-        }
+        let handles = done.iter().map(|received| received.receipt_handle.as_str());
+        let handles: Vec<&str> = handles.collect();
+        let undeleted = match self.sqs.delete(&self.queue, &handles) {
+            Ok(positions) => positions.len(),
+            Err(why) => {
+                eprintln!("local: messages of {queue} are not deleted, and come again: {why}");
+                done.len()
+            }
+        };
+        self.meter.deleted(queue, done.len() - undeleted);
+        self.meter.failed(queue, left.len() + undeleted);
+        ended
     }
 
     /// Invokes once. Retries while the function is throttled and the messages are still invisible
@@ -275,7 +325,7 @@ where
                 self.meter.invoked(&self.trigger.queue, &waited);
                 return result;
             }
-            let Ok(visibility) = self.sqs.visibility_timeout(&self.queue_url).await else {
+            let Ok(visibility) = self.sqs.visibility_timeout(&self.queue) else {
                 return result;
             };
             let age = batch
@@ -303,32 +353,6 @@ where
             );
             ids
         })
-    }
-
-    async fn delete(&self, mut handles: Vec<&str>) {
-        let mut pause = BACK_OFF.0;
-        for _ in 0..DELETE_ATTEMPTS {
-            let before = handles.len();
-            if let Ok(undeleted) = self.sqs.delete_batch(&self.queue_url, &handles).await {
-                handles = undeleted
-                    .into_iter()
-                    .filter_map(|at| handles.get(at).copied())
-                    .collect();
-            }
-            self.meter
-                .deleted(&self.trigger.queue, before - handles.len());
-            if handles.is_empty() {
-                return;
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(BACK_OFF.1);
-        }
-        self.meter.failed(&self.trigger.queue, handles.len());
-        eprintln!(
-            "local: {} messages of {} were processed and could not be deleted; they will be delivered again",
-            handles.len(),
-            self.trigger.queue
-        );
     }
 }
 

@@ -12,19 +12,21 @@ use futures_util::future::join_all;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
-use crate::aws::{self, ACCOUNT, Aws, AwsError, REGION};
+use crate::aws::Aws;
+use crate::aws_json::{ACCOUNT, REGION};
 use crate::children::Children;
-use crate::control::{Control, Subject};
+use crate::control::Control;
 use crate::http_api::HttpApi;
-use crate::lambda::{self, AccountConcurrency, Function, Host};
+use crate::lambda::{self, AccountConcurrency, Function, Host, Machine};
+use crate::serve::Server;
 use crate::sqs_trigger::SqsTrigger;
-use crate::template::{self, Context, Template, TemplateError};
+use crate::template::{self, Context, Template};
 
 /// `AWS::StackName`; resources without a name are called `local-<logical id>`.
 const STACK_NAME: &str = "local";
 
-/// How long one part may take to shut down before it is cut off: longer than any request of the
-/// shop takes, and shorter than a person at a terminal waits.
+/// How long running work may take to finish at shutdown: longer than any request of the shop takes,
+/// and no longer than a person waits after Ctrl-C.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(5);
 
 /// The template, ports and folders of a stack.
@@ -44,69 +46,14 @@ pub struct Options {
     pub data_dir: Option<PathBuf>,
     /// Folder of the logs, one file for each function.
     pub log_dir: PathBuf,
-    /// The Node.js that runs the queues.
-    pub node: PathBuf,
     /// How long an execution environment may be idle before it ends.
     pub idle_timeout: Duration,
-}
-
-/// Why a stack did not start. Each message is one line that says what to do.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The guard did not start. Without it, processes could be left behind.
-    #[error("cannot start the guard of child processes (/bin/sh): {0}")]
-    Guard(io::Error),
-    /// A folder cannot be made or written to.
-    #[error("cannot use the folder {} ({option}): {source}", path.display())]
-    Folder {
-        /// The folder.
-        path: PathBuf,
-        /// The command line's option for it.
-        option: &'static str,
-        /// Why.
-        source: io::Error,
-    },
-    /// Another stack uses the folder.
-    #[error(
-        "the folder {} is used by another running `local`: stop that one, or choose another \
-         folder with {option}", path.display()
-    )]
-    FolderTaken {
-        /// The folder.
-        path: PathBuf,
-        /// The command line's option for it.
-        option: &'static str,
-    },
-    /// The port is taken.
-    #[error(
-        "port {port} is taken: stop what listens on it, or choose another with {option} (0 takes \
-         any free one)"
-    )]
-    PortTaken {
-        /// The port.
-        port: u16,
-        /// The command line's option for it.
-        option: &'static str,
-    },
-    /// The port is not available for another reason.
-    #[error("cannot listen on port {port} ({option}): {source}")]
-    Port {
-        /// The port.
-        port: u16,
-        /// The command line's option for it.
-        option: &'static str,
-        /// Why.
-        source: io::Error,
-    },
-    /// The template is wrong, or asks for something that this host does not have.
-    #[error(transparent)]
-    Template(#[from] TemplateError),
-    /// DynamoDB, SQS or their endpoint did not start.
-    #[error(transparent)]
-    Aws(#[from] AwsError),
-    /// A function cannot be run.
-    #[error(transparent)]
-    Function(#[from] lambda::StartError),
+    /// How many invocations the account may run at one time.
+    pub account_concurrency: u32,
+    /// Whether the functions' logs also go to the terminal.
+    pub log_to_terminal: bool,
+    /// If set, environment variables for the functions.
+    pub env_file: Option<PathBuf>,
 }
 
 /// A running stack. Dropping it kills every process that it started; [`Stack::shutdown`] lets them
@@ -114,7 +61,7 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Stack {
     // Fields are dropped in this order: the guard of all processes comes last.
-    control: Control,
+    control: Server,
     triggers: Vec<SqsTrigger>,
     api: HttpApi,
     functions: Vec<Function>,
@@ -124,16 +71,17 @@ pub struct Stack {
     control_url: String,
     log_folder: Folder,
     _data_folder: Option<Folder>,
-    _children: Children,
+    children: Children,
 }
 
 impl Stack {
     /// Starts all parts of the template. When this returns, requests are answered.
     ///
     /// # Errors
-    /// See [`StartError`]. Nothing is left running then.
-    pub async fn start(options: Options) -> Result<Stack, StartError> {
-        let children = Children::start().map_err(StartError::Guard)?;
+    /// One line that says what is wrong and what to do. Nothing is left running then.
+    pub async fn start(options: Options) -> Result<Stack, String> {
+        let children = Children::start()
+            .map_err(|e| format!("cannot start the guard of child processes (/bin/sh): {e}"))?;
         // First, because a port that is taken is the likeliest error.
         let (api_listener, api_url) = listen(options.port, "--port").await?;
         let (control_listener, control_url) =
@@ -141,20 +89,13 @@ impl Stack {
 
         // Functions run in folders of their own, where a relative path would mean another file.
         let log_folder = Folder::take(&options.log_dir, "--log-dir")?;
-        let log_dir = log_folder.path.clone();
+        let log_dir = &log_folder.path;
         let data_folder = match &options.data_dir {
             Some(data_dir) => Some(Folder::take(data_dir, "--data-dir")?),
             None => None,
         };
-        let aws = Aws::bind(aws::Options {
-            ca_dir: log_dir.clone(),
-            data_dir: data_folder.as_ref().map(|folder| folder.path.clone()),
-            log_dir: log_dir.clone(),
-            node: options.node.clone(),
-            children_group: children.group(),
-        })
-        .await?;
-        let aws = Arc::new(aws);
+        let data_dir = data_folder.as_ref().map(|folder| folder.path.as_path());
+        let aws = Arc::new(Aws::start(log_dir, data_dir).await?);
 
         let context = Context {
             aws_endpoint_url: aws.endpoint_url().to_owned(),
@@ -163,13 +104,22 @@ impl Stack {
             region: REGION.to_owned(),
             account: ACCOUNT.to_owned(),
         };
-        let mut template = template::load(&options.template, &options.parameters, &context)?;
+        let mut template = template::load(&options.template, &options.parameters, &context)
+            .map_err(|e| e.to_string())?;
         if let Some(code_dir) = &options.code_dir {
             for function in &mut template.functions {
                 let name = function.code_dir.file_name().unwrap_or_default();
                 function.code_dir = code_dir.join(name);
             }
         }
+        if let Some(env_file) = &options.env_file {
+            lambda::apply_env_file(env_file, &mut template.functions).map_err(|e| e.to_string())?;
+        }
+        // Functions may need what is in the project, wherever that is.
+        let mut visible = vec![log_dir.clone()];
+        visible.extend(std::env::current_dir());
+        let machine = Machine::prepare(visible).map_err(|e| e.to_string())?;
+        template.notices.extend(machine.notice().map(str::to_owned));
         aws.create(&template.tables, &template.queues).await?;
 
         let host = Host {
@@ -179,25 +129,26 @@ impl Stack {
             ca_file: aws.ca_file().to_owned(),
             children_group: children.group(),
             log_dir: log_dir.clone(),
+            log_to_terminal: options.log_to_terminal,
             idle_timeout: options.idle_timeout,
-            concurrency: AccountConcurrency::default(),
+            concurrency: AccountConcurrency::new(options.account_concurrency),
+            machine,
             faults: aws.faults().clone(),
         };
         let mut functions = Vec::with_capacity(template.functions.len());
         for spec in &template.functions {
-            functions.push(Function::start(spec.clone(), host.clone()).await?);
+            let function = Function::start(spec.clone(), host.clone()).await;
+            functions.push(function.map_err(|e| e.to_string())?);
         }
-        let api = HttpApi::start(api_listener, &functions);
-        let triggers = start_triggers(&aws, &template, &functions);
-        let subject = Subject {
-            aws: aws.clone(),
+        aws.invoke_from_now_on(&functions);
+        let control = Control {
+            aws: Arc::clone(&aws),
             functions: functions.clone(),
         };
-        let control = Control::start(control_listener, subject);
         Ok(Stack {
-            control,
-            triggers,
-            api,
+            control: control.serve(control_listener),
+            triggers: start_triggers(&aws, &template, &functions),
+            api: HttpApi::start(api_listener, &functions, &template.api),
             functions,
             aws,
             template,
@@ -205,7 +156,7 @@ impl Stack {
             control_url,
             log_folder,
             _data_folder: data_folder,
-            _children: children,
+            children,
         })
     }
 
@@ -244,20 +195,25 @@ impl Stack {
         &self.template
     }
 
+    /// Resolves if the stack cannot go on, with one line for people.
+    pub async fn failed(&self) -> &'static str {
+        self.children.lost().await;
+        "the guard of child processes has ended, without which they could be left behind; start again"
+    }
+
     /// Takes no more work, lets running work finish for a few seconds, and ends everything.
+    ///
+    /// Work that is cut off is not reported here: HTTP clients see it, and messages are delivered
+    /// again.
     pub async fn shutdown(self) {
         drop(self.control);
-        // Both front doors close at the same moment, so that neither waits for the other's work.
-        // Work that is cut off is not reported here: HTTP clients see it, and messages are
-        // delivered again.
-        let triggers = join_all(self.triggers.into_iter().map(SqsTrigger::shutdown));
-        let _ = tokio::join!(
-            timeout(SHUTDOWN_LIMIT, triggers),
-            timeout(SHUTDOWN_LIMIT, self.api.shutdown())
-        );
-        let functions = self.functions.iter().map(Function::shutdown);
-        let _ = timeout(SHUTDOWN_LIMIT, join_all(functions)).await;
-        let _ = timeout(SHUTDOWN_LIMIT, self.aws.shutdown()).await;
+        let finished = async {
+            // Both front doors close at the same moment, so that neither waits for the other's work.
+            let triggers = join_all(self.triggers.into_iter().map(SqsTrigger::shutdown));
+            tokio::join!(triggers, self.api.shutdown());
+            join_all(self.functions.iter().map(Function::shutdown)).await;
+        };
+        let _ = timeout(SHUTDOWN_LIMIT, finished).await;
     }
 }
 
@@ -265,25 +221,21 @@ fn start_triggers(aws: &Aws, template: &Template, functions: &[Function]) -> Vec
     let mut triggers = Vec::new();
     for function in functions {
         for trigger in &function.spec().queue_triggers {
-            let Some(queue) = template
-                .queues
-                .iter()
-                .find(|it| it.logical_id == trigger.queue)
-            else {
+            let queues = &mut template.queues.iter();
+            let Some(queue) = queues.find(|it| it.logical_id == trigger.queue) else {
                 continue;
             };
-            let faulty = function.spec().logical_id.clone();
-            let function = function.clone();
+            let invoked = function.clone();
             let invoke = move |event| {
-                let function = function.clone();
+                let function = invoked.clone();
                 async move { function.invoke(event, None).await }
             };
             triggers.push(SqsTrigger::start(
                 trigger.clone(),
-                aws.queue_url(&queue.name),
+                &queue.name,
                 aws.sqs().clone(),
                 aws.meter().clone(),
-                aws.faults().of(&faulty),
+                aws.faults().of(&function.spec().logical_id),
                 invoke,
             ));
         }
@@ -291,18 +243,16 @@ fn start_triggers(aws: &Aws, template: &Template, functions: &[Function]) -> Vec
     triggers
 }
 
-async fn listen(port: u16, option: &'static str) -> Result<(TcpListener, String), StartError> {
-    let refuse = |source: io::Error| match source.kind() {
-        io::ErrorKind::AddrInUse => StartError::PortTaken { port, option },
-        _ => StartError::Port {
-            port,
-            option,
-            source,
-        },
+async fn listen(port: u16, option: &str) -> Result<(TcpListener, String), String> {
+    let refuse = |error: io::Error| match error.kind() {
+        io::ErrorKind::AddrInUse => format!(
+            "port {port} is taken: stop what listens on it, or choose another with {option} (0 takes \
+             any free one)"
+        ),
+        _ => format!("cannot listen on port {port} ({option}): {error}"),
     };
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
-        .await
-        .map_err(refuse)?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await;
+    let listener = listener.map_err(refuse)?;
     let address = listener.local_addr().map_err(refuse)?;
     Ok((listener, format!("http://{address}")))
 }
@@ -311,35 +261,23 @@ async fn listen(port: u16, option: &'static str) -> Result<(TcpListener, String)
 #[derive(Debug)]
 struct Folder {
     path: PathBuf,
-    lock: File,
+    _lock: File,
 }
 
 impl Folder {
-    fn take(path: &Path, option: &'static str) -> Result<Folder, StartError> {
-        let path = path.to_owned();
-        let opened = std::path::absolute(&path).and_then(|path| {
-            fs::create_dir_all(&path)?;
-            let lock = File::create(path.join(".lock"))?;
-            Ok(Folder { path, lock })
-        });
-        let folder = match opened {
-            Ok(folder) => folder,
-            Err(source) => {
-                return Err(StartError::Folder {
-                    path,
-                    option,
-                    source,
-                });
-            }
-        };
-        match folder.lock.try_lock() {
-            Ok(()) => Ok(folder),
-            Err(TryLockError::WouldBlock) => Err(StartError::FolderTaken { path, option }),
-            Err(TryLockError::Error(source)) => Err(StartError::Folder {
-                path,
-                option,
-                source,
-            }),
+    fn take(path: &Path, option: &str) -> Result<Folder, String> {
+        let shown = path.display();
+        let unusable = |e: io::Error| format!("cannot use the folder {shown} ({option}): {e}");
+        let path = std::path::absolute(path).map_err(unusable)?;
+        fs::create_dir_all(&path).map_err(unusable)?;
+        let lock = File::create(path.join(".lock")).map_err(unusable)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Folder { path, _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(format!(
+                "the folder {shown} is used by another running `local`: stop that one, or choose \
+                 another folder with {option}"
+            )),
+            Err(TryLockError::Error(e)) => Err(unusable(e)),
         }
     }
 }

@@ -7,6 +7,8 @@
 
 mod aws_support;
 
+use std::time::Duration;
+
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::DisplayErrorContext;
 use aws_sdk_dynamodb::types::{
@@ -14,9 +16,10 @@ use aws_sdk_dynamodb::types::{
     WriteRequest,
 };
 use aws_smithy_http_client::tls::TrustStore;
-use aws_support::{Host, dynamodb, dynamodb_trusting, options, queues, request, sqs, start, table};
+use aws_support::{Host, dynamodb, dynamodb_trusting, queues, request, send, sqs, start, table};
 use bytes::Bytes;
-use local::children::Children;
+use http_body_util::Full;
+use local::template::{Queue, Table};
 use rustls::version::{TLS12, TLS13};
 use serde_json::json;
 
@@ -106,7 +109,7 @@ async fn calls_are_metered_by_caller_operation_and_capacity() {
         .unwrap();
     assert_eq!(page.count(), 3);
 
-    let snapshot = host.aws.snapshot().await;
+    let snapshot = host.aws.measured().counts;
     let writer = &snapshot.functions["Writer"];
     assert_eq!((writer.connections, writer.tls_handshakes), (1, 1));
     let write_units = |operation: &str| {
@@ -145,14 +148,14 @@ async fn calls_are_metered_by_caller_operation_and_capacity() {
     }
 
     host.aws.meter().reset();
-    assert!(host.aws.snapshot().await.functions.is_empty());
+    assert!(host.aws.measured().counts.functions.is_empty());
 }
 
 #[tokio::test]
 async fn the_snapshot_has_the_fields_that_reports_read() {
     let host = Host::start(&[table("Things")], &[]).await;
     put(&dynamodb(&host.aws, "Writer"), "local-Things", "one", "x").await;
-    let snapshot = serde_json::to_value(host.aws.snapshot().await).unwrap();
+    let snapshot = serde_json::to_value(host.aws.measured()).unwrap();
     let mut operation = snapshot["functions"]["Writer"]["operations"]["DynamoDB.PutItem"].clone();
     assert!(operation["request_bytes"].take().as_u64().unwrap() > 0);
     assert!(operation["response_bytes"].take().as_u64().unwrap() > 0);
@@ -193,7 +196,7 @@ async fn capacity_is_shown_only_to_a_caller_who_asks() {
     );
     let asked = get(Some(ReturnConsumedCapacity::Indexes)).await.unwrap();
     assert!(asked.consumed_capacity().unwrap().table().is_some());
-    let counted = &host.aws.snapshot().await.functions["Client"].operations["DynamoDB.GetItem"];
+    let counted = &host.aws.measured().counts.functions["Client"].operations["DynamoDB.GetItem"];
     assert_eq!((counted.calls, counted.read_units), (4, 2.0));
 }
 
@@ -247,7 +250,7 @@ async fn no_operation_shows_capacity_unasked_and_every_checksum_fits() {
             answer.headers["content-length"],
             answer.body.len().to_string()
         );
-        let counted = &host.aws.snapshot().await.functions["Raw"].operations
+        let counted = &host.aws.measured().counts.functions["Raw"].operations
             [&format!("DynamoDB.{operation}")];
         assert!(
             counted.read_units + counted.write_units > 0.0,
@@ -292,7 +295,7 @@ async fn a_client_that_does_not_trust_the_ca_gets_no_answer() {
             DisplayErrorContext(&refused)
         );
     }
-    assert!(host.aws.snapshot().await.functions.is_empty());
+    assert!(host.aws.measured().counts.functions.is_empty());
 }
 
 #[tokio::test]
@@ -321,7 +324,7 @@ async fn refusals_reach_the_sdk_and_are_counted_by_kind() {
         .into_service_error();
     assert!(missing.is_resource_not_found_exception(), "{missing:?}");
 
-    let operations = &host.aws.snapshot().await.functions["Client"].operations;
+    let operations = &host.aws.measured().counts.functions["Client"].operations;
     let put = &operations["DynamoDB.PutItem"];
     assert_eq!((put.calls, put.errors, put.conditional_failures), (2, 0, 1));
     let get = &operations["DynamoDB.GetItem"];
@@ -353,35 +356,107 @@ async fn a_body_that_is_not_json_is_for_the_service_to_refuse() {
     }
 }
 
+/// A browser sends a page's request with the page's origin, or with a host that the page's own name
+/// server has pointed to 127.0.0.1. It signs nothing, but a request here has a signature, so that it
+/// would pass otherwise.
 #[tokio::test]
-async fn without_a_queue_in_the_template_sqs_answers_503_and_needs_no_node() {
-    let dir = tempfile::tempdir().unwrap();
-    let children = Children::start().unwrap();
-    let mut options = options(dir.path(), &children);
-    options.node = "/nowhere/node".into();
-    let aws = start(options, &[table("Things")], &[]).await.unwrap();
-    let refused = sqs(&aws, "Client").list_queues().send().await.unwrap_err();
-    assert_eq!(refused.raw_response().unwrap().status().as_u16(), 503);
-    let refused = refused.into_service_error();
-    assert_eq!(refused.meta().code(), Some("ServiceUnavailableException"));
-    assert!(
-        refused
-            .meta()
-            .message()
+async fn a_page_of_another_site_gets_nothing_and_changes_nothing() {
+    let host = Host::start(&[table("Things")], &[]).await;
+    let credential = "AWS4-HMAC-SHA256 Credential=Page/20260101/us-east-1/dynamodb/aws4_request, SignedHeaders=host, Signature=0";
+    let create = json!({
+        "TableName": "created", "BillingMode": "PAY_PER_REQUEST",
+        "AttributeDefinitions": [{"AttributeName": "id", "AttributeType": "S"}],
+        "KeySchema": [{"AttributeName": "id", "KeyType": "HASH"}],
+    });
+    let page = |name: &'static str, value: &'static str, method: &str| {
+        http::Request::builder()
+            .method(method)
+            .uri("/")
+            .header("x-amz-target", "DynamoDB_20120810.CreateTable")
+            .header("authorization", credential)
+            .header("access-control-request-method", "POST")
+            .header(
+                "access-control-request-headers",
+                "authorization,x-amz-target",
+            )
+            .header(name, value)
+            .header(if name == "host" { "accept" } else { "host" }, "127.0.0.1")
+            .body(Full::new(Bytes::from(create.to_string())))
             .unwrap()
-            .contains("SQS is not running")
-    );
+    };
+    for (name, value) in [
+        ("origin", "https://evil.example"),
+        ("origin", "null"),
+        ("host", "evil.example"),
+        ("host", "evil.example:443"),
+    ] {
+        for method in ["OPTIONS", "POST"] {
+            let request = page(name, value, method);
+            let answer = send(&host.aws, "127.0.0.1", &TLS13, request).await;
+            assert_eq!(answer.status, 403, "{method} {name} {value}");
+            let allows = answer
+                .headers
+                .keys()
+                .find(|name| name.starts_with("access-control"));
+            assert_eq!(allows, None, "{method} {name} {value}");
+            assert!(!String::from_utf8_lossy(&answer.body).contains("Things"));
+        }
+    }
+    let tables = dynamodb(&host.aws, "Client")
+        .list_tables()
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(tables.table_names(), ["local-Things"]);
+}
+
+#[tokio::test]
+async fn a_request_without_a_signature_is_refused() {
+    let host = Host::start(&[table("Things")], &[]).await;
+    let request = http::Request::post("/")
+        .header("host", "127.0.0.1")
+        .header("x-amz-target", "DynamoDB_20120810.ListTables")
+        .body(Full::new(Bytes::from_static(b"{}")))
+        .unwrap();
+    let answer = send(&host.aws, "127.0.0.1", &TLS13, request).await;
+    assert_eq!(answer.status, 400);
+    let kind = "com.amazon.coral.service#MissingAuthenticationTokenException";
+    assert_eq!(answer.json()["__type"], kind);
+}
+
+#[tokio::test]
+async fn a_service_or_an_operation_that_is_not_hosted_is_refused_by_name() {
+    let host = Host::start(&[], &[]).await;
+    for (target, name) in [
+        ("AWSEvents.PutEvents", "AWSEvents.PutEvents is not hosted"),
+        (
+            "DynamoDB_20120810.CreateBackup",
+            "DynamoDB.CreateBackup is not hosted",
+        ),
+        ("", "this service is not hosted"),
+    ] {
+        let answer = request(
+            &host.aws,
+            "127.0.0.1",
+            &TLS13,
+            target,
+            Bytes::from_static(b"{}"),
+        )
+        .await;
+        assert_eq!(answer.status, 400, "{target}");
+        let kind = "com.amazon.coral.service#UnknownOperationException";
+        assert_eq!(answer.json()["__type"], kind, "{target}");
+        let message = answer.json()["message"].as_str().unwrap().to_owned();
+        assert!(message.starts_with(name), "{target}: {message}");
+    }
 }
 
 #[tokio::test]
 async fn only_the_certificate_is_on_disk_and_only_while_it_is_used() {
     let dir = tempfile::tempdir().unwrap();
-    let children = Children::start().unwrap();
-    let aws = start(options(dir.path(), &children), &[], &[])
-        .await
-        .unwrap();
+    let aws = start(dir.path(), None, &[], &[]).await.unwrap();
     let files = || {
-        std::fs::read_dir(dir.path().join("ca"))
+        std::fs::read_dir(dir.path())
             .unwrap()
             .map(|entry| entry.unwrap().path())
             .collect::<Vec<_>>()
@@ -390,28 +465,28 @@ async fn only_the_certificate_is_on_disk_and_only_while_it_is_used() {
     let pem = std::fs::read_to_string(aws.ca_file()).unwrap();
     assert_eq!(pem.matches("-----BEGIN").count(), 1);
     assert!(pem.starts_with("-----BEGIN CERTIFICATE-----"));
-    aws.shutdown().await;
+    drop(aws);
     assert!(files().is_empty());
 }
 
 #[tokio::test]
 async fn tables_and_queues_in_a_data_folder_are_there_the_next_time() {
     let dir = tempfile::tempdir().unwrap();
-    let children = Children::start().unwrap();
-    let options = || {
-        let mut options = options(dir.path(), &children);
-        options.data_dir = Some(dir.path().join("data"));
-        options
+    let data_dir = dir.path().join("data");
+    let start = async |tables: &[Table], queues: &[Queue]| {
+        start(dir.path(), Some(&data_dir), tables, queues).await
     };
     let tables = [table("Things")];
 
-    let first = start(options(), &tables, &queues("30")).await.unwrap();
+    let first = start(&tables, &queues("30")).await.unwrap();
     put(&dynamodb(&first, "Client"), "local-Things", "one", "kept").await;
-    let first_url = first.queue_url("local-OrdersQueue");
-    first.sqs().send(&first_url, "kept").await.unwrap();
-    first.shutdown().await;
+    let client = sqs(&first, "Client");
+    let url = format!("{}/000000000000/local-OrdersQueue", first.endpoint_url());
+    let sent = client.send_message().queue_url(url).message_body("kept");
+    sent.send().await.unwrap();
+    drop(first);
 
-    let second = start(options(), &tables, &queues("60")).await.unwrap();
+    let second = start(&tables, &queues("60")).await.unwrap();
     let item = dynamodb(&second, "Client")
         .get_item()
         .table_name("local-Things")
@@ -428,17 +503,10 @@ async fn tables_and_queues_in_a_data_folder_are_there_the_next_time() {
         .await
         .unwrap();
     let url = url.queue_url().unwrap();
-    assert_eq!(url, second.queue_url("local-OrdersQueue"));
+    assert!(url.starts_with(second.endpoint_url()), "{url}");
     // The template's new setting applies to the old queue.
-    assert_eq!(
-        second
-            .sqs()
-            .visibility_timeout(url)
-            .await
-            .unwrap()
-            .as_secs(),
-        60
-    );
+    let visibility = second.sqs().visibility_timeout("local-OrdersQueue");
+    assert_eq!(visibility, Ok(Duration::from_secs(60)));
     let received = client
         .receive_message()
         .queue_url(url)
@@ -473,14 +541,11 @@ async fn tables_and_queues_in_a_data_folder_are_there_the_next_time() {
         ttl.time_to_live_description().unwrap().attribute_name(),
         Some("expires_at")
     );
-    second.shutdown().await;
+    drop(second);
 
     let mut changed = table("Things");
     changed.create["KeySchema"] = json!([{"AttributeName": "kind", "KeyType": "HASH"}]);
-    let refused = start(options(), &[changed], &[])
-        .await
-        .unwrap_err()
-        .to_string();
+    let refused = start(&[changed], &[]).await.unwrap_err();
     assert!(
         refused.contains("table Things: local-Things exists"),
         "{refused}"
@@ -490,16 +555,9 @@ async fn tables_and_queues_in_a_data_folder_are_there_the_next_time() {
 #[tokio::test]
 async fn a_table_that_dynamodb_refuses_is_named() {
     let dir = tempfile::tempdir().unwrap();
-    let children = Children::start().unwrap();
     let mut broken = table("Things");
     broken.create["KeySchema"] = json!([{"AttributeName": "unknown", "KeyType": "HASH"}]);
-    let refused = start(options(dir.path(), &children), &[broken], &[])
-        .await
-        .unwrap_err();
-    assert!(
-        refused
-            .to_string()
-            .starts_with("table Things: ValidationException"),
-        "{refused}"
-    );
+    let refused = start(dir.path(), None, &[broken], &[]).await.unwrap_err();
+    let expected = "table Things: ValidationException";
+    assert!(refused.starts_with(expected), "{refused}");
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use local::http_api::HttpApi;
 use local::lambda::Function;
-use local::template::Route;
+use local::template::{self, Route};
 use proptest::prelude::*;
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
@@ -24,6 +24,7 @@ struct Api {
     host: TestHost,
     function: Function,
     api: HttpApi,
+    address: SocketAddr,
     client: Client,
 }
 
@@ -42,6 +43,13 @@ impl Api {
     }
 
     async fn with(change: impl FnOnce(&mut local::template::Function)) -> Api {
+        Api::described(template::Api::default(), change).await
+    }
+
+    async fn described(
+        described: template::Api,
+        change: impl FnOnce(&mut local::template::Function),
+    ) -> Api {
         let host = TestHost::new();
         let mut spec = host.spec("Web");
         spec.memory_mb = 512;
@@ -55,17 +63,19 @@ impl Api {
         change(&mut spec);
         let function = host.start(spec).await.expect("it starts");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let api = HttpApi::start(listener, std::slice::from_ref(&function));
+        let address = listener.local_addr().expect("an address");
+        let api = HttpApi::start(listener, std::slice::from_ref(&function), &described);
         Api {
             host,
             function,
             api,
+            address,
             client: Client::new(),
         }
     }
 
     fn address(&self) -> SocketAddr {
-        self.api.address()
+        self.address
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
@@ -137,7 +147,7 @@ async fn an_event_has_every_field_of_payload_format_2() {
                 .header("X-Twice", "two")
                 .header("Cookie", "a=1; b=2")
                 .header("Cookie", "c=3")
-                .header("Host", "Shop.example.com:8443")
+                .header("Host", "LocalHost:8443")
                 .header("X-Forwarded-For", "10.0.0.1")
                 .header("X-Forwarded-Proto", "gopher")
                 .header("Content-Type", "application/json; charset=utf-8")
@@ -169,7 +179,7 @@ async fn an_event_has_every_field_of_payload_format_2() {
             "accept": "*/*",
             "content-length": "13",
             "content-type": "application/json; charset=utf-8",
-            "host": "Shop.example.com:8443",
+            "host": "LocalHost:8443",
             "user-agent": "test/1.0",
             "x-amzn-trace-id": trace,
             "x-forwarded-for": "10.0.0.1, 127.0.0.1",
@@ -181,8 +191,8 @@ async fn an_event_has_every_field_of_payload_format_2() {
         "requestContext": {
             "accountId": "000000000000",
             "apiId": "local",
-            "domainName": "Shop.example.com",
-            "domainPrefix": "Shop",
+            "domainName": "LocalHost",
+            "domainPrefix": "LocalHost",
             "http": {
                 "method": "PUT",
                 "path": "/echo",
@@ -505,7 +515,7 @@ async fn a_body_over_ten_megabytes_is_refused_however_it_is_sent() {
         .expect("it answers");
     assert_eq!(refused(response).await, expected);
     // In chunks, without a length.
-    let mut chunks = b"POST /echo HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n".to_vec();
+    let mut chunks = b"POST /echo HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n".to_vec();
     for _ in 0..11 {
         chunks.extend_from_slice(b"100000\r\n");
         chunks.extend_from_slice(&vec![b'x'; 0x10_0000]);
@@ -522,7 +532,7 @@ async fn a_body_over_ten_megabytes_is_refused_however_it_is_sent() {
         "{answer}"
     );
     // Asked first, refused before anything is sent.
-    let ask = b"POST /echo HTTP/1.1\r\nhost: a\r\ncontent-length: 99999999999\r\nexpect: 100-continue\r\n\r\n";
+    let ask = b"POST /echo HTTP/1.1\r\nhost: localhost\r\ncontent-length: 99999999999\r\nexpect: 100-continue\r\n\r\n";
     assert!(api.raw(ask).await.starts_with("HTTP/1.1 413 "));
     // Five megabytes pass both ways.
     let body = vec![b'x'; 5 * 1024 * 1024];
@@ -561,7 +571,7 @@ async fn headers_have_a_limit_together() {
 async fn a_head_request_has_the_length_but_not_the_body() {
     let api = Api::start().await;
     let answer = api
-        .raw(b"HEAD /do HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+        .raw(b"HEAD /do HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
         .await;
     let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
     assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
@@ -572,7 +582,7 @@ async fn a_head_request_has_the_length_but_not_the_body() {
     assert_eq!(body, "");
     // And is refused in the same way.
     let answer = api
-        .raw(b"HEAD /none HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+        .raw(b"HEAD /none HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
         .await;
     assert!(
         answer.starts_with("HTTP/1.1 404 Not Found\r\n") && answer.ends_with("\r\n\r\n"),
@@ -581,31 +591,171 @@ async fn a_head_request_has_the_length_but_not_the_body() {
     api.shutdown().await;
 }
 
+/// A browser sends a page's request with the page's origin, or with a host that the page's own name
+/// server has pointed to 127.0.0.1.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_host_must_be_one_but_may_be_any() {
+async fn a_page_of_another_site_gets_nothing_and_runs_nothing() {
     let api = Api::start().await;
-    for (host, status) in [
-        ("shop.example.com", 200),
-        ("127.0.0.1:9", 200),
-        ("[::1]:9", 200),
-        ("a b", 400),
-        ("[", 400),
-        ("a:99999", 400),
-        ("1.2.3.4.5", 400),
-        ("user@a", 400),
-        ("a/b", 400),
-        ("", 400),
+    for headers in [
+        "host: shop.example.com",
+        "host: a b",
+        "host: [",
+        "host: user@a",
+        "host:",
+        "accept: */*",
+        "host: localhost\r\norigin: https://evil.example",
+        "host: localhost\r\norigin: null",
     ] {
-        let request = format!("GET /echo HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
-        let answer = api.raw(request.as_bytes()).await;
-        assert!(
-            answer.starts_with(&format!("HTTP/1.1 {status} ")),
-            "{host}: {answer}"
-        );
+        for method in ["GET", "OPTIONS"] {
+            let request =
+                format!("{method} /echo HTTP/1.1\r\n{headers}\r\nconnection: close\r\n\r\n");
+            let answer = api.raw(request.as_bytes()).await;
+            let refused =
+                answer.starts_with("HTTP/1.1 403 ") || answer.starts_with("HTTP/1.1 400 ");
+            assert!(refused, "{headers}: {answer}");
+            assert!(
+                !answer.to_lowercase().contains("access-control"),
+                "{answer}"
+            );
+        }
     }
-    // Before HTTP/1.1 there was none.
-    let answer = api.raw(b"GET /echo HTTP/1.0\r\n\r\n").await;
-    assert!(answer.contains("\"protocol\":\"HTTP/1.0\""), "{answer}");
+    assert_eq!(api.host.lines("Web", "START", 0).await, [""; 0]);
+    for headers in [
+        "host: 127.0.0.1:9",
+        "host: [::1]:9",
+        "host: LOCALHOST",
+        "host: localhost\r\norigin: http://localhost:5173",
+    ] {
+        let request = format!("GET /echo HTTP/1.1\r\n{headers}\r\nconnection: close\r\n\r\n");
+        let answer = api.raw(request.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{headers}: {answer}");
+    }
+    api.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cors_is_answered_by_the_api_and_not_by_the_function() {
+    let cors = template::Cors {
+        allow_origins: vec!["https://shop.example".to_owned()],
+        allow_methods: vec!["GET".to_owned(), "PUT".to_owned()],
+        allow_headers: vec!["content-type".to_owned()],
+        expose_headers: vec!["etag".to_owned(), "location".to_owned()],
+        max_age: Some(3600),
+        allow_credentials: true,
+    };
+    let described = template::Api {
+        cors: Some(cors),
+        ..template::Api::default()
+    };
+    let api = Api::described(described, |_| {}).await;
+    let ask = |origin: &'static str| {
+        let request = api
+            .request(Method::OPTIONS, "/echo")
+            .header("origin", origin);
+        let request = request.header("access-control-request-method", "PUT");
+        async { request.send().await.expect("it answers") }
+    };
+    let of = |response: &reqwest::Response| -> Vec<(String, String)> {
+        let headers = response.headers().iter();
+        let headers = headers.filter(|(name, _)| name.as_str().starts_with("access-control"));
+        let text = |value: &reqwest::header::HeaderValue| value.to_str().expect("text").to_owned();
+        let mut headers: Vec<_> = headers
+            .map(|(name, value)| {
+                (
+                    name.as_str()["access-control-".len()..].to_owned(),
+                    text(value),
+                )
+            })
+            .collect();
+        headers.sort();
+        headers
+    };
+    let pairs = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
+        let pairs = pairs.iter();
+        pairs
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect()
+    };
+
+    let asked = ask("https://shop.example").await;
+    assert_eq!(asked.status(), 204);
+    assert_eq!(
+        of(&asked),
+        pairs(&[
+            ("allow-credentials", "true"),
+            ("allow-headers", "content-type"),
+            ("allow-methods", "GET,PUT"),
+            ("allow-origin", "https://shop.example"),
+            ("max-age", "3600"),
+        ])
+    );
+    // A page of this machine is answered, but its browser is told nothing.
+    let asked = ask("http://localhost:5173").await;
+    assert_eq!((asked.status().as_u16(), of(&asked)), (204, pairs(&[])));
+    assert_eq!(ask("https://evil.example").await.status(), 403);
+    assert_eq!(api.host.lines("Web", "START", 0).await, [""; 0]);
+
+    let reply = json!({
+        "statusCode": 200, "body": "",
+        "headers": {"access-control-allow-origin": "*", "access-control-allow-methods": "DELETE"},
+    });
+    let command = json!({"do": "reply", "reply": reply});
+    let request = api.request(Method::POST, "/do").json(&command);
+    let answer = request
+        .header("origin", "https://shop.example")
+        .send()
+        .await;
+    assert_eq!(
+        of(&answer.expect("it answers")),
+        pairs(&[
+            ("allow-credentials", "true"),
+            ("allow-origin", "https://shop.example"),
+            ("expose-headers", "etag,location"),
+        ])
+    );
+    // An API's own refusals can be read by the page too.
+    let request = api
+        .request(Method::GET, "/none")
+        .header("origin", "https://shop.example");
+    let refused = request.send().await.expect("it answers");
+    assert_eq!(refused.status(), 404);
+    assert_eq!(
+        refused.headers()["access-control-allow-origin"],
+        "https://shop.example"
+    );
+    api.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_route_that_gets_more_requests_than_its_limit_answers_429() {
+    let mut described = template::Api::default();
+    // None come back during the test.
+    let limit = |burst| template::Throttle {
+        rate: Some(0.0),
+        burst: Some(burst),
+    };
+    described.throttle = limit(2);
+    described.route_throttles = [("GET /items/{id}".to_owned(), limit(1))].into();
+    let api = Api::described(described, |_| {}).await;
+    let statuses = async |path: &str| {
+        let mut statuses = Vec::new();
+        for _ in 0..3 {
+            let response = api
+                .request(Method::GET, path)
+                .send()
+                .await
+                .expect("it answers");
+            statuses.push(response.status().as_u16());
+        }
+        statuses
+    };
+    assert_eq!(statuses("/echo").await, [200, 200, 429]);
+    assert_eq!(statuses("/items/7").await, [200, 429, 429]);
+    // Each route counts by itself.
+    assert_eq!(statuses("/items/first").await, [200, 200, 429]);
+    let expected = (429, json!({"message": "Too Many Requests"}));
+    let response = api.request(Method::GET, "/echo").send().await;
+    assert_eq!(refused(response.expect("it answers")).await, expected);
     api.shutdown().await;
 }
 
@@ -620,7 +770,7 @@ async fn odd_targets_find_no_route() {
         "GET /echo/..",
         "GET /%00",
     ] {
-        let request = format!("{line} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+        let request = format!("{line} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
         let answer = api.raw(request.as_bytes()).await;
         assert!(
             answer.starts_with("HTTP/1.1 404 Not Found\r\n"),
@@ -628,7 +778,7 @@ async fn odd_targets_find_no_route() {
         );
     }
     let answer = api
-        .raw(b"GET http://elsewhere/echo?a=1 HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+        .raw(b"GET http://elsewhere/echo?a=1 HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
         .await;
     assert!(
         answer.contains("\"rawPath\":\"/echo\",\"rawQueryString\":\"a=1\""),
@@ -643,7 +793,7 @@ async fn a_client_that_hangs_up_leaves_the_api_as_it_was() {
     invoke(&api.function, json!({})).await;
     let body = api.host.wait_for_gate().to_string();
     let request = format!(
-        "POST /do HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n{body}",
+        "POST /do HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     );
     let mut stream = TcpStream::connect(api.address())
@@ -658,7 +808,7 @@ async fn a_client_that_hangs_up_leaves_the_api_as_it_was() {
     let mut half = TcpStream::connect(api.address())
         .await
         .expect("it connects");
-    half.write_all(b"POST /do HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\n{")
+    half.write_all(b"POST /do HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\n{")
         .await
         .expect("it writes");
     drop(half);
@@ -724,7 +874,7 @@ fn requests() -> impl Strategy<Value = Vec<u8>> {
         prop::collection::vec(any::<u8>(), 0..100),
     );
     let request = request.prop_map(|(method, target, headers, body)| {
-        let mut bytes = format!("{method} {target} HTTP/1.1\r\nhost: a\r\n").into_bytes();
+        let mut bytes = format!("{method} {target} HTTP/1.1\r\nhost: localhost\r\n").into_bytes();
         for (name, value) in headers {
             bytes.extend_from_slice(format!("{name}: ").as_bytes());
             bytes.extend_from_slice(&value);

@@ -5,11 +5,14 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use local::lambda::{Function, InvokeError, MAX_PAYLOAD, StartError, State};
+use local::lambda::{AccountConcurrency, Environments, Function, InvokeError, MAX_PAYLOAD};
+use local::template;
 use serde_json::{Value, json};
 use support::{TestHost, eventually, field, invoke};
 
@@ -24,7 +27,7 @@ async fn one_environment_serves_one_invocation_after_another() {
     let function = host.start(host.spec("Warm")).await.expect("it starts");
     let first = invoke(&function, json!({"n": 1})).await;
     for n in 2..=50 {
-        eventually(|| function.state().idle == 1).await;
+        eventually(|| function.environments().idle == 1).await;
         let next = invoke(&function, json!({"n": n})).await;
         assert_eq!(next["pid"], first["pid"]);
         assert_eq!(next["invocation"], n);
@@ -51,7 +54,7 @@ async fn concurrent_invocations_run_in_environments_of_their_own() {
     let event = host.wait_for_gate();
     let five = || join_all((0..5).map(|_| invoke(&function, event.clone())));
     let all_run = async {
-        eventually(|| function.state().busy == 5).await;
+        eventually(|| function.environments().busy == 5).await;
         host.open_gate();
     };
     let (results, ()) = tokio::join!(five(), all_run);
@@ -62,10 +65,10 @@ async fn concurrent_invocations_run_in_environments_of_their_own() {
     let first = pids(&results);
     assert_eq!(first.len(), 5);
     // All five are kept warm and are enough for the next five.
-    eventually(|| function.state().idle == 5).await;
+    eventually(|| function.environments().idle == 5).await;
     host.close_gate();
     let all_run = async {
-        eventually(|| function.state().busy == 5).await;
+        eventually(|| function.environments().busy == 5).await;
         host.open_gate();
     };
     let (results, ()) = tokio::join!(five(), all_run);
@@ -106,7 +109,7 @@ async fn a_waiting_invocation_takes_whichever_environment_is_free_first() {
 async fn two_idle(host: &TestHost, function: &Function) -> [u64; 2] {
     let event = host.wait_for_gate();
     let both_run = async {
-        eventually(|| function.state().busy == 2).await;
+        eventually(|| function.environments().busy == 2).await;
         host.open_gate();
     };
     let (one, two, ()) = tokio::join!(
@@ -114,7 +117,7 @@ async fn two_idle(host: &TestHost, function: &Function) -> [u64; 2] {
         invoke(function, event.clone()),
         both_run
     );
-    eventually(|| function.state().idle == 2).await;
+    eventually(|| function.environments().idle == 2).await;
     host.close_gate();
     [one, two].map(|result| result["pid"].as_u64().expect("a process id"))
 }
@@ -127,7 +130,7 @@ async fn the_environment_used_last_is_used_first() {
     assert_ne!(pids[0], pids[1]);
     let used = invoke(&function, json!({})).await["pid"].clone();
     for _ in 0..10 {
-        eventually(|| function.state().idle == 2).await;
+        eventually(|| function.environments().idle == 2).await;
         assert_eq!(invoke(&function, json!({})).await["pid"], used);
     }
     function.shutdown().await;
@@ -142,7 +145,7 @@ async fn an_environment_ends_once_it_is_idle_for_long_enough_and_not_while_it_wo
     let first = invoke(&function, json!({"do": "sleep", "ms": 1200})).await;
     let pid = first["pid"].as_u64().expect("a process id");
     eventually(|| !alive(pid)).await;
-    eventually(|| function.state().environments == 0).await;
+    eventually(|| function.environments().environments == 0).await;
     assert_eq!(invoke(&function, json!({})).await["invocation"], 1);
     function.shutdown().await;
 }
@@ -156,17 +159,17 @@ async fn idle_environments_end_on_request_and_busy_ones_do_not() {
         let (function, event) = (function.clone(), host.wait_for_gate());
         async move { invoke(&function, event).await }
     });
-    eventually(|| function.state().busy == 1).await;
+    eventually(|| function.environments().busy == 1).await;
     function.reap().await;
-    assert_eq!(function.state().environments, 1);
+    assert_eq!(function.environments().environments, 1);
     host.open_gate();
     let kept = busy.await.expect("joined")["pid"].as_u64();
     for pid in pids {
         assert_eq!(alive(pid), Some(pid) == kept);
     }
-    eventually(|| function.state().idle == 1).await;
+    eventually(|| function.environments().idle == 1).await;
     function.reap().await;
-    assert_eq!(function.state().environments, 0);
+    assert_eq!(function.environments().environments, 0);
     assert_eq!(invoke(&function, json!({})).await["invocation"], 1);
     function.shutdown().await;
 }
@@ -180,7 +183,7 @@ async fn reserved_concurrency_throttles_at_its_limit_and_not_before() {
     // Never throttled by the invocation before.
     for _ in 0..20 {
         invoke(&function, json!({})).await;
-        assert_eq!(function.state().environments, 1);
+        assert_eq!(function.environments().environments, 1);
     }
     let events = [
         json!({"do": "sleep", "ms": 300}),
@@ -202,25 +205,56 @@ async fn reserved_concurrency_throttles_at_its_limit_and_not_before() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn reservations_come_out_of_the_thousand_of_the_account() {
-    let host = TestHost::new();
+async fn reservations_come_out_of_the_account_and_leave_a_hundred() {
+    let mut host = TestHost::new();
+    host.host.concurrency = AccountConcurrency::new(103);
     let mut large = host.spec("Large");
-    large.reserved_concurrency = Some(999);
+    large.reserved_concurrency = Some(2);
     let mut small = host.spec("Small");
-    small.reserved_concurrency = Some(2);
+    small.provisioned_concurrency = 2;
     let large = host.start(large).await.expect("it starts");
-    let refused = host.start(small).await.expect_err("it is refused");
-    assert!(matches!(&refused, StartError::Concurrency { function } if function == "Small"));
-    // One is left for all functions without a reservation.
-    let rest = host.start(host.spec("Rest")).await.expect("it starts");
-    let sleep = json!({"do": "sleep", "ms": 200}).to_string();
-    let (one, two) = tokio::join!(
-        rest.invoke(sleep.clone().into(), None),
-        rest.invoke(sleep.into(), None)
+    let refused = host.start(small.clone()).await.expect_err("it is refused");
+    assert_eq!(
+        refused.to_string(),
+        "function Small: ProvisionedConcurrentExecutions of 2 would leave less than 100 of the \
+         account's 103 unreserved (101 are left); lower it, or raise --account-concurrency"
     );
-    assert!(one.is_ok() && matches!(two, Err(InvokeError::Throttled)));
+    small.provisioned_concurrency = 1;
+    let small = host.start(small).await.expect("it starts");
     large.shutdown().await;
-    rest.shutdown().await;
+    small.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_account_runs_ten_invocations_at_one_time_and_can_reserve_none() {
+    let mut host = TestHost::new();
+    host.host.concurrency = AccountConcurrency::new(10);
+    let mut reserved = host.spec("Reserved");
+    reserved.reserved_concurrency = Some(1);
+    let refused = host.start(reserved).await.expect_err("it is refused");
+    let message = refused.to_string();
+    assert!(
+        message.contains("less than 10 of the account's 10"),
+        "{message}"
+    );
+
+    let [one, two] = ["One", "Two"].map(|it| host.spec(it));
+    let one = host.start(one).await.expect("it starts");
+    let two = host.start(two).await.expect("it starts");
+    let event = host.wait_for_gate();
+    let ten = join_all((0..10).map(|_| invoke(&one, event.clone())));
+    let eleventh = async {
+        eventually(|| one.environments().busy == 10).await;
+        let eleventh = two.invoke(Bytes::from("{}"), None).await;
+        host.open_gate();
+        eleventh
+    };
+    let (ten, eleventh) = tokio::join!(ten, eleventh);
+    assert_eq!(ten.len(), 10);
+    assert!(matches!(eleventh, Err(InvokeError::Throttled)));
+    invoke(&two, json!({})).await;
+    one.shutdown().await;
+    two.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -231,8 +265,12 @@ async fn provisioned_environments_are_ready_before_the_first_event_and_stay() {
     spec.provisioned_concurrency = 2;
     let on_demand = host.start(host.spec("OnDemand")).await.expect("it starts");
     let function = host.start(spec).await.expect("it starts");
-    let two_ready = |state: State| (state.environments, state.starting) == (2, 0);
-    assert!(two_ready(function.state()), "{:?}", function.state());
+    let two_ready = |state: Environments| (state.environments, state.starting) == (2, 0);
+    assert!(
+        two_ready(function.environments()),
+        "{:?}",
+        function.environments()
+    );
     let first = invoke(&function, json!({"do": "environment"})).await;
     assert_eq!(
         first["variables"]["AWS_LAMBDA_INITIALIZATION_TYPE"],
@@ -241,17 +279,17 @@ async fn provisioned_environments_are_ready_before_the_first_event_and_stay() {
     let pid = invoke(&function, json!({})).await["pid"]
         .as_u64()
         .expect("a process id");
-    eventually(|| function.state().idle == 2).await;
+    eventually(|| function.environments().idle == 2).await;
     // As long as it takes an environment that is not provisioned to start and be ended for being idle.
     let idle = invoke(&on_demand, json!({})).await["pid"].as_u64();
     eventually(|| !alive(idle.expect("a process id"))).await;
-    assert!(alive(pid) && two_ready(function.state()));
-    // One that dies is replaced.
+    assert!(alive(pid) && two_ready(function.environments()));
+    // One whose process dies keeps its place.
     let dead = function
         .invoke(json!({"do": "exit"}).to_string().into(), None)
         .await;
     assert!(dead.is_err());
-    eventually(|| function.state().idle == 2).await;
+    eventually(|| function.environments().idle == 2).await;
     for _ in 0..2 {
         let next = invoke(&function, json!({"do": "environment"})).await;
         let how = &next["variables"]["AWS_LAMBDA_INITIALIZATION_TYPE"];
@@ -289,7 +327,7 @@ async fn a_timeout_ends_the_environment_and_the_next_invocation_gets_a_new_one()
         .await
         .expect_err("it times out");
     assert!(start.elapsed() >= Duration::from_secs(1));
-    let InvokeError::TimedOut(error) = error else {
+    let InvokeError::FunctionError(error) = error else {
         panic!("{error:?}")
     };
     assert_eq!(error.error_type, "Sandbox.Timedout");
@@ -300,6 +338,7 @@ async fn a_timeout_ends_the_environment_and_the_next_invocation_gets_a_new_one()
         "{error}"
     );
     eventually(|| !alive(pid)).await;
+    assert_eq!(function.environments().environments, 1);
     let after = invoke(&function, json!({})).await;
     assert_eq!(after["invocation"], 1);
     let reports = host.lines("Slow", "REPORT", 3).await;
@@ -395,7 +434,10 @@ async fn init_that_fails_is_run_again_inside_the_first_invocation() {
         "it is a part of Duration"
     );
     let log = host.log("Again");
-    let failed = log.lines().next().expect("a line");
+    let mut lines = log.lines();
+    let begun = lines.next().expect("a line");
+    assert!(begun.starts_with("INIT_START Runtime Version: "), "{log}");
+    let failed = lines.next().expect("a line");
     assert!(failed.starts_with("INIT_REPORT Init Duration: "), "{log}");
     assert!(
         failed.contains("\tPhase: init\tStatus: error\tError Type: Runtime.ExitError"),
@@ -405,13 +447,14 @@ async fn init_that_fails_is_run_again_inside_the_first_invocation() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn init_that_always_fails_fails_each_invocation() {
+async fn init_that_always_fails_fails_each_invocation_and_is_not_hurried() {
     let host = TestHost::new();
     let mut spec = host.spec("Never");
     spec.environment
         .insert("INIT".to_owned(), "exit:3".to_owned());
     let function = host.start(spec).await.expect("it starts");
-    for _ in 0..2 {
+    let start = Instant::now();
+    for _ in 0..4 {
         let error = function
             .invoke(Bytes::from("{}"), None)
             .await
@@ -427,9 +470,93 @@ async fn init_that_always_fails_fails_each_invocation() {
             "{error}"
         );
     }
-    let failed = host.lines("Never", "INIT_REPORT", 4).await;
-    assert!(failed[1].contains("\tPhase: invoke\t"), "{}", failed[1]);
-    host.lines("Never", "REPORT", 2).await;
+    // Before the second, third and fourth: 100, 200 and 400 ms.
+    assert!(start.elapsed() >= Duration::from_millis(700));
+    let failed = host.lines("Never", "INIT_REPORT", 5).await;
+    assert!(failed[0].contains("\tPhase: init\t"), "{}", failed[0]);
+    for again in &failed[1..] {
+        assert!(again.contains("\tPhase: invoke\t"), "{again}");
+    }
+    let reports = host.lines("Never", "REPORT", 4).await;
+    // Lambda itself did the waiting.
+    let duration = field(&reports[3], "Duration").and_then(|it| it.parse::<f64>().ok());
+    assert!(duration.expect("a number") < 400.0, "{}", reports[3]);
+    assert_eq!(function.environments().environments, 1);
+    function.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_init_after_a_crash_or_timeout_is_a_part_of_the_next_invocation() {
+    let host = TestHost::new();
+    let mut spec = host.spec("Reset");
+    spec.timeout = Duration::from_secs(2);
+    spec.environment
+        .insert("INIT".to_owned(), "sleep:300".to_owned());
+    let function = host.start(spec).await.expect("it starts");
+    let failures = [json!({"do": "exit"}), json!({"do": "sleep", "ms": 60_000})];
+    for failure in failures {
+        let event = failure.to_string().into();
+        let failed = function.invoke(event, None).await;
+        assert!(matches!(failed, Err(InvokeError::FunctionError(_))));
+        assert_eq!(
+            function.environments().environments,
+            1,
+            "it keeps its place"
+        );
+        assert_eq!(invoke(&function, json!({})).await["invocation"], 1);
+    }
+    let reports = host.lines("Reset", "REPORT", 4).await;
+    let number = |line: &str, name| field(line, name).map(|it| it.parse::<f64>().expect("ms"));
+    let init = number(&reports[0], "Init Duration").expect("a cold start");
+    assert!(init >= 300.0, "{}", reports[0]);
+    for after in [&reports[1], &reports[3]] {
+        assert_eq!(field(after, "Init Duration"), None, "{after}");
+        let duration = number(after, "Duration").expect("a duration");
+        assert!(duration >= 300.0, "{after}");
+        let billed = number(after, "Billed Duration").expect("a bill");
+        assert!((duration..duration + 1.01).contains(&billed), "{after}");
+    }
+    host.lines("Reset", "INIT_START", 3).await;
+    function.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_timeout_limits_the_init_after_a_crash_together_with_its_invocation() {
+    let host = TestHost::new();
+    let mut spec = host.spec("Both");
+    spec.timeout = Duration::from_secs(1);
+    spec.environment
+        .insert("INIT".to_owned(), "sleep:700".to_owned());
+    let function = host.start(spec).await.expect("it starts");
+    // Each alone is shorter.
+    let sleep = json!({"do": "sleep", "ms": 700});
+    invoke(&function, sleep.clone()).await;
+    let crash = json!({"do": "exit"}).to_string().into();
+    assert!(function.invoke(crash, None).await.is_err());
+    let late = function.invoke(sleep.to_string().into(), None).await;
+    let InvokeError::FunctionError(error) = late.expect_err("it times out") else {
+        panic!("another error")
+    };
+    assert_eq!(error.error_type, "Sandbox.Timedout");
+    let reports = host.lines("Both", "REPORT", 3).await;
+    assert_eq!(field(&reports[2], "Duration"), Some("1000.00"));
+    function.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_dies_between_invocations_is_started_again_by_the_next() {
+    let host = TestHost::new();
+    let function = host.start(host.spec("Dies")).await.expect("it starts");
+    let pid = invoke(&function, json!({})).await["pid"].clone();
+    eventually(|| function.environments().idle == 1).await;
+    let pid =
+        nix::unistd::Pid::from_raw(i32::try_from(pid.as_u64().expect("a number")).expect("an id"));
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).expect("it lives");
+    eventually(|| nix::sys::signal::kill(pid, None).is_err()).await;
+    assert_eq!(function.environments().environments, 1);
+    assert_eq!(invoke(&function, json!({})).await["invocation"], 1);
+    let reports = host.lines("Dies", "REPORT", 2).await;
+    assert_eq!(field(&reports[1], "Init Duration"), None, "{}", reports[1]);
     function.shutdown().await;
 }
 
@@ -481,10 +608,10 @@ async fn init_may_take_ten_seconds_and_then_runs_under_the_timeout_of_the_functi
         host.log("Hangs")
             .contains("\tPhase: init\tStatus: timeout\t")
     );
-    assert!(
-        matches!(timed_out.0, Err(InvokeError::TimedOut(_))),
-        "{timed_out:?}"
-    );
+    let InvokeError::FunctionError(error) = timed_out.0.expect_err("it times out") else {
+        panic!("another error")
+    };
+    assert_eq!(error.error_type, "Sandbox.Timedout");
     assert!(timed_out.1 >= Duration::from_secs(12));
     function.shutdown().await;
     never.shutdown().await;
@@ -587,6 +714,7 @@ async fn an_environment_has_the_variables_of_lambda_and_nothing_of_this_host() {
         ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),
         ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128"),
         ("AWS_LAMBDA_LOG_GROUP_NAME", "/aws/lambda/local-Variables"),
+        ("AWS_LAMBDA_LOG_FORMAT", "Text"),
         ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand"),
         ("_HANDLER", "bootstrap"),
         ("LAMBDA_TASK_ROOT", code_dir.to_str().expect("UTF-8")),
@@ -644,7 +772,7 @@ async fn what_a_function_prints_stands_between_start_and_end_in_whole_lines() {
                 .unwrap_or("x")
         })
         .collect();
-    let expected = "START one two END REPORT START no END REPORT START x x END REPORT";
+    let expected = "INIT_START START one two END REPORT START no END REPORT START x x END REPORT";
     assert_eq!(kinds.join(" "), expected);
     assert_eq!(
         log.chars().filter(|c| *c == 'x').count(),
@@ -885,4 +1013,233 @@ async fn shutdown_cuts_off_what_runs_and_refuses_what_comes() {
         function.invoke(Bytes::new(), None).await,
         Err(InvokeError::Stopped)
     ));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_environment_has_a_tmp_of_its_own_for_its_whole_life() {
+    let host = TestHost::new();
+    let function = host.start(host.spec("Files")).await.expect("it starts");
+    let name = format!("local-test-{}", std::process::id());
+    let mut event = host.wait_for_gate();
+    event["do"] = json!("tmp");
+    event["name"] = json!(name);
+
+    // Both write the same file before either reads it.
+    let both_run = async {
+        eventually(|| host.log("Files").matches("written\n").count() == 2).await;
+        host.open_gate();
+    };
+    let (one, two, ()) = tokio::join!(
+        invoke(&function, event.clone()),
+        invoke(&function, event.clone()),
+        both_run
+    );
+    assert_ne!(one["pid"], two["pid"]);
+    for result in [&one, &two] {
+        assert_eq!(result["before"], Value::Null);
+        assert_eq!(result["after"], result["pid"]);
+        // A test process may not be allowed to mount.
+        let is_tmp = result["folder"] == "/tmp";
+        assert_eq!(is_tmp, host.host.machine.notice().is_none());
+    }
+
+    eventually(|| function.environments().idle == 2).await;
+    let again = invoke(&function, event.clone()).await;
+    assert_eq!(again["before"], again["pid"]);
+    // A crash does not empty it.
+    eventually(|| function.environments().idle == 2).await;
+    let crash = json!({"do": "exit"}).to_string();
+    assert!(function.invoke(crash.into(), None).await.is_err());
+    eventually(|| function.environments().idle == 2).await;
+    let reset = invoke(&function, event).await;
+    assert_eq!(reset["before"], again["pid"]);
+    assert_ne!(reset["pid"], again["pid"]);
+
+    for folder in [Path::new("/tmp"), &std::env::temp_dir()] {
+        assert!(!folder.join(&name).exists(), "{}", folder.display());
+    }
+    function.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_and_the_environment_have_the_format_of_the_template() {
+    let host = TestHost::new();
+    let mut spec = host.spec("Json");
+    spec.log_format = template::LogFormat::Json;
+    spec.application_log_level = Some(template::LogLevel::Debug);
+    spec.log_group = "/shop/all".to_owned();
+    let function = host.start(spec).await.expect("it starts");
+    let result = invoke(&function, json!({"do": "environment"})).await;
+    let variables = &result["variables"];
+    assert_eq!(variables["AWS_LAMBDA_LOG_FORMAT"], "JSON");
+    assert_eq!(variables["AWS_LAMBDA_LOG_LEVEL"], "DEBUG");
+    assert_eq!(variables["AWS_LAMBDA_LOG_GROUP_NAME"], "/shop/all");
+    let crash = json!({"do": "exit"}).to_string();
+    assert!(function.invoke(crash.into(), None).await.is_err());
+    host.lines("Json", "{", 6).await;
+    let log = host.log("Json");
+    let events: Vec<Value> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    let kinds: Vec<&str> = events
+        .iter()
+        .filter_map(|event| event["type"].as_str())
+        .collect();
+    let expected = [
+        "platform.initStart",
+        "platform.start",
+        "platform.report",
+        "platform.start",
+        "platform.runtimeDone",
+        "platform.report",
+    ];
+    assert_eq!(kinds, expected);
+    assert_eq!(events[1]["record"]["requestId"], result["request_id"]);
+    assert!(events[2]["record"]["metrics"]["initDurationMs"].is_number());
+    assert_eq!(events[5]["record"]["errorType"], "Runtime.ExitError");
+    function.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_can_have_the_end_of_its_log() {
+    let host = TestHost::new();
+    let function = host.start(host.spec("Tail")).await.expect("it starts");
+    let print = |text: &str| Bytes::from(json!({"do": "print", "text": text}).to_string());
+    let first = function.invoke_with_log(print("one\n"), None).await;
+    assert!(first.result.is_ok());
+    let second = function.invoke_with_log(print("two\n"), None).await;
+    let id = &second.request_id;
+    let log = String::from_utf8(second.log_tail.to_vec()).expect("UTF-8");
+    let start = format!(
+        "START RequestId: {id} Version: $LATEST\ntwo\nEND RequestId: {id}\nREPORT RequestId: {id}\t"
+    );
+    assert!(log.starts_with(&start), "{log}");
+    let long = function
+        .invoke_with_log(print(&"x".repeat(10_000)), None)
+        .await;
+    assert_eq!(long.log_tail.len(), 4096);
+    let crash = json!({"do": "exit"}).to_string().into();
+    let crash = function.invoke_with_log(crash, None).await;
+    assert!(matches!(crash.result, Err(InvokeError::FunctionError(_))));
+    let log = String::from_utf8(crash.log_tail.to_vec()).expect("UTF-8");
+    assert!(
+        log.contains("Runtime exited without providing a reason"),
+        "{log}"
+    );
+    function.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_asynchronous_invocation_runs_in_the_background_under_the_id_it_was_given() {
+    let host = TestHost::new();
+    let function = host.start(host.spec("Later")).await.expect("it starts");
+    let event = host.wait_for_gate().to_string();
+    let id = function.invoke_later(event.into(), None).expect("accepted");
+    let start = host.lines("Later", "START", 1).await.remove(0);
+    assert_eq!(start, format!("START RequestId: {id} Version: $LATEST"));
+    assert_eq!(function.environments().busy, 1);
+    host.open_gate();
+    host.lines("Later", "REPORT", 1).await;
+    let large = function.invoke_later(vec![b' '; 1024 * 1024 + 1].into(), None);
+    assert!(matches!(large, Err(InvokeError::EventTooLarge)));
+    // One that waits for its next try does not keep the host from ending.
+    let fails = json!({"do": "fail"}).to_string();
+    function.invoke_later(fails.into(), None).expect("accepted");
+    host.lines("Later", "REPORT", 2).await;
+    function.shutdown().await;
+    let late = function.invoke_later(Bytes::from("{}"), None);
+    assert!(matches!(late, Err(InvokeError::Stopped)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn code_that_is_built_anew_runs_from_the_next_invocation() {
+    let host = TestHost::new();
+    let spec = host.spec("Rebuilt");
+    let bootstrap = spec.code_dir.join("bootstrap");
+    let function = host.start(spec.clone()).await.expect("it starts");
+    let running = tokio::spawn({
+        let (function, event) = (function.clone(), host.wait_for_gate());
+        async move { invoke(&function, event).await }
+    });
+    eventually(|| function.environments().busy == 1).await;
+    let idle = invoke(&function, json!({"do": "environment"})).await;
+    assert!(idle["variables"]["BUILD"].is_null());
+    eventually(|| function.environments().idle == 1).await;
+
+    let script = format!("#!/bin/sh\nBUILD=2 exec {}\n", support::example().display());
+    let new = bootstrap.with_extension("new");
+    std::fs::write(&new, script).expect("written");
+    std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o755)).expect("executable");
+    std::fs::rename(&new, &bootstrap).expect("replaced");
+    let rebuilt = invoke(&function, json!({"do": "environment"})).await;
+    assert_eq!(rebuilt["variables"]["BUILD"], "2");
+    let report = host.lines("Rebuilt", "REPORT", 2).await.remove(1);
+    assert!(field(&report, "Init Duration").is_some(), "{report}");
+
+    // The old code finishes what it runs, and gets no more to do.
+    assert_eq!(function.environments().busy, 1);
+    host.open_gate();
+    assert_eq!(running.await.expect("joined")["invocation"], 1);
+    eventually(|| function.environments().environments == 1).await;
+    let next = invoke(&function, json!({"do": "environment"})).await;
+    assert_eq!(next["variables"]["BUILD"], "2");
+    function.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_of_the_machine_is_not_the_function_s() {
+    let mut host = TestHost::new();
+    // No process can join the group of a process that has ended.
+    let mut gone = std::process::Command::new("true").spawn().expect("it runs");
+    host.host.children_group = i32::try_from(gone.id()).expect("a process id");
+    gone.wait().expect("it ends");
+    let function = host.start(host.spec("Guarded")).await.expect("it starts");
+    let error = function.invoke(Bytes::from("{}"), None).await;
+    let Err(InvokeError::Service(message)) = error else {
+        panic!("{error:?}")
+    };
+    let expected = "cannot start an environment of Guarded: ";
+    assert!(message.starts_with(expected), "{message}");
+    assert_eq!(host.log("Guarded"), "");
+    function.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[cfg(target_os = "linux")]
+async fn a_function_may_open_as_many_files_as_on_aws() {
+    let host = TestHost::new();
+    let script = "#!/bin/sh\nwhile [ \"$(ulimit -n)\" != 1024 ]; do sleep 0.01; done\nexec ";
+    let script = format!("{script}{}\n", support::example().display());
+    let function = host.start(host.script("Files", script)).await;
+    let function = function.expect("it starts");
+    invoke(&function, json!({})).await;
+    function.shutdown().await;
+}
+
+/// Five hundred environments of one function, each with an invocation at the same time.
+#[tokio::test(flavor = "multi_thread")]
+async fn five_hundred_environments_run_at_one_time() {
+    const MANY: usize = 500;
+    let host = TestHost::new();
+    let function = host.start(host.spec("Many")).await.expect("it starts");
+    let event = host.wait_for_gate();
+    let begun = Instant::now();
+    let invocations = join_all((0..MANY).map(|_| invoke(&function, event.clone())));
+    let all_run = async {
+        eventually(|| function.environments().busy == MANY).await;
+        println!("{MANY} environments after {:?}", begun.elapsed());
+        host.open_gate();
+    };
+    let (results, ()) = tokio::join!(invocations, all_run);
+    let pids: BTreeSet<u64> = results.iter().filter_map(|it| it["pid"].as_u64()).collect();
+    assert_eq!(pids.len(), MANY);
+    let reports = host.lines("Many", "REPORT", MANY).await;
+    let memory = reports.iter().filter_map(|it| field(it, "Max Memory Used"));
+    let memory: u64 = memory.filter_map(|it| it.parse::<u64>().ok()).sum();
+    println!("{memory} MB resident in all, shared pages counted each time");
+    let ending = Instant::now();
+    function.shutdown().await;
+    println!("gone after {:?}", ending.elapsed());
+    assert!(!pids.into_iter().any(alive));
 }

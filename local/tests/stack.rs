@@ -1,5 +1,5 @@
 //! The whole host, as a person starts it: the program `local` with a template that is not the
-//! shop's. Set `LOCAL_NODE` where `node` is older than 22.5.
+//! shop's.
 
 #![allow(clippy::expect_used, reason = "a helper that fails is a failed test")]
 
@@ -86,13 +86,10 @@ impl App {
 
     fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_local"));
-        let node = std::env::var_os("LOCAL_NODE").unwrap_or_else(|| "node".into());
         command
             .current_dir(&self.folder)
             .args(["--port", "0", "--control-port", "0", "--log-dir", "logs"])
             .args(["--ready-file", "run/ready.json"])
-            .arg("--node")
-            .arg(node)
             .stderr(Stdio::piped());
         command
     }
@@ -267,7 +264,7 @@ async fn a_foreign_template_is_hosted_until_ctrl_c() {
     assert_eq!(nothing.status(), 404);
 
     #[cfg(target_os = "linux")]
-    assert!(processes_of(&app).len() >= 3); // it, fauxqs and an environment
+    assert!(processes_of(&app).len() >= 2); // it and an environment
     host.signal(Signal::SIGINT);
     let status = host.child.wait().expect("it ends");
     let stderr = host.stderr();
@@ -346,8 +343,8 @@ async fn nothing_survives_kill_9() {
     let started = || fs::read_to_string(&log).is_ok_and(|log| log.matches("START").count() == 3);
     eventually(started).await;
     let before = processes_of(&app);
-    // The host, fauxqs, two environments and a child of one.
-    assert!(before.len() >= 5, "{before:?}");
+    // The host, two environments and a child of one.
+    assert!(before.len() >= 4, "{before:?}");
     host.signal(Signal::SIGKILL);
     let status = host.child.wait().expect("it ends");
     assert_eq!(status.signal(), Some(9));
@@ -355,6 +352,48 @@ async fn nothing_survives_kill_9() {
     for busy in busy {
         assert!(busy.await.expect("no panic").is_err());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn queues_and_messages_in_a_data_folder_survive_kill_9() {
+    let app = App::new(FOREIGN);
+    let mut host = app.start(&["--data-dir", "data"]).await;
+    let sqs = host.sqs();
+    let created = sqs.create_queue().queue_name("kept").send().await;
+    let url = created.expect("it is made").queue_url.expect("a URL");
+    for number in 0..8 {
+        let sending = sqs.send_message().queue_url(&url);
+        let sending = sending.message_body(format!("message {number}")).send();
+        sending.await.expect("it is sent");
+    }
+    let receive = sqs.receive_message().queue_url(&url);
+    let received = receive.max_number_of_messages(3).send().await;
+    let received = received.expect("an answer").messages.expect("messages");
+    let delete = sqs.delete_message().queue_url(&url);
+    let delete = delete.set_receipt_handle(received[0].receipt_handle.clone());
+    delete.send().await.expect("it is deleted");
+    host.signal(Signal::SIGKILL);
+    host.child.wait().expect("it ends");
+
+    fs::remove_file(app.path("run/ready.json")).expect("the killed one left it");
+
+    // On another port, where the old URL names the same queue.
+    let host = app.start(&["--data-dir", "data"]).await;
+    let attributes = host.sqs().get_queue_attributes().queue_url(&url);
+    let attributes = attributes.attribute_names("All".into()).send().await;
+    let attributes = attributes.expect("an answer").attributes.expect("all");
+    let count = |name: &str| attributes[&name.into()].clone();
+    assert_eq!(count("ApproximateNumberOfMessages"), "5");
+    assert_eq!(count("ApproximateNumberOfMessagesNotVisible"), "2");
+    // A handle from before is still good.
+    let delete = host.sqs().delete_message().queue_url(&url);
+    let delete = delete.set_receipt_handle(received[1].receipt_handle.clone());
+    delete.send().await.expect("it is deleted");
+    let attributes = host.sqs().get_queue_attributes().queue_url(&url);
+    let attributes = attributes.attribute_names("All".into()).send().await;
+    let attributes = attributes.expect("an answer").attributes.expect("all");
+    let in_flight = &attributes[&"ApproximateNumberOfMessagesNotVisible".into()];
+    assert_eq!(in_flight, "1");
 }
 
 #[test]
@@ -419,16 +458,6 @@ fn a_template_error_is_named_with_its_line() {
     let error = app.refusal(&["--parameter", "Stage=test"]);
     assert!(
         error.contains("Parameters.Stage: the value \"test\" is refused"),
-        "{error}"
-    );
-}
-
-#[test]
-fn a_node_that_is_missing_is_named() {
-    let app = App::new(FOREIGN);
-    let error = app.refusal(&["--node", "/nowhere/node"]);
-    assert!(
-        error.contains("/nowhere/node") && error.contains("--node"),
         "{error}"
     );
 }

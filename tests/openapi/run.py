@@ -1,7 +1,6 @@
 """Starts the shop, holds it against openapi.yaml with schemathesis, and stops it: `make openapi-test`."""
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -29,7 +28,6 @@ def start():
     """The host, once it answers, and the address of the API."""
     ready = WORK / "ready.json"
     command = [DEBUG / "local", "--port", "0", "--control-port", "0", "--ready-file", ready]
-    command += ["--node", os.environ.get("LOCAL_NODE", "node")]
     command += ["--code-dir", WORK / "lambda", "--log-dir", WORK / "logs", "--parameter", "CatalogueWrites=open"]
     log = WORK / "local.log"
     host = subprocess.Popen(command, cwd=ROOT, stderr=log.open("w"))

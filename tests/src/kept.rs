@@ -54,7 +54,6 @@ impl Kept {
             ("--code-dir", options.code_dir.as_ref().expect("it is set")),
             ("--data-dir", options.data_dir.as_ref().expect("it is set")),
             ("--log-dir", &options.log_dir),
-            ("--node", &options.node),
             ("--ready-file", &ready_file),
         ];
         for (option, path) in paths {

@@ -16,12 +16,10 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 pub use kept::{Kept, Process};
-use local::aws::SqsClient;
-use local::aws::sqs::SqsError;
+use local::aws::Sqs;
 use local::stack::{Options, Stack};
 use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
-use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 /// How long a test waits for something that takes milliseconds when all is well.
@@ -35,8 +33,6 @@ pub struct Shop {
     /// Base address of the API.
     pub api_url: String,
     stack: Arc<Stack>,
-    /// The runtime that the stack runs on, and its clients with it.
-    runtime: Handle,
     host: thread::JoinHandle<()>,
     stop: oneshot::Sender<()>,
 }
@@ -71,9 +67,7 @@ impl Shop {
                 let stack =
                     stack.unwrap_or_else(|error| panic!("the shop does not start: {error}"));
                 let stack = Arc::new(stack);
-                started
-                    .send((stack.clone(), Handle::current()))
-                    .expect("the test waits");
+                started.send(stack.clone()).expect("the test waits");
                 // A test that ends without a word leaves the stack to the end of the executable.
                 if stopped.await.is_err() {
                     std::future::pending::<()>().await;
@@ -82,11 +76,10 @@ impl Shop {
                 stack.shutdown().await;
             });
         });
-        let (stack, runtime) = wait.recv().expect("the shop starts");
+        let stack = wait.recv().expect("the shop starts");
         Self {
             api_url: stack.api_url().to_owned(),
             stack,
-            runtime,
             host,
             stop,
         }
@@ -271,10 +264,9 @@ impl Shop {
 
     /// Puts a message into a queue, past the functions.
     pub async fn send_message(&self, queue: &str, body: &str) {
-        let (queue, body) = (self.queue_url(queue), body.to_owned());
-        let sent = self
-            .on_stack(move |sqs| async move { sqs.send(&queue, &body).await })
-            .await;
+        let url = self.stack.aws().queue_url(self.queue_name(queue));
+        let call = json!({"QueueUrl": url, "MessageBody": body}).to_string();
+        let sent = self.sqs().call("SendMessage", call.as_bytes()).await;
         sent.expect("the queue takes the message");
     }
 
@@ -287,20 +279,17 @@ impl Shop {
     /// Waits until `count` messages wait in a queue, and takes the bodies of all, sorted.
     pub async fn messages(&self, queue: &str, count: usize) -> Vec<String> {
         self.when(queue, |waiting, _| waiting >= count as u64).await;
-        let url = self.queue_url(queue);
-        let received = self.on_stack(move |sqs| async move {
-            let mut bodies = Vec::new();
-            loop {
-                let batch = sqs.receive(&url, 10, Duration::ZERO).await?;
-                if batch.is_empty() {
-                    return Ok::<_, SqsError>(bodies);
-                }
-                bodies.extend(batch.into_iter().map(|message| message.body));
+        let name = self.queue_name(queue);
+        let mut bodies = Vec::new();
+        loop {
+            let batch = self.sqs().receive(name, 10, Duration::ZERO).await;
+            let batch = batch.expect("the queue answers");
+            if batch.is_empty() {
+                bodies.sort();
+                return bodies;
             }
-        });
-        let mut bodies = received.await.expect("the queue answers");
-        bodies.sort();
-        bodies
+            bodies.extend(batch.into_iter().map(|message| message.body));
+        }
     }
 
     async fn when(&self, queue: &str, holds: impl Fn(u64, u64) -> bool) {
@@ -319,24 +308,14 @@ impl Shop {
         }
     }
 
-    fn queue_url(&self, logical_id: &str) -> String {
-        let queues = &self.stack.template().queues;
-        let queue = queues.iter().find(|queue| queue.logical_id == logical_id);
-        self.stack
-            .aws()
-            .queue_url(&queue.expect("the template has the queue").name)
+    fn sqs(&self) -> &Sqs {
+        self.stack.aws().sqs()
     }
 
-    /// Runs `call` where the stack runs: a client's connections live on one runtime.
-    async fn on_stack<T, F>(&self, call: impl FnOnce(SqsClient) -> F) -> T
-    where
-        T: Send + 'static,
-        F: Future<Output = T> + Send + 'static,
-    {
-        self.runtime
-            .spawn(call(self.stack.aws().sqs().clone()))
-            .await
-            .expect("the call returns")
+    fn queue_name(&self, logical_id: &str) -> &str {
+        let queues = &self.stack.template().queues;
+        let queue = queues.iter().find(|queue| queue.logical_id == logical_id);
+        &queue.expect("the template has the queue").name
     }
 }
 
@@ -359,9 +338,6 @@ pub(crate) fn options(name: &str, change: fn(String) -> String) -> Options {
         code_dir: Some(code_dir),
         data_dir: None,
         log_dir: work.join("logs"),
-        node: env::var_os("LOCAL_NODE")
-            .unwrap_or_else(|| "node".into())
-            .into(),
         idle_timeout: Duration::from_secs(60),
     }
 }

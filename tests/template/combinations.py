@@ -7,7 +7,7 @@ import itertools
 import math
 import re
 
-from intrinsics import Intrinsics, default_values
+from resolved import default_values, refusal
 from sam import translate
 
 # Above this many, each pair of values is tried instead of each combination. Most faults need two values that meet
@@ -38,9 +38,7 @@ def together(template, choices):
 
     if math.prod(map(len, choices.values())) > MOST:
         return pairwise(choices, admit)
-    return [
-        admit(dict(zip(choices, values, strict=True)), set(choices)) for values in itertools.product(*choices.values())
-    ]
+    return [admit(dict(zip(choices, values)), set(choices)) for values in itertools.product(*choices.values())]
 
 
 def choices_of(template):
@@ -83,8 +81,8 @@ def admitted(template, row, fixed):
     for count in range(3):
         for names in itertools.combinations(free, count):
             for values in itertools.product(*(free[name] for name in names)):
-                changed = row | dict(zip(names, values, strict=True))
-                if not Intrinsics(template, changed).refusals():
+                changed = row | dict(zip(names, values))
+                if refusal(template, changed) is None:
                     return changed
     return None
 

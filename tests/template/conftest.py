@@ -6,6 +6,7 @@ import pytest
 
 import sam
 from combinations import combinations
+from resolved import Refused
 from stack import Stack, read_code
 
 # No program that a check starts may find the account of the person who runs it.
@@ -42,7 +43,7 @@ def stacks(template, code):
     """What each combination of conditions deploys; the defaults are the first."""
     try:
         return [Stack(template, parameters, code) for parameters in combinations(template)]
-    except (sam.Refused, ValueError) as error:
+    except (sam.Refused, Refused, ValueError) as error:
         pytest.exit(f"template.yaml: {error}", 1)
 
 

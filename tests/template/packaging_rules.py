@@ -1,26 +1,27 @@
 """What Lambda asks of a function's zip."""
 
 import io
-import struct
+import tempfile
 import zipfile
+from pathlib import Path
 
-# https://refspecs.linuxfoundation.org/elf/gabi4+/ch4.eheader.html
-MACHINES = {"x86_64": 62, "arm64": 183}
+from resolved import Refused, resolve
 
 # Bytes. Lambda would take 50 MB; the largest function has 1.7 MB, and the SDK's default TLS would add 0.5 MB
 # (docs/cold-start.md). Lambda loads the zip at each cold start.
 MOST_BYTES = 2_000_000
 
 
-def faults_of_executable(header, architecture):
-    """What is wrong with an executable, of which `header` is at least the first 20 bytes."""
-    if header[:6] != b"\x7fELF\x02\x01":
-        yield "is no 64-bit Linux executable; Lambda runs no other (`make build ARCH=arm64` makes one anywhere)"
-        return
-    [machine] = struct.unpack_from("<H", header, 18)
-    if machine != MACHINES[architecture]:
-        name = next((name for name, it in MACHINES.items() if it == machine), f"machine {machine}")
-        yield f"is for {name} and not for {architecture}"
+def faults_of_executable(code, architecture):
+    """What is wrong with an executable, by `local template --check-code`."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "bootstrap").write_bytes(code)
+        properties = {"CodeUri": folder, "Architectures": [architecture]}
+        resources = {"F": {"Type": "AWS::Serverless::Function", "Properties": properties}}
+        try:
+            resolve({"Resources": resources}, {}, "--check-code")
+        except Refused as error:
+            yield str(error).split("/bootstrap ")[-1]
 
 
 def faults_of_zip(data, architecture):

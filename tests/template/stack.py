@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from intrinsics import Intrinsics, default_values
+from resolved import default_values, resolve
 from sam import ROOT, translate
 
 UNIT_TESTS = re.compile(r"#\[cfg\(test\)\]\n(?:pub(?:\(crate\))? )?mod tests \{")
@@ -29,7 +29,9 @@ class Stack:
         """What `read_code` gives."""
         self.translated = translate(source, self.parameters)
         """CloudFormation, conditions and intrinsic functions included."""
-        self.resources = Intrinsics(self.translated, self.parameters).resources()
+        # A rule may refuse these parameters; the resources are judged all the same.
+        without_rules = {key: it for key, it in self.translated.items() if key != "Rules"}
+        self.resources = resolve(without_rules, self.parameters)["Resources"]
 
     def of(self, *types):
         """Resources of these types, such as `SQS::Queue`: their properties by their names."""

@@ -5,8 +5,8 @@ import copy
 import pytest
 
 import rules
-from intrinsics import as_text
 from mutations import MUTATIONS
+from resolved import as_text
 from rules import EVERY_ALARM, PARTS_OF_ONE_RESOURCE, RULES
 from stack import Stack, as_list
 

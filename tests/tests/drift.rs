@@ -12,8 +12,9 @@ use std::path::{Path, PathBuf};
 
 use local::template::{self, Context};
 use saphyr::{LoadableYamlNode, Yaml};
-use shop::order::{Lines, Quantity, TotalCents};
-use shop::product::{BatchRequest, Field, Limit, PriceCents, Stock, Version};
+use shop::domain::{
+    BatchRequest, Field, Fields, Limit, Lines, PriceCents, Quantity, Stock, TotalCents, Version,
+};
 
 /// Statuses by route, such as `GET /products/{id}`.
 type Statuses = BTreeMap<String, BTreeSet<u16>>;
@@ -103,17 +104,28 @@ fn statuses_of_readme() -> Statuses {
     rows.collect()
 }
 
-fn functions_of_template() -> Vec<template::Function> {
-    let nowhere = Context {
+fn nowhere() -> Context {
+    Context {
         aws_endpoint_url: String::new(),
         api_url: String::new(),
         stack_name: "local".to_owned(),
         region: "us-east-1".to_owned(),
         account: "000000000000".to_owned(),
-    };
+    }
+}
+
+fn functions_of_template() -> Vec<template::Function> {
     let open = BTreeMap::from([("CatalogueWrites".to_owned(), "open".to_owned())]);
-    let template = template::load(&file("template.yaml"), &open, &nowhere).unwrap();
+    let template = template::load(&file("template.yaml"), &open, &nowhere()).unwrap();
     template.functions
+}
+
+/// A number of the template's service level objectives, such as `Latency/P99Milliseconds`.
+fn slo(name: &str) -> f64 {
+    let template = template::to_json(&file("template.yaml"), &BTreeMap::new(), &nowhere());
+    let template = template.unwrap();
+    let value = template.pointer(&format!("/Mappings/Slo/{name}"));
+    value.unwrap().as_str().unwrap().parse().unwrap()
 }
 
 /// The functions of template.yaml by the route that they answer.
@@ -210,16 +222,12 @@ fn the_description_has_the_bounds_of_the_code() {
         .as_vec()
         .unwrap();
     let names: Vec<_> = names.iter().map(|name| name.as_str().unwrap()).collect();
-    assert_eq!(names, Field::ALL.map(Field::name));
+    let fields: Vec<_> = Fields::all().iter().map(Field::name).collect();
+    assert_eq!(names, fields);
 }
 
 #[test]
 fn the_load_test_has_the_limits_of_the_template() {
-    let template = yaml("template.yaml");
-    let slo = |name: &str| -> i64 {
-        let value = at(&template, &format!("/Mappings/Slo/{name}"));
-        value.as_str().unwrap().parse().unwrap()
-    };
     let load_test = yaml("load-tests/artillery.yml");
     let thresholds = at(&load_test, "/config/plugins/ensure/thresholds");
     let thresholds: BTreeMap<&str, i64> = thresholds
@@ -229,12 +237,12 @@ fn the_load_test_has_the_limits_of_the_template() {
         .flat_map(entries)
         .map(|(metric, limit)| (metric, limit.as_integer().unwrap()))
         .collect();
-    let latency = slo("Latency/P99Milliseconds");
+    let latency = slo("Latency/P99Milliseconds") as i64;
 
     assert_eq!(at(&load_test, "/slo_ms").as_integer(), Some(latency));
     assert_eq!(
         thresholds["orders.placed_to_final.p99"],
-        slo("Orders/PlacedToFinalP99Milliseconds")
+        slo("Orders/PlacedToFinalP99Milliseconds") as i64
     );
     // All routes together, and each by itself.
     let routes = routes_of_template();
@@ -249,11 +257,6 @@ fn the_load_test_has_the_limits_of_the_template() {
 
 #[test]
 fn the_documentation_has_the_windows_of_the_template() {
-    let template = yaml("template.yaml");
-    let slo = |name: &str| -> f64 {
-        let value = at(&template, &format!("/Mappings/Slo/{name}"));
-        value.as_str().unwrap().parse().unwrap()
-    };
     let docs = fs::read_to_string(file("docs/aws.md")).unwrap();
     // `1 h` and `5 min` in seconds, `2 days` in days.
     let number = |cell: &str| -> f64 {

@@ -1,7 +1,7 @@
 //! For any bytes that reach the running shop: it answers or hangs up, in bounded time and memory, and goes
 //! on.
 //!
-//! Other ways in have tests of their own: the template reader in `local/tests/template.rs`, the Runtime
+//! Other ways in have tests of their own: the template reader in `local/template/tests/reading.rs`, the Runtime
 //! API in `local/tests/lambda_runtime_api.rs`, SQS events in `functions/process-orders/src/batch.rs`.
 
 #![allow(clippy::unwrap_used, reason = "a helper that fails is a failed test")]

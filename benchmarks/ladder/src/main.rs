@@ -16,7 +16,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[cfg(feature = "own-client")]
 mod own_client;
 #[cfg(feature = "own-client")]
-#[path = "../../../functions/shop/src/tls/mod.rs"]
+#[path = "../../../functions/shop/src/cold_start/tls/mod.rs"]
 mod tls; // what ships, to the letter
 
 #[cfg_attr(feature = "multi-thread", tokio::main)]

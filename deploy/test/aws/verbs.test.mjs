@@ -8,15 +8,22 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { aws, ROOT, stackResources } from '../../aws.mjs';
+import { aws, stackResources } from '../../aws.mjs';
 import { reportsInLogs } from '../../cloudwatch.mjs';
-import { architectureOf } from '../../elf.mjs';
-import { powerTuningStack, readTemplate } from '../../template.mjs';
+import { checkBinaries, powerTuningStack, readTemplate } from '../../template.mjs';
 import { startMoto } from './moto.mjs';
 import { environment, fakePath, lastLine, run, start, temporaryFolder } from '../verbs.mjs';
 
 const STACK = 'shop-dev';
-const ARCHITECTURE = architectureOf(path.join(ROOT, 'target/lambda/get-product/bootstrap'));
+/** The processor that target/lambda was built for. */
+const ARCHITECTURE = ['arm64', 'x86_64'].find((architecture) => {
+  try {
+    checkBinaries(architecture);
+    return true;
+  } catch {
+    return false;
+  }
+});
 /** An origin as nobody has it, which SAM, a shell or make could take for something else. */
 const ORIGIN = `https://it's"$HOME;x`;
 const DEPLOY = ['--parameters', `Architecture=${ARCHITECTURE} CorsOrigin=${ORIGIN}`];

@@ -10,11 +10,10 @@
 use lambda_http::http::{Response, StatusCode};
 use lambda_http::{Body, Error, Request, run, service_fn};
 use shop::aws::{self, Aws};
-use shop::catalog::Catalog;
-use shop::deadline::Deadline;
+use shop::domain::{BatchRequest, Fields, Problem, ProductId};
+use shop::dynamodb::Catalog;
 use shop::http;
-use shop::problem::Problem;
-use shop::product::{BatchRequest, Fields, ProductId};
+use shop::time::{Deadline, PRIMING_TIMEOUT};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -25,8 +24,7 @@ async fn main() -> Result<(), Error> {
     );
     let nothing = [ProductId::parse("-")?];
     // Opens the connection before the first request does, see get-product. The answer is thrown away.
-    aws::prime(catalog.batch_get(&nothing, Fields::ALL, Deadline::after(aws::PRIMING_TIMEOUT)))
-        .await;
+    aws::prime(catalog.batch_get(&nothing, Fields::all(), Deadline::after(PRIMING_TIMEOUT))).await;
     run(service_fn(|request: Request| async move {
         http::respond(&request, |deadline| {
             batch_get_products(catalog, &request, deadline)

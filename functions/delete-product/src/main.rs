@@ -12,10 +12,10 @@
 use lambda_http::http::{Response, StatusCode};
 use lambda_http::{Body, Error, Request, run, service_fn};
 use shop::aws::{self, Aws};
-use shop::catalog::Catalog;
-use shop::deadline::Deadline;
+use shop::domain::Problem;
+use shop::dynamodb::Catalog;
 use shop::http;
-use shop::problem::Problem;
+use shop::time::Deadline;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {

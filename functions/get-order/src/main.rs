@@ -10,10 +10,9 @@
 use lambda_http::http::{Response, StatusCode};
 use lambda_http::{Body, Error, Request, run, service_fn};
 use shop::aws::{self, Aws};
+use shop::domain::{OrderId, Problem};
+use shop::dynamodb::Orders;
 use shop::http;
-use shop::order::OrderId;
-use shop::orders::Orders;
-use shop::problem::Problem;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -28,7 +27,7 @@ async fn main() -> Result<(), Error> {
 }
 
 async fn get_order(orders: &Orders, request: &Request) -> Result<Response<Body>, Problem> {
-    let no_such_order = || Problem::not_found("There is no such order.");
+    let no_such_order = || Problem::NotFound("There is no such order.");
     // The shop makes the ids of orders. A malformed one cannot exist: 404, not 400.
     let id = OrderId::parse(http::path_parameter(request, "id")?).map_err(|_| no_such_order())?;
 

@@ -12,10 +12,9 @@
 use lambda_http::http::{Response, StatusCode};
 use lambda_http::{Body, Error, Request, run, service_fn};
 use shop::aws::{self, Aws};
-use shop::catalog::Catalog;
+use shop::domain::{Field, Fields, Problem, ProductId};
+use shop::dynamodb::Catalog;
 use shop::http;
-use shop::problem::Problem;
-use shop::product::{Fields, ProductId};
 
 // Every function of the shop starts like this one.
 //
@@ -34,7 +33,7 @@ async fn main() -> Result<(), Error> {
     // Priming: a first read opens the connection, with its TLS handshake, before a client waits for
     // it. Its answer is thrown away. Functions that only write are not primed: their roles allow them
     // no call that changes nothing.
-    aws::prime(catalog.get(&ProductId::parse("-")?, Fields::ALL)).await;
+    aws::prime(catalog.get(&ProductId::parse("-")?, Fields::all())).await;
     run(service_fn(|request: Request| async move {
         http::respond(&request, |_| get_product(catalog, &request)).await
     }))
@@ -44,15 +43,15 @@ async fn main() -> Result<(), Error> {
 async fn get_product(catalog: &Catalog, request: &Request) -> Result<Response<Body>, Problem> {
     let id = http::product_id(request)?;
     let [fields] = http::query_parameters(request, ["fields"])?;
-    let fields = http::parsed("fields", fields, Fields::parse)?.unwrap_or(Fields::ALL);
+    let fields = http::parsed("fields", fields, Field::parse_list)?.unwrap_or_else(Fields::all);
     let precondition = http::precondition(request)?;
 
-    let (product, etag) = catalog.get(&id, fields).await?;
+    let (product, revision) = catalog.get(&id, fields).await?;
 
-    let response = if precondition.wants(&etag)? {
+    let response = if precondition.wants(&revision)? {
         http::json(StatusCode::OK, &product)?
     } else {
         http::empty(StatusCode::NOT_MODIFIED)
     };
-    Ok(http::revalidated(http::with_etag(response, &etag)))
+    Ok(http::revalidated(http::with_etag(response, &revision)))
 }

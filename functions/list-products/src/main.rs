@@ -11,11 +11,9 @@
 use lambda_http::http::{Response, StatusCode};
 use lambda_http::{Body, Error, Request, run, service_fn};
 use shop::aws::{self, Aws};
-use shop::catalog::Catalog;
-use shop::cursor::Listing;
+use shop::domain::{Category, Field, Fields, Limit, Listing, Problem};
+use shop::dynamodb::Catalog;
 use shop::http;
-use shop::problem::Problem;
-use shop::product::{Category, Fields, Limit};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -26,7 +24,7 @@ async fn main() -> Result<(), Error> {
     );
     let nothing = Listing::Category(Category::parse("-")?);
     // Opens the connection before the first request does, see get-product. The answer is thrown away.
-    aws::prime(catalog.list(&nothing, Limit::default(), None, Fields::ALL)).await;
+    aws::prime(catalog.list(&nothing, Limit::default(), None, Fields::all())).await;
     run(service_fn(|request: Request| async move {
         http::respond(&request, |_| list_products(catalog, &request)).await
     }))
@@ -38,7 +36,7 @@ async fn list_products(catalog: &Catalog, request: &Request) -> Result<Response<
         http::query_parameters(request, ["category", "limit", "cursor", "fields"])?;
     let category = http::parsed("category", category, Category::parse)?;
     let limit = http::parsed("limit", limit, str::parse)?.unwrap_or_default();
-    let fields = http::parsed("fields", fields, Fields::parse)?.unwrap_or(Fields::ALL);
+    let fields = http::parsed("fields", fields, Field::parse_list)?.unwrap_or_else(Fields::all);
     let listing = category.map_or(Listing::All, Listing::Category);
     let after = http::parsed("cursor", cursor, |cursor| listing.position(cursor))?;
 

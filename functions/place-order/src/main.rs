@@ -19,16 +19,13 @@ use lambda_http::http::header::{HeaderName, HeaderValue, LOCATION};
 use lambda_http::http::{Response, StatusCode};
 use lambda_http::{Body, Error, Request, run, service_fn};
 use shop::aws::{self, Aws};
-use shop::catalog::Catalog;
-use shop::checkout::{Checkout, Placed};
-use shop::deadline::Deadline;
+use shop::domain::{IdempotencyKey, Lines, OrderId, Problem, ProductId};
+use shop::dynamodb::{Catalog, Orders};
 use shop::http;
-use shop::metrics::{Metric, Metrics};
-use shop::order::{IdempotencyKey, Lines, OrderId};
-use shop::order_queue::OrderQueue;
-use shop::orders::Orders;
-use shop::problem::Problem;
-use shop::product::ProductId;
+use shop::sqs::OrderQueue;
+use shop::telemetry::{Metric, Metrics};
+use shop::time::{Deadline, PRIMING_TIMEOUT};
+use shop::use_cases::{Checkout, Placed};
 
 const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
@@ -40,7 +37,7 @@ async fn main() -> Result<(), Error> {
     let catalog = Catalog::new(aws.dynamodb(), aws::required("PRODUCTS_TABLE")?);
     let nothing = [ProductId::parse("-")?];
     // Opens the connection before the first request does, see get-product. The answer is thrown away.
-    aws::prime(catalog.prices(&nothing, Deadline::after(aws::PRIMING_TIMEOUT))).await;
+    aws::prime(catalog.prices(&nothing, Deadline::after(PRIMING_TIMEOUT))).await;
     let checkout = &Checkout::new(
         catalog,
         Orders::new(aws.dynamodb(), aws::required("ORDERS_TABLE")?),

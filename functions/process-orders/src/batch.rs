@@ -5,9 +5,8 @@ use std::panic::AssertUnwindSafe;
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use futures_util::{FutureExt, StreamExt, stream};
 use lambda_runtime::Error;
-use shop::deadline::Deadline;
-use shop::fulfilment::TIME_TO_SETTLE;
 use shop::telemetry;
+use shop::time::{Deadline, TIME_TO_SETTLE};
 use tokio::time::timeout_at;
 
 /// How many messages of a batch are worked on at the same time.
@@ -150,7 +149,7 @@ mod tests {
     use proptest::prelude::*;
     use proptest::test_runner::TestRunner;
     use serde_json::{Value, json};
-    use shop::order::OrderMessage;
+    use shop::domain::OrderMessage;
     use tokio::time::{Instant, timeout};
 
     use super::{process as process_all, *};

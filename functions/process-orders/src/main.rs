@@ -22,20 +22,21 @@ compile_error!(
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use shop::aws::{self, Aws};
-use shop::deadline::Deadline;
-use shop::fulfilment::{Fulfilment, NotSettled, Outcome, Settled};
-use shop::metrics::{Metric, Metrics};
-use shop::order::OrderMessage;
+use shop::domain::OrderMessage;
+use shop::dynamodb::Settlements;
+use shop::telemetry::{Metric, Metrics};
+use shop::time::Deadline;
+use shop::use_cases::{Fulfilment, NotSettled, Outcome, Settled};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     shop::telemetry::init();
     let metrics = &Metrics::new(aws::required("METRICS_NAMESPACE")?);
-    let fulfilment = &Fulfilment::new(
+    let fulfilment = &Fulfilment::new(Settlements::new(
         Aws::from_env()?.patient().dynamodb(),
         aws::required("PRODUCTS_TABLE")?,
         aws::required("ORDERS_TABLE")?,
-    );
+    ));
     run(service_fn(|event: LambdaEvent<SqsEvent>| {
         process_orders(fulfilment, metrics, event)
     }))

@@ -11,11 +11,10 @@
 use lambda_http::http::{Response, StatusCode};
 use lambda_http::{Body, Error, Request, run, service_fn};
 use shop::aws::{self, Aws};
-use shop::catalog::Catalog;
-use shop::deadline::Deadline;
+use shop::domain::{NewProduct, Problem};
+use shop::dynamodb::Catalog;
 use shop::http;
-use shop::problem::Problem;
-use shop::product::NewProduct;
+use shop::time::Deadline;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -50,5 +49,5 @@ async fn put_product(
         StatusCode::OK
     };
     let response = http::json(status, &written.product)?;
-    Ok(http::with_etag(response, &written.etag))
+    Ok(http::with_etag(response, &written.revision))
 }

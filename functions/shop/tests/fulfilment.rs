@@ -10,10 +10,10 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use common::{Fault, ORDERS, Shop, lines, product_id, soon};
 use proptest::prelude::*;
 use serde_json::json;
-use shop::deadline::Deadline;
-use shop::fulfilment::{NotSettled, Outcome};
-use shop::order::{Order, OrderId, OrderMessage, Status};
-use shop::precondition::Precondition;
+use shop::domain::{Order, OrderId, OrderMessage, Precondition, Status};
+use shop::http::status;
+use shop::time::Deadline;
+use shop::use_cases::{NotSettled, Outcome};
 
 async fn place(shop: &Shop, ordered: &[(&str, u64)]) -> OrderMessage {
     let placed = shop.checkout.store(&lines(ordered), None, soon()).await;
@@ -66,7 +66,7 @@ async fn a_sale_is_a_new_version_of_the_product() {
     shop.stock("mug", 250, 9).await;
     let message = place(&shop, &[("mug", 2)]).await;
 
-    let fields = shop::product::Fields::ALL;
+    let fields = shop::domain::Fields::all();
     let (_, before) = shop.catalog.get(&product_id("mug"), fields).await.unwrap();
 
     settle(&shop, &message).await.unwrap();
@@ -559,7 +559,7 @@ proptest! {
             let placed = match shop.checkout.store(&lines, None, soon()).await {
                 Ok(placed) => placed,
                 Err(problem) => {
-                    prop_assert_eq!(problem.status(), 422, "{}", problem);
+                    prop_assert_eq!(status(&problem), 422, "{}", problem);
                     return Ok(());
                 }
             };

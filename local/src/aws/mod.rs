@@ -1,279 +1,373 @@
-//! DynamoDB and SQS on this machine, behind one metering TLS endpoint.
+//! The AWS endpoint: one TLS front for DynamoDB, SQS and Lambda's `Invoke`, and the only way in.
+//!
+//! It names the caller of each request, lets faults strike, passes the call on to the service in this
+//! process, and meters it.
 
-mod capacity;
+mod answers;
 mod certificate;
-mod dynamodb;
-mod endpoint;
-pub mod faults;
-mod fauxqs;
-pub mod meter;
-pub mod sqs;
-mod upstream;
+mod outcome;
+mod struck;
 
 use std::collections::BTreeMap;
-use std::io;
-use std::net::SocketAddr;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime};
 
-use tokio::task::JoinHandle;
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, DATE};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
+use hyper::body::Incoming;
+use serde::Serialize;
+use tokio::net::TcpListener;
+use uuid::Uuid;
 
+use crate::aws_json::{ACCOUNT, Operation, Refusal, Service};
+use crate::dynamodb::DynamoDb;
+use crate::faults::{Faults, Kind};
+use crate::invoke_api;
+use crate::lambda::Function;
+use crate::meter::{Answered, Meter, Outcome, Snapshot, Units};
+use crate::serve::{self, Answer, Connection, HungUp, Policy, Server, Unread};
+use crate::sqs::Sqs;
 use crate::template;
 use certificate::Authority;
-use dynamodb::DynamoDb;
-pub use faults::Faults;
-use fauxqs::Fauxqs;
-pub use meter::{Meter, Snapshot};
-pub use sqs::SqsClient;
-use upstream::Upstream;
+use struck::Struck;
 
-/// The region that all services here report.
-pub const REGION: &str = "us-east-1";
-/// The account that owns every resource here. fauxqs knows no other.
-pub const ACCOUNT: &str = "000000000000";
+/// DynamoDB's limit for a request, in bytes; SQS's is lower.
+/// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ServiceQuotas.html>
+const MOST_BYTES: usize = 16 * 1024 * 1024;
+/// A client on this machine needs milliseconds.
+const BODY_LIMIT: Duration = Duration::from_secs(30);
+/// Two connections for each of a thousand environments, and room for other clients.
+const MOST_CONNECTIONS: usize = 4096;
 
-/// The folders and programs that the AWS side uses.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// Folder for `ca.pem`, the certificate that clients must trust. Made if missing.
-    pub ca_dir: PathBuf,
-    /// Folder for tables and queues; without it they are in memory. Made if missing.
-    pub data_dir: Option<PathBuf>,
-    /// Folder for `sqs.log`. Made if missing.
-    pub log_dir: PathBuf,
-    /// The Node.js that runs fauxqs, 22.5 or later. Needed only if the template has a queue.
-    pub node: PathBuf,
-    /// The process group that fauxqs joins.
-    pub children_group: i32,
-}
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
+/// A CRC-32 of the body, which some SDKs check for DynamoDB.
+const BODY_CHECKSUM: HeaderName = HeaderName::from_static("x-amz-crc32");
+const QUERY_ERROR: HeaderName = HeaderName::from_static("x-amzn-query-error");
 
-/// Why the AWS side did not start. Each message is complete in itself.
-#[derive(Debug, thiserror::Error)]
-pub enum AwsError {
-    /// A file or folder could not be made or read.
-    #[error("cannot use {}: {source}", path.display())]
-    File {
-        /// The file or folder.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// No port on loopback is free, or there is no certificate.
-    #[error("cannot start the AWS endpoint: {0}")]
-    Endpoint(String),
-    /// dynoxide did not start.
-    #[error("cannot start DynamoDB: {0}")]
-    DynamoDb(String),
-    /// A table of the template was refused.
-    #[error("table {table}: {reason}")]
-    Table {
-        /// Its logical id.
-        table: String,
-        /// Why.
-        reason: String,
-    },
-    /// fauxqs did not start.
-    #[error("cannot start SQS: {0}")]
-    Sqs(String),
-    /// A queue of the template was refused.
-    #[error("queue {queue}: {reason}")]
-    Queue {
-        /// Its logical id.
-        queue: String,
-        /// Why.
-        reason: String,
-    },
-}
-
-/// The TLS endpoint with DynamoDB and SQS behind it.
+/// The TLS endpoint, and the services behind it.
 #[derive(Debug)]
 pub struct Aws {
-    options: Options,
-    endpoint_url: String,
+    url: String,
     ca_file: PathBuf,
+    _server: Server,
+    services: Arc<Services>,
+}
+
+#[derive(Debug)]
+struct Services {
+    dynamodb: DynamoDb,
+    sqs: Sqs,
+    /// Empty until the functions have started, which need this endpoint to start.
+    functions: OnceLock<Vec<Function>>,
+    /// Logical id and name of each queue of the template.
+    queues: OnceLock<Vec<(String, String)>>,
     meter: Meter,
     faults: Faults,
-    sqs_upstream: Upstream,
-    sqs: SqsClient,
-    dynamodb: DynamoDb,
-    endpoint: JoinHandle<()>,
-    fauxqs: Mutex<Option<Fauxqs>>,
-    queues: Mutex<BTreeMap<String, String>>,
+}
+
+/// All measurements so far. Its JSON is the body of `GET /meter`.
+#[derive(Debug, Clone, Serialize)]
+pub struct Measured {
+    /// The calls to AWS, and the queues with their depth now.
+    #[serde(flatten)]
+    pub counts: Snapshot,
+    /// Faults that struck, by kind.
+    pub faults: BTreeMap<Kind, u64>,
 }
 
 impl Aws {
-    /// Binds the endpoint to a free port of 127.0.0.1, writes its CA certificate and starts
-    /// DynamoDB. Until [`Aws::create`] is called, calls to SQS are answered with 503.
+    /// Starts DynamoDB, SQS and the endpoint on a free port of 127.0.0.1, and writes the certificate
+    /// that clients must trust to `ca_dir`. Tables and queues are in memory without a `data_dir`.
     ///
     /// # Errors
-    /// If a folder, a port or the database file is not available.
-    pub async fn bind(options: Options) -> Result<Aws, AwsError> {
-        for dir in [&options.ca_dir, &options.log_dir]
-            .into_iter()
-            .chain(&options.data_dir)
-        {
-            std::fs::create_dir_all(dir).map_err(|source| AwsError::File {
-                path: dir.clone(),
-                source,
-            })?;
+    /// One line, if a folder, a port or a database file is not available.
+    pub async fn start(ca_dir: &Path, data_dir: Option<&Path>) -> Result<Aws, String> {
+        for dir in std::iter::once(ca_dir).chain(data_dir) {
+            std::fs::create_dir_all(dir)
+                .map_err(|e| format!("cannot use the folder {}: {e}", dir.display()))?;
         }
-        let authority = Authority::new().map_err(|e| AwsError::Endpoint(e.to_string()))?;
-        let ca_file = options.ca_dir.join("ca.pem");
-        std::fs::write(&ca_file, authority.certificate_pem()).map_err(|source| AwsError::File {
-            path: ca_file.clone(),
-            source,
-        })?;
+        let authority = Authority::new()
+            .map_err(|e| format!("cannot make a certificate for the AWS endpoint: {e}"))?;
+        let ca_file = ca_dir.join("ca.pem");
+        std::fs::write(&ca_file, authority.certificate_pem())
+            .map_err(|e| format!("cannot write {}: {e}", ca_file.display()))?;
         let tls = authority
             .server_config()
-            .map_err(|e| AwsError::Endpoint(e.to_string()))?;
-        let listener = tokio::net::TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))
+            .map_err(|e| format!("cannot make a certificate for the AWS endpoint: {e}"))?;
+        let listen = |e| format!("cannot start the AWS endpoint: {e}");
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .await
-            .map_err(|e| AwsError::Endpoint(e.to_string()))?;
-        let address = listener
-            .local_addr()
-            .map_err(|e| AwsError::Endpoint(e.to_string()))?;
-
-        let dynamodb = DynamoDb::start(options.data_dir.as_deref()).map_err(AwsError::DynamoDb)?;
-        let meter = Meter::default();
-        let faults = Faults::new(meter.clone());
-        let sqs_upstream = Upstream::new("SQS");
-        let endpoint = tokio::spawn(endpoint::serve(
-            listener,
-            tls,
-            Arc::new(endpoint::Backends {
-                dynamodb: dynamodb.upstream().clone(),
-                sqs: sqs_upstream.clone(),
-                meter: meter.clone(),
-                faults: faults.clone(),
-            }),
-        ));
+            .map_err(listen)?;
+        let url = format!("https://{}", listener.local_addr().map_err(listen)?);
+        let services = Arc::new(Services {
+            dynamodb: DynamoDb::open(data_dir)
+                .map_err(|e| format!("cannot start DynamoDB: {e}"))?,
+            sqs: Sqs::open(data_dir, &url).map_err(|e| format!("cannot start SQS: {e}"))?,
+            functions: OnceLock::new(),
+            queues: OnceLock::new(),
+            meter: Meter::default(),
+            faults: Faults::default(),
+        });
+        let policy = Policy {
+            tls: Some(tls),
+            ..Policy::plain(MOST_CONNECTIONS)
+        };
         Ok(Aws {
-            endpoint_url: format!("https://{address}"),
+            _server: Server::start(listener, policy, Endpoint(Arc::clone(&services))),
+            url,
             ca_file,
-            meter,
-            faults,
-            sqs: SqsClient::new(sqs_upstream.clone()),
-            sqs_upstream,
-            dynamodb,
-            endpoint,
-            fauxqs: Mutex::default(),
-            queues: Mutex::default(),
-            options,
+            services,
         })
     }
 
-    /// Creates the template's tables and queues, and starts SQS if there is a queue. Tables and
-    /// queues that a data folder already holds are kept and updated.
+    /// Creates the template's tables and queues. Those that a data folder already holds are kept and
+    /// updated.
     ///
     /// # Errors
-    /// If Node.js or fauxqs is missing, or a table or queue is refused.
+    /// One line that names the table or queue.
     pub async fn create(
         &self,
         tables: &[template::Table],
         queues: &[template::Queue],
-    ) -> Result<(), AwsError> {
-        let (created, started) = tokio::join!(
-            self.dynamodb.create_tables(tables),
-            self.create_queues(queues)
-        );
-        created.and(started)
+    ) -> Result<(), String> {
+        self.services.dynamodb.create_tables(tables).await?;
+        self.services.sqs.create_queues(queues)?;
+        let names = queues.iter();
+        let names = names.map(|queue| (queue.logical_id.clone(), queue.name.clone()));
+        // Set twice only by a mistake, which changes nothing.
+        let _ = self.services.queues.set(names.collect());
+        Ok(())
     }
 
-    async fn create_queues(&self, queues: &[template::Queue]) -> Result<(), AwsError> {
-        if queues.is_empty() {
-            return Ok(());
-        }
-        let data_dir = self.options.data_dir.as_ref().map(|dir| dir.join("sqs"));
-        let fauxqs = Fauxqs::start(
-            &self.options.node,
-            &self.endpoint_url,
-            data_dir.as_deref(),
-            &self.options.log_dir.join("sqs.log"),
-            self.options.children_group,
-            self.sqs_upstream.clone(),
-        )
-        .await
-        .map_err(AwsError::Sqs)?;
-        *lock(&self.fauxqs) = Some(fauxqs);
-        self.sqs.create_queues(queues).await?;
-        for queue in queues {
-            self.meter.know_queue(&queue.logical_id);
-            lock(&self.queues).insert(queue.logical_id.clone(), self.queue_url(&queue.name));
-        }
-        Ok(())
+    /// From now on the endpoint invokes these functions, by their name or logical id.
+    pub fn invoke_from_now_on(&self, functions: &[Function]) {
+        // Set twice only by a mistake, which changes nothing.
+        let _ = self.services.functions.set(functions.to_vec());
     }
 
     /// `https://127.0.0.1:<port>`, without a slash at the end.
     pub fn endpoint_url(&self) -> &str {
-        &self.endpoint_url
+        &self.url
     }
 
     /// The URL of a queue by its name (not its logical id).
     pub fn queue_url(&self, name: &str) -> String {
-        format!("{}/{ACCOUNT}/{name}", self.endpoint_url)
+        format!("{}/{ACCOUNT}/{name}", self.url)
     }
 
-    /// The certificate, as PEM, that a client has to trust. Deleted by [`Aws::shutdown`].
+    /// The certificate, as PEM, that a client has to trust. Deleted when this is dropped.
     pub fn ca_file(&self) -> &Path {
         &self.ca_file
     }
 
     /// The counts of calls through the endpoint, and of the SQS triggers' work.
     pub fn meter(&self) -> &Meter {
-        &self.meter
+        &self.services.meter
     }
 
     /// The injected faults; none until a plan is set.
     pub fn faults(&self) -> &Faults {
-        &self.faults
+        &self.services.faults
     }
 
-    /// A client for SQS that the meter does not see.
-    pub fn sqs(&self) -> &SqsClient {
-        &self.sqs
+    /// The queues, without the endpoint in between.
+    pub fn sqs(&self) -> &Sqs {
+        &self.services.sqs
     }
 
-    /// Why SQS ended by itself, if it did.
-    pub fn sqs_failure(&self) -> Option<String> {
-        self.sqs_upstream.failure()
-    }
-
-    /// All measurements so far, with the number of messages in each queue now.
-    pub async fn snapshot(&self) -> Snapshot {
-        let mut snapshot = self.meter.snapshot();
-        let queues = lock(&self.queues).clone();
-        for (logical_id, url) in queues {
-            // Without SQS the depth is unknown; zeros would say that the queue is empty.
-            if let Ok(depth) = self.sqs.depth(&url).await {
-                snapshot.queues.entry(logical_id).or_default().depth = Some(depth);
-            }
+    /// All measurements so far.
+    pub fn measured(&self) -> Measured {
+        let mut counts = self.services.meter.snapshot();
+        for (logical_id, name) in self.services.queues.get().into_iter().flatten() {
+            let queue = counts.queues.entry(logical_id.clone()).or_default();
+            queue.depth = self.services.sqs.depth(name).ok();
         }
-        snapshot
-    }
-
-    /// Stops the endpoint, SQS and DynamoDB, and removes the CA certificate. Takes at most a few
-    /// seconds.
-    pub async fn shutdown(&self) {
-        self.endpoint.abort();
-        let fauxqs = lock(&self.fauxqs).take();
-        if let Some(fauxqs) = fauxqs {
-            fauxqs.shutdown().await;
+        Measured {
+            counts,
+            faults: self.services.faults.struck(),
         }
-        self.dynamodb.shutdown().await;
-        // The file may be gone already, and a certificate without its key is harmless.
-        let _ = std::fs::remove_file(&self.ca_file);
     }
 }
 
 impl Drop for Aws {
     fn drop(&mut self) {
-        self.endpoint.abort();
+        // The file may be gone already, and a certificate without its key is harmless.
         let _ = std::fs::remove_file(&self.ca_file);
     }
 }
 
-/// A lock whose data stays valid if a thread panics while holding it: every change here is one
-/// step.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+/// Answers the requests of the endpoint.
+#[derive(Clone)]
+struct Endpoint(Arc<Services>);
+
+/// The answer of a service, and the capacity that the call consumed.
+struct Reply {
+    result: Result<Bytes, Refusal>,
+    units: Units,
+    /// AWS's time, where a fault has set another one.
+    date: Option<SystemTime>,
+}
+
+impl From<Refusal> for Reply {
+    fn from(refusal: Refusal) -> Reply {
+        Reply {
+            result: Err(refusal),
+            units: Units::default(),
+            date: None,
+        }
+    }
+}
+
+impl serve::Service for Endpoint {
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        connection: &Connection,
+    ) -> Result<Answer, HungUp> {
+        let Services { meter, faults, .. } = &*self.0;
+        let (parts, body) = request.into_parts();
+        let Some(caller) = caller(&parts.headers) else {
+            let kind = "com.amazon.coral.service#MissingAuthenticationTokenException";
+            let message = "Request is missing Authentication Token";
+            let refusal = Refusal::new(StatusCode::BAD_REQUEST, kind, message);
+            return Ok(render(&Operation::of(&parts.headers), refusal.into()));
+        };
+        if connection.is_first_use() {
+            meter.connection(&caller, connection.full_handshake);
+        }
+        if let Some(name) = invoke_api::function(parts.uri.path()) {
+            let functions = self.0.functions.get().map_or(&[][..], Vec::as_slice);
+            return Ok(invoke_api::invoke(functions, &name, &parts, body).await);
+        }
+        let operation = Operation::of(&parts.headers);
+        let name = operation.to_string();
+        let mut request_bytes = 0;
+        let reply = match serve::read(body, MOST_BYTES, BODY_LIMIT).await {
+            Err(why) => unreadable(why).into(),
+            Ok(body) => {
+                request_bytes = body.len();
+                let call = Struck::new(faults, &caller, &name, &parts.headers);
+                let (services, operation) = (Arc::clone(&self.0), operation.clone());
+                let make = |body| async move { services.call(&operation, body).await };
+                call.answer(body, make).await?
+            }
+        };
+        let (outcome, response_bytes) = match &reply.result {
+            Ok(body) => (Outcome::Success, body.len()),
+            Err(refusal) => (outcome::of(refusal), refusal.body().len()),
+        };
+        meter.call(
+            &caller,
+            &name,
+            &Answered {
+                outcome,
+                units: reply.units,
+                request_bytes,
+                response_bytes,
+            },
+        );
+        Ok(render(&operation, reply))
+    }
+}
+
+impl Services {
+    async fn call(&self, operation: &Operation, body: Bytes) -> Reply {
+        let (result, units) = match operation.service {
+            Service::DynamoDb | Service::DynamoDbStreams => {
+                self.dynamodb.call(&operation.name, body).await
+            }
+            Service::Sqs => {
+                let result = self.sqs.call(&operation.name, &body).await;
+                let result = result.map(|answer| answer.to_string().into());
+                (result, Units::default())
+            }
+            Service::Other => {
+                let refusal = Refusal::unknown_operation(operation);
+                (Err(refusal), Units::default())
+            }
+        };
+        Reply {
+            result,
+            units,
+            date: None,
+        }
+    }
+}
+
+/// The access key id of a signed request: `AWS4-HMAC-SHA256 Credential=<id>/<date>/…`.
+fn caller(headers: &HeaderMap) -> Option<String> {
+    let authorization = headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let (_, credential) = authorization.split_once("Credential=")?;
+    let (id, _) = credential.split_once('/')?;
+    Some(id.to_owned())
+}
+
+fn unreadable(why: Unread) -> Refusal {
+    let (status, kind, message) = match why {
+        Unread::TooLarge => (
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "RequestEntityTooLargeException",
+            "a request may have at most 16 MB",
+        ),
+        Unread::Truncated | Unread::TooSlow => (
+            StatusCode::BAD_REQUEST,
+            "SerializationException",
+            "the body broke off",
+        ),
+    };
+    let kind = format!("com.amazon.coral.service#{kind}");
+    Refusal::new(status, &kind, message)
+}
+
+fn render(operation: &Operation, reply: Reply) -> Answer {
+    let (status, body, query_error) = match reply.result {
+        Ok(body) => (StatusCode::OK, body, None),
+        Err(refusal) => {
+            let side = if refusal.is_senders() {
+                "Sender"
+            } else {
+                "Receiver"
+            };
+            let query_error = refusal.query_error.as_ref();
+            let query_error = query_error.map(|code| format!("{code};{side}"));
+            (refusal.status, refusal.body(), query_error)
+        }
+    };
+    let checksum = crc32fast::hash(&body);
+    let mut answer = serve::typed(status, "application/x-amz-json-1.0", body);
+    let headers = answer.headers_mut();
+    let mut set = |name: HeaderName, value: String| {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            headers.insert(name, value);
+        }
+    };
+    set(REQUEST_ID, Uuid::new_v4().to_string());
+    if operation.service == Service::DynamoDb {
+        set(BODY_CHECKSUM, checksum.to_string());
+    }
+    if let Some(query_error) = query_error {
+        set(QUERY_ERROR, query_error);
+    }
+    if let Some(date) = reply.date {
+        // An SDK learns from this date how far its clock is off.
+        set(DATE, httpdate::fmt_http_date(date));
+    }
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_caller_is_the_access_key_id() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(caller(&headers), None);
+        let value = "AWS4-HMAC-SHA256 Credential=GetProduct/20260101/us-east-1/dynamodb/aws4_request, SignedHeaders=host, Signature=0";
+        headers.insert(AUTHORIZATION, HeaderValue::from_static(value));
+        assert_eq!(caller(&headers).as_deref(), Some("GetProduct"));
+    }
 }

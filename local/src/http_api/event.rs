@@ -13,7 +13,7 @@ use http::header::{
 };
 use http::request::Parts;
 use percent_encoding::percent_decode_str;
-use serde::Serialize;
+use serde_json::json;
 use time::OffsetDateTime;
 
 /// The parts of the event that are not in the request.
@@ -29,51 +29,6 @@ pub(super) struct Context<'a> {
     pub(super) now: OffsetDateTime,
 }
 
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Event<'a> {
-    version: &'static str,
-    route_key: &'a str,
-    raw_path: &'a str,
-    raw_query_string: &'a str,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    cookies: Vec<String>,
-    headers: BTreeMap<&'a str, String>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    query_string_parameters: BTreeMap<String, String>,
-    request_context: RequestContext<'a>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    path_parameters: &'a BTreeMap<&'a str, String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    body: Option<String>,
-    is_base64_encoded: bool,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct RequestContext<'a> {
-    account_id: &'a str,
-    api_id: &'static str,
-    domain_name: &'a str,
-    domain_prefix: &'a str,
-    http: Http<'a>,
-    request_id: &'a str,
-    route_key: &'a str,
-    stage: &'static str,
-    time: String,
-    time_epoch: i128,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Http<'a> {
-    method: &'a str,
-    path: &'a str,
-    protocol: String,
-    source_ip: IpAddr,
-    user_agent: String,
-}
-
 /// The decoded path, which API Gateway matches with routes and passes on. `%2F` becomes an ordinary
 /// slash. The path ends at a decoded question mark, as on AWS.
 pub(super) fn decoded_path(path: &str) -> String {
@@ -81,64 +36,60 @@ pub(super) fn decoded_path(path: &str) -> String {
     decoded.split('?').next().unwrap_or_default().to_owned()
 }
 
-/// The event as JSON.
+/// The event as JSON. What a request does not have is absent.
 pub(super) fn encode(
     request: &Parts,
     body: &Bytes,
     path: &str,
     path_parameters: &BTreeMap<&str, String>,
     context: Context<'_>,
-) -> Result<Vec<u8>, serde_json::Error> {
+) -> Vec<u8> {
     let query = request.uri.query().unwrap_or_default();
-    let domain_name = request
-        .headers
-        .get(HOST)
-        .and_then(|host| host.to_str().ok())
-        .map_or("localhost", hostname);
-    let headers = headers(&request.headers, body.len(), context);
-    let (body, is_base64_encoded) = body_text(request.headers.get(CONTENT_TYPE), body);
-    let Context {
-        account_id,
-        request_id,
-        source_ip,
-        route_key,
-        now,
-        ..
-    } = context;
-    serde_json::to_vec(&Event {
-        version: "2.0",
-        route_key,
-        raw_path: path,
-        raw_query_string: query,
-        cookies: cookies(&request.headers),
-        headers,
-        query_string_parameters: query_parameters(query),
-        request_context: RequestContext {
-            account_id,
-            api_id: "local",
-            domain_name,
-            domain_prefix: domain_name.split('.').next().unwrap_or_default(),
-            http: Http {
-                method: request.method.as_str(),
-                path,
-                protocol: format!("{:?}", request.version),
-                source_ip,
-                user_agent: request
-                    .headers
-                    .get(USER_AGENT)
-                    .map(text)
-                    .unwrap_or_default(),
+    let host = request.headers.get(HOST).map(text).unwrap_or_default();
+    let user_agent = request.headers.get(USER_AGENT).map(text);
+    let domain_name = hostname(&host);
+    let (body_text, is_base64_encoded) = body_text(request.headers.get(CONTENT_TYPE), body);
+    let mut event = json!({
+        "version": "2.0",
+        "routeKey": context.route_key,
+        "rawPath": path,
+        "rawQueryString": query,
+        "headers": headers(&request.headers, body.len(), context),
+        "requestContext": {
+            "accountId": context.account_id,
+            "apiId": "local",
+            "domainName": domain_name,
+            "domainPrefix": domain_name.split('.').next(),
+            "http": {
+                "method": request.method.as_str(),
+                "path": path,
+                "protocol": format!("{:?}", request.version),
+                "sourceIp": context.source_ip,
+                "userAgent": user_agent.unwrap_or_default(),
             },
-            request_id,
-            route_key,
-            stage: "$default",
-            time: access_log_time(now),
-            time_epoch: now.unix_timestamp_nanos() / 1_000_000,
+            "requestId": context.request_id,
+            "routeKey": context.route_key,
+            "stage": "$default",
+            "time": access_log_time(context.now),
+            "timeEpoch": context.now.unix_timestamp_nanos() / 1_000_000,
         },
-        path_parameters,
-        body,
-        is_base64_encoded,
-    })
+        "isBase64Encoded": is_base64_encoded,
+    });
+    let cookies = cookies(&request.headers);
+    let query_parameters = query_parameters(query);
+    if !cookies.is_empty() {
+        event["cookies"] = json!(cookies);
+    }
+    if !query_parameters.is_empty() {
+        event["queryStringParameters"] = json!(query_parameters);
+    }
+    if !path_parameters.is_empty() {
+        event["pathParameters"] = json!(path_parameters);
+    }
+    if let Some(body) = body_text {
+        event["body"] = body.into();
+    }
+    event.to_string().into_bytes()
 }
 
 /// All headers: names in lower case, values of one name joined by commas, with those that API
@@ -203,24 +154,17 @@ fn body_text(content_type: Option<&HeaderValue>, body: &Bytes) -> (Option<String
     if body.is_empty() {
         return (None, false);
     }
-    let essence = content_type.map(|value| {
-        text(value)
-            .split(';')
-            .next()
-            .unwrap_or_default()
-            .trim()
-            .to_ascii_lowercase()
-    });
-    let is_text = essence.is_none_or(|essence| {
-        essence.is_empty()
-            || essence.starts_with("text/")
-            || matches!(
-                essence.as_str(),
-                "application/json" | "application/javascript" | "application/xml"
-            )
-            || essence.ends_with("+json")
-            || essence.ends_with("+xml")
-    });
+    let content_type = content_type.map(text).unwrap_or_default();
+    let content_type = content_type.to_ascii_lowercase();
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    let is_text = essence.is_empty()
+        || essence.starts_with("text/")
+        || essence.ends_with("+json")
+        || essence.ends_with("+xml")
+        || matches!(
+            essence,
+            "application/json" | "application/javascript" | "application/xml"
+        );
     match std::str::from_utf8(body) {
         Ok(text) if is_text => (Some(text.to_owned()), false),
         _ => (Some(BASE64_STANDARD.encode(body)), true),

@@ -3,18 +3,19 @@
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
+use http::StatusCode;
 use http::header::{
     CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, SET_COOKIE,
     TRANSFER_ENCODING, UPGRADE,
 };
-use http::{Response, StatusCode};
 use http_body_util::Full;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::lambda::InvokeError;
+use crate::serve::{self, Answer};
 
-pub(super) type HttpResponse = Response<Full<Bytes>>;
+const JSON: &str = "application/json";
 
 /// A result that API Gateway cannot turn into a response.
 #[derive(Debug, PartialEq, Eq)]
@@ -34,26 +35,27 @@ struct Reply {
 /// Reads a result
 /// [of format 2.0](https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html#http-api-develop-integrations-lambda.response).
 /// A result without `statusCode` is the body of a 200; a JSON string loses its quotes.
-pub(super) fn from_result(result: &Bytes) -> Result<HttpResponse, Malformed> {
+pub(super) fn from_result(result: &Bytes) -> Result<Answer, Malformed> {
     match serde_json::from_slice(result).map_err(|_| Malformed)? {
         Value::Object(object) if object.contains_key("statusCode") => {
             let reply = serde_json::from_value(Value::Object(object)).map_err(|_| Malformed)?;
             structured(reply)
         }
-        Value::String(text) => Ok(json_response(StatusCode::OK, text.into())),
-        _ => Ok(json_response(StatusCode::OK, result.clone())),
+        Value::String(text) => Ok(serve::typed(StatusCode::OK, JSON, text)),
+        _ => Ok(serve::typed(StatusCode::OK, JSON, result.clone())),
     }
 }
 
-fn structured(reply: Reply) -> Result<HttpResponse, Malformed> {
+fn structured(reply: Reply) -> Result<Answer, Malformed> {
     let body = reply.body.unwrap_or_default();
     let body = if reply.is_base64_encoded.unwrap_or_default() {
         BASE64_STANDARD.decode(body).map_err(|_| Malformed)?.into()
     } else {
         Bytes::from(body)
     };
-    let mut response = Response::new(Full::new(body));
-    *response.status_mut() = status(&reply.status_code).ok_or(Malformed)?;
+    let status = status(&reply.status_code).ok_or(Malformed)?;
+    let mut response = serve::empty(status);
+    *response.body_mut() = Full::new(body);
     let headers = response.headers_mut();
     for (name, value) in reply.headers.unwrap_or_default() {
         let value = match value {
@@ -102,7 +104,7 @@ fn status(code: &Value) -> Option<StatusCode> {
 /// API Gateway's answer if a function returned no result.
 pub(super) fn status_of(error: &InvokeError) -> StatusCode {
     match error {
-        InvokeError::FunctionError(_) | InvokeError::TimedOut(_) => {
+        InvokeError::FunctionError(_) | InvokeError::Service(_) => {
             StatusCode::INTERNAL_SERVER_ERROR
         }
         InvokeError::Throttled | InvokeError::Stopped => StatusCode::SERVICE_UNAVAILABLE,
@@ -111,20 +113,11 @@ pub(super) fn status_of(error: &InvokeError) -> StatusCode {
 }
 
 /// API Gateway's own response: `{"message": …}` with the reason phrase of the status.
-pub(super) fn refusal(status: StatusCode) -> HttpResponse {
+pub(super) fn refusal(status: StatusCode) -> Answer {
     let message = match status {
         // Its name before RFC 9110.
         StatusCode::PAYLOAD_TOO_LARGE => "Request Entity Too Large",
         _ => status.canonical_reason().unwrap_or_default(),
     };
-    json_response(status, json!({"message": message}).to_string().into())
-}
-
-fn json_response(status: StatusCode, body: Bytes) -> HttpResponse {
-    let mut response = Response::new(Full::new(body));
-    *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
+    serve::json(status, &json!({"message": message}))
 }

@@ -1,10 +1,11 @@
-//! Finds the route of a request.
+//! Finds the route of a request, and keeps to its throttling.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
+use super::throttle::Throttle;
 use crate::lambda::Function;
-use crate::template::Route;
+use crate::template::{Api, Route};
 
 /// The routes of an API, the most specific first.
 #[derive(Debug)]
@@ -15,6 +16,7 @@ struct Entry<F> {
     route: Route,
     key: String,
     pattern: Vec<Segment>,
+    throttle: Throttle,
     function: F,
 }
 
@@ -32,15 +34,16 @@ pub(super) struct Match<'a, F = Function> {
     /// `GET /products/{id}`, `ANY /files/{proxy+}` or `$default`.
     pub(super) key: &'a str,
     pub(super) path_parameters: BTreeMap<&'a str, String>,
+    pub(super) throttle: &'a Throttle,
     pub(super) function: &'a F,
 }
 
 impl<F> Routes<F> {
     /// If a route is there twice, the first counts.
-    pub(super) fn new(routes: impl IntoIterator<Item = (Route, F)>) -> Self {
+    pub(super) fn new(routes: impl IntoIterator<Item = (Route, F)>, api: &Api) -> Self {
         let mut entries: Vec<Entry<F>> = routes
             .into_iter()
-            .map(|(route, function)| Entry::new(route, function))
+            .map(|(route, function)| Entry::new(route, function, api))
             .collect();
         entries.sort_by_cached_key(Entry::rank);
         Routes(entries)
@@ -62,6 +65,7 @@ impl<F> Routes<F> {
             Some(Match {
                 key: &entry.key,
                 path_parameters,
+                throttle: &entry.throttle,
                 function: &entry.function,
             })
         })
@@ -69,7 +73,7 @@ impl<F> Routes<F> {
 }
 
 impl<F> Entry<F> {
-    fn new(route: Route, function: F) -> Self {
+    fn new(route: Route, function: F, api: &Api) -> Self {
         let pattern = segments(&route.path).map(Segment::parse).collect();
         let key = match (route.path.as_str(), &route.method) {
             ("$default", _) => "$default".to_owned(),
@@ -77,6 +81,7 @@ impl<F> Entry<F> {
             (path, None) => format!("ANY {path}"),
         };
         Entry {
+            throttle: Throttle::new(*api.route_throttles.get(&key).unwrap_or(&api.throttle)),
             route,
             key,
             pattern,
@@ -177,7 +182,7 @@ mod tests {
                 *key,
             )
         });
-        Routes::new(routes)
+        Routes::new(routes, &Api::default())
     }
 
     fn found(routes: &Routes<&'static str>, method: &str, path: &str) -> Option<&'static str> {

@@ -1,28 +1,27 @@
 //! The life of one execution environment: init, then invocations one after another. Between them it
-//! is frozen. It ends when it was idle too long or its process ends.
+//! is frozen. Its process may end before it: then the next invocation starts another one, and that
+//! init is a part of the invocation, as on AWS. The environment ends when it was idle too long or
+//! its code was built anew.
 //!
 //! <https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html>
 
+use std::future::pending;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::HeaderValue;
 use time::OffsetDateTime;
-use tokio::sync::{oneshot, watch};
-use tokio::time::{Instant, sleep_until};
+use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
+use tokio::time::{Instant, sleep, sleep_until};
 use uuid::Uuid;
 
-use super::Host;
-use super::error::{FunctionError, InvokeError};
-use super::failure::{Failure, bad_response, timed_out};
-use super::invocation::{Caller, Invocation, Job};
+use super::error::{Failure, FunctionError, InvokeError, timed_out};
+use super::invocation::{Invocation, Job};
 use super::log::Log;
-use super::pool::{Next, Slot};
-use super::process::{Doing, Launcher, Process};
-use super::report_line::{FailedInit, InitReport, Report, Status};
-use super::runtime_api::{ApiRequest, Call, Event, Reply, RuntimeState};
-use crate::template;
+use super::places::{Next, Place};
+use super::platform_log::{InitReport, Line, Phase, Report, Status};
+use super::process::{Doing, Launcher, Process, Setup};
+use super::runtime_api::{ApiCall, ApiRequest, Responder, RuntimeState};
 
 /// The limit of the init phase of an on-demand environment. After that, init runs again inside the
 /// first invocation.
@@ -31,41 +30,37 @@ const INIT_LIMIT: Duration = Duration::from_secs(10);
 /// The limit of the init phase of provisioned concurrency, unless the function's timeout is longer.
 const PROVISIONED_INIT_LIMIT: Duration = Duration::from_secs(130);
 
+/// How long a start counts as one of the few at one time. A longer init mostly waits, and would
+/// hold up the others.
+const TURN: Duration = Duration::from_secs(1);
+
 /// How often memory is checked during an invocation: often enough to end a runaway before it hurts
 /// the machine, too rarely to cost anything.
 const MEMORY_WATCH: Duration = Duration::from_millis(100);
 
-/// Runs an environment until its end.
+/// Runs an environment until its end. `ready` gets the result of its init phase.
 pub(super) async fn live(
-    (spec, host, log): (Arc<template::Function>, Host, Arc<Log>),
-    slot: Slot,
+    setup: Arc<Setup>,
+    provisioned: bool,
+    place: Place,
     mut stop: watch::Receiver<bool>,
-    ready: oneshot::Sender<Result<(), FunctionError>>,
+    ready: oneshot::Sender<Result<(), InvokeError>>,
 ) {
-    let arn = format!(
-        "arn:aws:lambda:{}:{}:function:{}",
-        host.region, host.account_id, spec.name
-    );
     let today = OffsetDateTime::now_utc().date();
-    let log_stream = format!(
-        "{:04}/{:02}/{:02}/[$LATEST]{}",
-        today.year(),
-        u8::from(today.month()),
-        today.day(),
-        Uuid::new_v4().simple()
-    );
+    let (year, month, day) = (today.year(), u8::from(today.month()), today.day());
+    let id = Uuid::new_v4().simple();
     let launcher = Launcher {
-        spec,
-        host,
-        log,
-        log_stream,
-        provisioned: slot.provisioned,
+        log: Arc::new(Log::new(Arc::clone(&setup.log_file))),
+        log_stream: format!("{year:04}/{month:02}/{day:02}/[$LATEST]{id}"),
+        provisioned,
+        tmp: None,
+        setup,
     };
     let mut environment = Environment {
         launcher,
-        slot,
+        place,
         process: None,
-        arn: HeaderValue::from_str(&arn).unwrap_or_else(|_| HeaderValue::from_static("")),
+        next: None,
         init: None,
         cpu_reported: Duration::ZERO,
     };
@@ -74,17 +69,19 @@ pub(super) async fn live(
         _ = stop.wait_for(|stop| *stop) => {}
     }
     environment.kill().await;
-    environment.slot.leave();
-    // Only now may `shutdown` count the environment as gone.
+    drop(environment);
+    // Only now may a shutdown count the environment as gone.
     drop(stop);
 }
 
 #[derive(Debug)]
 struct Environment {
     launcher: Launcher,
-    slot: Slot,
+    place: Place,
+    /// `None` after a crash or a timeout, until the next invocation.
     process: Option<Process>,
-    arn: HeaderValue,
+    /// The runtime's request for its next event, while none is running.
+    next: Option<Responder>,
     /// The init phase, until a `REPORT` line has reported it.
     init: Option<InitReport>,
     /// CPU time that `REPORT` lines have reported.
@@ -92,79 +89,99 @@ struct Environment {
 }
 
 impl Environment {
-    async fn run(&mut self, ready: oneshot::Sender<Result<(), FunctionError>>) {
-        let Some(mut next) = self.begin(ready).await else {
-            return;
-        };
-        while let Some(job) = self.wait(&mut next).await {
-            let invocation = self.announce(job.caller);
-            let event = self.event(&invocation, job.trace_id, job.payload);
-            match self.invoke(invocation, event, next).await {
-                Some(reply) => next = reply,
-                None => return,
-            }
+    async fn run(&mut self, ready: oneshot::Sender<Result<(), InvokeError>>) {
+        // Nobody listens except to provisioned concurrency.
+        let _ = ready.send(self.begin().await);
+        while let Some(job) = self.wait().await {
+            self.serve(job).await;
         }
     }
 
-    /// Runs the init phase. If it fails, runs init again inside the first invocation.
-    async fn begin(&mut self, ready: oneshot::Sender<Result<(), FunctionError>>) -> Option<Reply> {
+    /// The init phase. If it fails, the first invocation repeats it.
+    async fn begin(&mut self) -> Result<(), InvokeError> {
+        let provisioned = self.launcher.provisioned;
+        let timeout = self.launcher.setup.spec.timeout;
+        let turn = self.turn().await;
         let started = Instant::now();
-        let limit = if self.slot.provisioned {
-            PROVISIONED_INIT_LIMIT.max(self.launcher.spec.timeout)
+        let limit = if provisioned {
+            PROVISIONED_INIT_LIMIT.max(timeout)
         } else {
             INIT_LIMIT
         };
-        match self.init(started + limit).await {
-            Ok(next) => {
-                let (cpu, _) = self.measure();
-                let billed = !self.slot.provisioned;
-                self.init = Some(InitReport {
-                    duration: started.elapsed(),
-                    cpu,
-                    billed,
-                });
-                let _ = ready.send(Ok(()));
-                return Some(next);
-            }
-            Err(failure) => {
-                self.report_failed_init(started, "init", &failure).await;
-                let _ = ready.send(Err(failure.error("", self.launcher.spec.timeout)));
-            }
+        let result = match self.launch().await {
+            Ok(()) => self.init(started + limit, turn).await,
+            failed => failed,
+        };
+        let duration = started.elapsed();
+        if let Err(failure) = result {
+            self.fail_init(Phase::Init, duration, &failure).await;
+            return Err(failure.error("", timeout));
         }
-        let job = self.slot.take_waiting()?;
-        let mut invocation = self.announce(job.caller);
-        match self.init(invocation.deadline).await {
-            Ok(next) => {
-                let event = self.event(&invocation, job.trace_id, job.payload);
-                self.invoke(invocation, event, next).await
-            }
-            Err(failure) => {
-                self.report_failed_init(invocation.started, "invoke", &failure)
-                    .await;
-                self.fail(&mut invocation, &failure).await;
-                None
-            }
+        let (cpu, _) = self.measure();
+        self.init = Some(InitReport {
+            duration,
+            cpu,
+            billed: !provisioned,
+        });
+        if provisioned {
+            self.launcher.say(&Line::InitReport {
+                duration,
+                phase: Phase::Init,
+                provisioned,
+                status: None,
+            });
         }
+        Ok(())
     }
 
-    /// Starts the process and waits until it asks for its first event.
-    async fn init(&mut self, deadline: Instant) -> Result<Reply, Failure> {
+    /// Waits until a process may be started: few start at one time, and one that keeps failing
+    /// starts after a pause.
+    async fn turn(&self) -> Option<OwnedSemaphorePermit> {
+        sleep(self.launcher.setup.pause()).await;
+        self.launcher.setup.host.machine.turn().await
+    }
+
+    /// Starts the process.
+    async fn launch(&mut self) -> Result<(), Failure> {
+        let result = self.launcher.launch().await;
+        if !matches!(result, Err(Failure::Host(_))) {
+            let provisioned = self.launcher.provisioned;
+            self.launcher.say(&Line::InitStart { provisioned });
+        }
         self.cpu_reported = Duration::ZERO;
-        let process = self.launcher.launch().await.map_err(Failure::Init)?;
-        let process = self.process.insert(process);
+        self.process = Some(result?);
+        Ok(())
+    }
+
+    /// Waits until the process asks for its first event.
+    async fn init(
+        &mut self,
+        deadline: Instant,
+        mut turn: Option<OwnedSemaphorePermit>,
+    ) -> Result<(), Failure> {
+        let turn_ends = Instant::now() + TURN;
         loop {
-            let Call { request, reply } = tokio::select! {
+            let ApiCall { request, reply } = tokio::select! {
                 biased;
-                doing = process.does() => match doing {
+                doing = does(&mut self.process) => match doing {
                     Doing::Calls(call) => call,
-                    Doing::Exits(status) => return Err(Failure::Exited(status)),
+                    Doing::Exits(status) => return Err(Failure::exited(&status)),
                 },
                 () = sleep_until(deadline) => return Err(Failure::TimedOut),
+                () = sleep_until(turn_ends), if turn.is_some() => {
+                    turn = None;
+                    continue;
+                }
             };
             match request {
                 ApiRequest::Next => {
-                    process.settle();
-                    return Ok(reply);
+                    if let Some(process) = &mut self.process {
+                        process.settle();
+                    }
+                    self.next = Some(reply);
+                    let failed_inits = &self.launcher.setup.failed_inits;
+                    failed_inits.store(0, Ordering::Relaxed);
+                    return Ok(());
                 }
                 ApiRequest::InitError {
                     error_type,
@@ -176,92 +193,181 @@ impl Environment {
                 ApiRequest::InitError {
                     body: Err(reason), ..
                 } => reply.bad_body(reason),
-                request => Call { request, reply }.refuse(RuntimeState::Started),
+                request => ApiCall { request, reply }.refuse(RuntimeState::Started),
             }
         }
+    }
+
+    /// Ends an init phase that failed.
+    async fn fail_init(&mut self, phase: Phase, duration: Duration, failure: &Failure) {
+        let setup = &self.launcher.setup;
+        setup.failed_inits.fetch_add(1, Ordering::Relaxed);
+        if let Failure::Host(why) = failure {
+            eprintln!("local: {why}");
+            return;
+        }
+        if let Failure::Init(error) = failure
+            && self.process.is_none()
+        {
+            self.launcher.log.write(format!("{error}\n"));
+        }
+        self.kill().await;
+        self.launcher.say(&Line::InitReport {
+            duration,
+            phase,
+            provisioned: self.launcher.provisioned,
+            status: Some(failure.status()),
+        });
     }
 
     /// Waits for an invocation, frozen unless one is waiting already. `None` means the end.
-    async fn wait(&mut self, next: &mut Reply) -> Option<Job> {
-        let mut jobs = match self.slot.next() {
+    async fn wait(&mut self) -> Option<Job> {
+        let mut jobs = match self.place.free() {
             Next::Run(job) => return Some(job),
             Next::Wait(jobs) => jobs,
+            Next::End => return None,
         };
-        let process = self.process.as_mut()?;
-        process.freeze();
-        let idle_until = Instant::now() + self.launcher.host.idle_timeout;
-        let exited = loop {
+        if let Some(process) = &mut self.process {
+            process.freeze();
+        }
+        let idle_until = Instant::now() + self.launcher.setup.host.idle_timeout;
+        loop {
             tokio::select! {
                 biased;
                 job = &mut jobs => {
-                    let job = job.ok()?;
-                    process.thaw();
-                    self.slot.running();
-                    return Some(job);
+                    if let Some(process) = &mut self.process {
+                        process.thaw();
+                    }
+                    self.place.running();
+                    return job.ok();
                 }
-                doing = process.does() => match doing {
-                    Doing::Calls(call) => supersede(next, call),
-                    Doing::Exits(_) => break true,
+                doing = does(&mut self.process) => match doing {
+                    Doing::Calls(call) => self.supersede(call),
+                    Doing::Exits(_) => self.kill().await,
                 },
-                () = sleep_until(idle_until), if !self.slot.provisioned => break false,
+                () = sleep_until(idle_until), if !self.launcher.provisioned => {
+                    // Otherwise an invocation has arrived at this very moment.
+                    if self.place.withdraw() {
+                        return None;
+                    }
+                }
             }
-        };
-        if self.slot.withdraw() {
-            return None;
         }
-        // A job arrived at this very moment.
-        let job = jobs.await.ok()?;
-        if exited {
-            self.slot.put_back(job);
-            return None;
-        }
-        process.thaw();
-        self.slot.running();
-        Some(job)
     }
 
-    /// Runs one invocation, and returns the runtime's request for the next event. `None` if the
-    /// environment has ended.
-    async fn invoke(
-        &mut self,
-        mut invocation: Invocation,
-        event: Event,
-        next: Reply,
-    ) -> Option<Reply> {
+    /// A runtime that asks again has dropped its earlier request.
+    fn supersede(&mut self, call: ApiCall) {
+        match call {
+            ApiCall {
+                request: ApiRequest::Next,
+                reply,
+            } => {
+                if let Some(dropped) = self.next.replace(reply) {
+                    dropped.invalid_state(RuntimeState::Ready, "Ready");
+                }
+            }
+            call => call.refuse(RuntimeState::Ready),
+        }
+    }
+
+    /// Runs one invocation, in a new process if there is none.
+    async fn serve(&mut self, job: Job) {
+        let timeout = self.launcher.setup.spec.timeout;
+        let turn = match self.process {
+            Some(_) => None,
+            None => Some(self.turn().await),
+        };
+        self.launcher.log.start_tail();
+        let mut invocation = Invocation::begin(job, timeout);
+        let launched = match turn {
+            Some(_) => self.launch().await,
+            None => Ok(()),
+        };
+        if let Err(failure @ Failure::Host(_)) = &launched {
+            let duration = invocation.started.elapsed();
+            self.fail_init(Phase::Invoke, duration, failure).await;
+            invocation.answer(Err(failure.error("", timeout)));
+            return;
+        }
+        let request_id = &invocation.request_id;
+        self.launcher.say(&Line::Start { request_id });
+        let ready = match (launched, turn) {
+            (Ok(()), Some(turn)) => self.init(invocation.deadline, turn).await,
+            (launched, _) => launched,
+        };
+        let result = match ready {
+            Ok(()) => self.converse(&mut invocation).await,
+            Err(failure) => {
+                let duration = invocation.started.elapsed();
+                self.fail_init(Phase::Invoke, duration, &failure).await;
+                Err(failure)
+            }
+        };
+        match result {
+            Ok(()) => {
+                let used = self.report(&invocation, None);
+                if used > self.memory() {
+                    // The process grew too fast for the check. AWS would have killed it.
+                    let message = "more memory used than MemorySize: the process is ended\n";
+                    self.launcher.log.write(message);
+                    self.kill().await;
+                }
+            }
+            Err(failure) => self.fail(&mut invocation, &failure).await,
+        }
+        if let Some(log_tail) = invocation.log_tail.take() {
+            let _ = log_tail.send(self.launcher.log.tail());
+        }
+    }
+
+    /// Hands the event to the runtime, and the runtime's result to the caller, until the runtime
+    /// asks for its next event.
+    async fn converse(&mut self, invocation: &mut Invocation) -> Result<(), Failure> {
+        let memory = self.memory();
+        let host = &self.launcher.setup.host;
+        let arn = format!(
+            "arn:aws:lambda:{}:{}:function:{}",
+            host.region, host.account_id, self.launcher.setup.spec.name
+        );
         // The runtime's connection may have closed; its next request then gets the event.
-        let mut undelivered = next.event(&event).is_err();
-        let memory = u64::from(self.launcher.spec.memory_mb) * 1024 * 1024;
+        let next = self.next.take();
+        let mut undelivered = next.is_none_or(|next| next.event(invocation, &arn).is_err());
         let mut memory_watch =
             tokio::time::interval_at(Instant::now() + MEMORY_WATCH, MEMORY_WATCH);
-        let process = self.process.as_mut()?;
-        let ended = loop {
-            let Call { request, reply } = tokio::select! {
+        loop {
+            let ApiCall { request, reply } = tokio::select! {
                 biased;
-                doing = process.does() => match doing {
+                doing = does(&mut self.process) => match doing {
                     Doing::Calls(call) => call,
-                    Doing::Exits(status) => break Err(Failure::Exited(status)),
+                    Doing::Exits(status) => return Err(Failure::exited(&status)),
                 },
-                () = sleep_until(invocation.deadline) => break Err(Failure::TimedOut),
+                () = sleep_until(invocation.deadline) => return Err(Failure::TimedOut),
                 _ = memory_watch.tick() => {
-                    if process.usage().peak_memory > memory {
-                        break Err(Failure::OutOfMemory);
+                    let process = self.process.as_mut();
+                    if process.is_some_and(|it| it.usage().peak_memory > memory) {
+                        return Err(Failure::out_of_memory());
                     }
                     continue;
                 }
             };
-            let ours = |id: &str| id == invocation.request_id && invocation.caller.is_some();
+            let ours = |id: &str| id == invocation.request_id && !invocation.is_answered();
             match request {
-                ApiRequest::Next if invocation.caller.is_none() => break Ok(reply),
-                ApiRequest::Next if undelivered => undelivered = reply.event(&event).is_err(),
+                ApiRequest::Next if invocation.is_answered() => {
+                    self.next = Some(reply);
+                    return Ok(());
+                }
+                ApiRequest::Next if undelivered => {
+                    undelivered = reply.event(invocation, &arn).is_err();
+                }
                 ApiRequest::Response { request_id, body } if ours(&request_id) => {
-                    self.slot.settling();
+                    self.place.settling();
                     match body {
                         Ok(body) => {
                             invocation.answer(Ok(body));
                             reply.accepted();
                         }
                         Err(reason) => {
-                            let error = bad_response(reason);
+                            let error = FunctionError::bad_response(reason);
                             invocation.answer(Err(InvokeError::FunctionError(error)));
                             reply.bad_body(reason);
                         }
@@ -273,107 +379,67 @@ impl Environment {
                     body,
                 } if ours(&request_id) => {
                     let error = FunctionError::reported(error_type, body.unwrap_or_default());
-                    self.slot.settling();
+                    self.place.settling();
                     invocation.answer(Err(InvokeError::FunctionError(error)));
                     reply.accepted();
                 }
                 request => {
-                    let state = match invocation.caller {
-                        Some(_) => RuntimeState::Running,
-                        None => RuntimeState::InvocationResponseSent,
+                    let state = if invocation.is_answered() {
+                        RuntimeState::InvocationResponseSent
+                    } else {
+                        RuntimeState::Running
                     };
-                    Call { request, reply }.refuse(state);
+                    ApiCall { request, reply }.refuse(state);
                 }
             }
-        };
-        match ended {
-            Ok(next) => {
-                let used = self.report(&invocation, None);
-                if used > memory {
-                    // The process grew too fast for the check. AWS would have killed it.
-                    let message = "more memory used than MemorySize: the environment is ended";
-                    self.launcher.log.write(format!("{message}\n"));
-                    return None;
-                }
-                Some(next)
-            }
-            Err(failure) => {
-                self.fail(&mut invocation, &failure).await;
-                None
-            }
-        }
-    }
-
-    /// Writes the start of an invocation to the log.
-    fn announce(&self, caller: Caller) -> Invocation {
-        let invocation = Invocation::begin(caller, self.launcher.spec.timeout);
-        let start = format!(
-            "START RequestId: {} Version: $LATEST\n",
-            invocation.request_id
-        );
-        self.launcher.log.write(start);
-        invocation
-    }
-
-    fn event(&self, invocation: &Invocation, trace_id: HeaderValue, payload: Bytes) -> Event {
-        Event {
-            request_id: invocation.request_id.clone(),
-            deadline_ms: invocation.deadline_ms,
-            function_arn: self.arn.clone(),
-            trace_id,
-            payload,
         }
     }
 
     /// Answers the caller, ends the process, and logs a failed invocation as Lambda does.
     async fn fail(&mut self, invocation: &mut Invocation, failure: &Failure) {
-        let timeout = self.launcher.spec.timeout;
+        let timeout = self.launcher.setup.spec.timeout;
         let error = failure.error(&invocation.request_id, timeout);
-        invocation.answer(Err(match failure {
-            Failure::TimedOut => InvokeError::TimedOut(error.clone()),
-            _ => InvokeError::FunctionError(error.clone()),
-        }));
+        let reason = match (failure, &error) {
+            (Failure::TimedOut, _) => timed_out(timeout),
+            (_, InvokeError::FunctionError(error)) => {
+                format!("{}\n{}", error.message, error.error_type)
+            }
+            (_, error) => error.to_string(),
+        };
+        invocation.answer(Err(error));
         if let Some(process) = &self.process {
             process.flush_output();
         }
-        let line = match failure {
-            Failure::TimedOut => {
-                let now = OffsetDateTime::now_utc();
-                let (date, time) = (now.date(), now.time());
-                let (hour, minute, second, milli) = time.as_hms_milli();
-                format!(
-                    "{date}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z {} {}\n\n",
-                    invocation.request_id,
-                    timed_out(timeout)
-                )
-            }
-            _ => format!("{}\n{}\n", error.message, error.error_type),
-        };
-        self.launcher.log.write(line);
+        self.launcher.say(&Line::Failed {
+            request_id: &invocation.request_id,
+            status: failure.status(),
+            reason,
+        });
         self.report(invocation, Some(failure.status()));
         self.kill().await;
     }
 
-    /// Writes `END` and `REPORT`, and returns the peak memory in bytes.
+    /// Writes the end of an invocation to the log, and returns the peak memory in bytes.
     fn report(&mut self, invocation: &Invocation, status: Option<Status>) -> u64 {
         let duration = invocation.started.elapsed();
         let (cpu, peak_memory) = self.measure();
         if let Some(process) = &self.process {
             process.flush_output();
         }
+        let spec = &self.launcher.setup.spec;
         let report = Report {
             request_id: &invocation.request_id,
             duration: match status {
-                Some(Status::Timeout) => self.launcher.spec.timeout,
+                Some(Status::Timeout) => spec.timeout,
                 _ => duration,
             },
             init: self.init.take(),
-            memory_size_mb: self.launcher.spec.memory_mb,
+            memory_size_mb: spec.memory_mb,
             max_memory_used: peak_memory,
             cpu,
             status,
         };
-        self.launcher.log.write(report.to_string());
+        self.launcher.say(&Line::Report(report));
         peak_memory
     }
 
@@ -391,44 +457,24 @@ impl Environment {
         )
     }
 
-    async fn report_failed_init(
-        &mut self,
-        started: Instant,
-        phase: &'static str,
-        failure: &Failure,
-    ) {
-        let duration = started.elapsed();
-        if let Failure::Init(error) = failure
-            && self.process.is_none()
-        {
-            self.launcher.log.write(format!("{error}\n"));
-        }
-        self.kill().await;
-        let report = FailedInit {
-            duration,
-            phase,
-            status: failure.status(),
-        };
-        self.launcher.log.write(report.to_string());
+    /// `MemorySize` in bytes.
+    fn memory(&self) -> u64 {
+        u64::from(self.launcher.setup.spec.memory_mb) * 1024 * 1024
     }
 
     async fn kill(&mut self) {
+        self.next = None;
+        self.init = None;
         if let Some(process) = self.process.take() {
             process.kill().await;
         }
     }
 }
 
-/// A runtime that asks again has dropped its earlier request.
-fn supersede(next: &mut Reply, call: Call) {
-    match call.request {
-        ApiRequest::Next => {
-            std::mem::replace(next, call.reply).invalid_state(RuntimeState::Ready, "Ready");
-        }
-        request => Call {
-            request,
-            reply: call.reply,
-        }
-        .refuse(RuntimeState::Ready),
+/// The next thing that the process does, if there is one.
+async fn does(process: &mut Option<Process>) -> Doing {
+    match process {
+        Some(process) => process.does().await,
+        None => pending().await,
     }
 }

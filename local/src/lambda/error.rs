@@ -1,8 +1,24 @@
-use std::path::PathBuf;
+//! Errors: a function that cannot be hosted, an invocation without a result, and why an environment
+//! failed, in Lambda's words.
+
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use std::time::Duration;
 
 use bytes::Bytes;
+use nix::sys::signal::Signal;
 use serde::Deserialize;
 use serde_json::json;
+
+use super::MAX_PAYLOAD;
+use super::platform_log::Status;
+use super::runtime_api::BodyError;
+
+/// Why a function cannot be hosted: one line that names the thing and says what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct StartError(pub(super) String);
 
 /// Why an invocation returned no result.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -10,15 +26,15 @@ pub enum InvokeError {
     /// The function's or the account's concurrency is used up (`TooManyRequestsException`).
     #[error("concurrency limit reached")]
     Throttled,
-    /// The event is larger than [`MAX_PAYLOAD`](super::MAX_PAYLOAD) (`RequestTooLargeException`).
-    #[error("the event is larger than 6 MB")]
+    /// The event is larger than [`MAX_PAYLOAD`] (`RequestTooLargeException`).
+    #[error("the event is too large")]
     EventTooLarge,
-    /// The function did not finish within its timeout. AWS reports it as a function error.
-    #[error("{0}")]
-    TimedOut(FunctionError),
-    /// The function reported an error, or its process ended.
+    /// The function reported an error, took too long, or its process ended.
     #[error("{0}")]
     FunctionError(FunctionError),
+    /// This machine could not run an environment (`ServiceException`). The function is not to blame.
+    #[error("{0}")]
+    Service(String),
     /// This host is shutting down.
     #[error("the host is shutting down")]
     Stopped,
@@ -29,7 +45,7 @@ pub enum InvokeError {
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{error_type}: {message}")]
 pub struct FunctionError {
-    /// Such as `Runtime.ExitError`, or a type that the function chose.
+    /// Such as `Runtime.ExitError` or `Sandbox.Timedout`, or a type that the function chose.
     pub error_type: String,
     /// For people.
     pub message: String,
@@ -69,59 +85,93 @@ impl FunctionError {
             payload,
         }
     }
+
+    /// The error of an invocation whose response cannot be passed on.
+    pub(super) fn bad_response(reason: BodyError) -> Self {
+        let (error_type, message) = match reason {
+            BodyError::TooLarge => (
+                "Function.ResponseSizeTooLarge",
+                format!(
+                    "Response payload size exceeded maximum allowed payload size ({MAX_PAYLOAD} bytes)."
+                ),
+            ),
+            BodyError::Truncated => (
+                "Runtime.TruncatedResponse",
+                "the runtime did not send its whole response".to_owned(),
+            ),
+        };
+        FunctionError::new(error_type, message)
+    }
 }
 
-/// Why a function cannot be hosted.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// There is no `bootstrap`.
-    #[error("function {function}: there is no {}; run `make build`", path.display())]
-    NoBootstrap {
-        /// Logical id.
-        function: String,
-        /// Where `bootstrap` should be.
-        path: PathBuf,
-    },
-    /// The file has no permission to execute.
-    #[error("function {function}: {} is not executable; run `chmod +x` on it, or `make build`", path.display())]
-    NotExecutable {
-        /// Logical id.
-        function: String,
-        /// The file.
-        path: PathBuf,
-    },
-    /// The file is built for another kind of machine.
-    #[error("function {function}: {} is built for another machine; run `make build` on this one", path.display())]
-    WrongMachine {
-        /// Logical id.
-        function: String,
-        /// The file.
-        path: PathBuf,
-    },
-    /// The log cannot be written.
-    #[error("function {function}: cannot write the log {}: {error}", path.display())]
-    Log {
-        /// Logical id.
-        function: String,
-        /// The file.
-        path: PathBuf,
-        /// The system's error.
-        error: std::io::Error,
-    },
-    /// The reservations of all functions exceed the account's concurrency.
-    #[error(
-        "function {function}: ReservedConcurrentExecutions exceeds what is left of the account's 1,000"
-    )]
-    Concurrency {
-        /// Logical id.
-        function: String,
-    },
-    /// An environment of the provisioned concurrency failed in its init phase.
-    #[error("function {function}: provisioned concurrency could not be started: {error}")]
-    Init {
-        /// Logical id.
-        function: String,
-        /// The error of the init phase.
-        error: FunctionError,
-    },
+/// Why an init phase or an invocation failed.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The process ended; the reason in Lambda's words.
+    Exited(String),
+    TimedOut,
+    /// The runtime posted to `/init/error`, or `bootstrap` is no program.
+    Init(FunctionError),
+    /// This machine could not start a process.
+    Host(String),
+}
+
+impl Failure {
+    /// A process that used more than its memory, and was killed for it.
+    pub(super) fn out_of_memory() -> Failure {
+        Failure::Exited("Runtime exited with error: signal: killed".to_owned())
+    }
+
+    /// A process that ended by itself.
+    pub(super) fn exited(status: &io::Result<ExitStatus>) -> Failure {
+        let status = status.as_ref().ok();
+        let code = status.and_then(ExitStatus::code);
+        let signal = status.and_then(ExitStatusExt::signal);
+        Failure::Exited(match (code, signal) {
+            (Some(0), _) => "Runtime exited without providing a reason".to_owned(),
+            (Some(code), _) => format!("Runtime exited with error: exit status {code}"),
+            (None, Some(signal)) => format!("Runtime exited with error: signal: {}", name(signal)),
+            (None, None) => "Runtime exited with error: unknown".to_owned(),
+        })
+    }
+
+    /// The error that the caller receives.
+    pub(super) fn error(&self, request_id: &str, timeout: Duration) -> InvokeError {
+        let of_request = |error_type, reason: &str| {
+            let message = format!("RequestId: {request_id} Error: {reason}");
+            FunctionError::new(error_type, message)
+        };
+        InvokeError::FunctionError(match self {
+            Failure::Exited(reason) => of_request("Runtime.ExitError", reason),
+            Failure::TimedOut => of_request("Sandbox.Timedout", &timed_out(timeout)),
+            Failure::Init(error) => error.clone(),
+            Failure::Host(why) => return InvokeError::Service(why.clone()),
+        })
+    }
+
+    /// The status in Lambda's log.
+    pub(super) fn status(&self) -> Status {
+        match self {
+            Failure::TimedOut => Status::Timeout,
+            Failure::Exited(_) => Status::Error("Runtime.ExitError".to_owned()),
+            Failure::Init(error) => Status::Error(error.error_type.clone()),
+            Failure::Host(_) => Status::Error("Sandbox.Failure".to_owned()),
+        }
+    }
+}
+
+pub(super) fn timed_out(timeout: Duration) -> String {
+    format!("Task timed out after {:.2} seconds", timeout.as_secs_f64())
+}
+
+/// Names as Lambda writes them.
+fn name(signal: i32) -> String {
+    match Signal::try_from(signal) {
+        Ok(Signal::SIGKILL) => "killed".to_owned(),
+        Ok(Signal::SIGTERM) => "terminated".to_owned(),
+        Ok(Signal::SIGABRT) => "aborted".to_owned(),
+        Ok(Signal::SIGSEGV) => "segmentation fault".to_owned(),
+        Ok(other) => other.as_str().to_owned(),
+        Err(_) => signal.to_string(),
+    }
 }

@@ -1,23 +1,25 @@
-//! A function as its callers see it, and the number of its execution environments.
+//! A function as its callers see it.
 
-use std::fs::File;
-use std::io::Read;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderValue;
 use serde::Serialize;
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::oneshot;
+use uuid::Uuid;
 
-use super::environment;
-use super::error::{FunctionError, InvokeError, StartError};
+use super::asynchronous::{self, MAX_EVENT};
+use super::code::{self, Code};
+use super::concurrency::Concurrency;
+use super::error::{InvokeError, StartError};
 use super::invocation::{Caller, Job, trace_header};
-use super::log::Log;
-use super::pool::{Pool, Slot};
+use super::log::LogFile;
+use super::pool::Pool;
+use super::process::Setup;
 use super::{Host, MAX_PAYLOAD};
-use crate::aws::faults::FunctionFaults;
+use crate::faults::FunctionFaults;
 use crate::template;
 
 /// How long an invocation waits for an environment that has returned its result and will soon be
@@ -29,9 +31,17 @@ const SETTLING: Duration = Duration::from_millis(5);
 #[derive(Debug, Clone)]
 pub struct Function(Arc<Inner>);
 
+#[derive(Debug)]
+struct Inner {
+    setup: Arc<Setup>,
+    concurrency: Concurrency,
+    faults: FunctionFaults,
+    pool: Pool,
+}
+
 /// The number of a function's execution environments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct State {
+pub struct Environments {
     /// All of them.
     pub environments: usize,
     /// In their init phase.
@@ -42,16 +52,15 @@ pub struct State {
     pub busy: usize,
 }
 
+/// An invocation with what Lambda knows of it.
 #[derive(Debug)]
-struct Inner {
-    spec: Arc<template::Function>,
-    host: Host,
-    log: Arc<Log>,
-    concurrency: Arc<Semaphore>,
-    faults: FunctionFaults,
-    pool: Mutex<Pool>,
-    /// Becomes true once. Each environment holds a receiver until it is gone.
-    stop: watch::Sender<bool>,
+pub struct Invoked {
+    /// As in the function's log.
+    pub request_id: String,
+    /// The function's result.
+    pub result: Result<Bytes, InvokeError>,
+    /// The last 4 KB of its log. Empty if it did not begin.
+    pub log_tail: Bytes,
 }
 
 impl Function {
@@ -61,58 +70,38 @@ impl Function {
     /// If there is no executable `bootstrap`, the log cannot be written, the account has too little
     /// concurrency left, or a provisioned environment fails in its init phase.
     pub async fn start(mut spec: template::Function, host: Host) -> Result<Function, StartError> {
-        let name = || spec.logical_id.clone();
-        let path = spec.code_dir.join("bootstrap");
-        check_bootstrap(&path, name)?;
-        let log_file = host.log_dir.join(format!("{}.log", spec.logical_id));
-        let log = Log::create(&log_file).map_err(|error| StartError::Log {
-            function: name(),
-            path: log_file,
-            error,
-        })?;
-        let concurrency = host
-            .concurrency
-            .share(spec.reserved_concurrency)
-            .ok_or_else(|| StartError::Concurrency { function: name() })?;
+        let name = spec.logical_id.clone();
+        let refuse = |what: String| StartError(format!("function {name}: {what}"));
+        let bootstrap = spec.code_dir.join("bootstrap");
+        code::check(&name, &bootstrap)?;
+        let absent = || refuse(format!("there is no {}", bootstrap.display()));
         // Environments run in the code's folder, where a relative path would mean another file.
-        spec.code_dir = spec
-            .code_dir
-            .canonicalize()
-            .map_err(|_| StartError::NoBootstrap {
-                function: name(),
-                path,
-            })?;
-        let function = Function(Arc::new(Inner {
-            faults: host.faults.of(&spec.logical_id),
-            spec: Arc::new(spec),
+        spec.code_dir = spec.code_dir.canonicalize().map_err(|_| absent())?;
+        let code = Code::of(&bootstrap).ok_or_else(absent)?;
+        let log = host.log_dir.join(format!("{name}.log"));
+        let prefix = host.log_to_terminal.then(|| format!("{name} | "));
+        let log_file = LogFile::create(&log, prefix)
+            .map_err(|error| refuse(format!("cannot write the log {}: {error}", log.display())))?;
+        let concurrency = host.concurrency.share(&spec).map_err(&refuse)?;
+        let faults = host.faults.of(&name);
+        let setup = Arc::new(Setup {
+            spec,
             host,
-            log: Arc::new(log),
+            log_file: Arc::new(log_file),
+            failed_inits: AtomicU32::new(0),
+        });
+        let function = Function(Arc::new(Inner {
+            pool: Pool::new(Arc::clone(&setup), code),
+            setup,
             concurrency,
-            pool: Mutex::default(),
-            stop: watch::channel(false).0,
+            faults,
         }));
-        function.start_provisioned().await?;
-        Ok(function)
-    }
-
-    async fn start_provisioned(&self) -> Result<(), StartError> {
-        let count = self.spec().provisioned_concurrency;
-        let start = |_| self.start_environment(&mut self.pool(), true);
-        let starting: Vec<_> = (0..count).map(start).collect();
-        for ready in starting {
-            let ready = ready.await.unwrap_or_else(|_| {
-                Err(FunctionError::new(
-                    "Runtime.Unknown",
-                    "the host is shutting down".to_owned(),
-                ))
-            });
-            if let Err(error) = ready {
-                self.shutdown().await;
-                let function = self.spec().logical_id.clone();
-                return Err(StartError::Init { function, error });
-            }
+        if let Err(error) = function.0.pool.start_provisioned().await {
+            function.shutdown().await;
+            let what = format!("provisioned concurrency could not be started: {error}");
+            return Err(refuse(what));
         }
-        Ok(())
+        Ok(function)
     }
 
     /// Runs the function once and returns its result, like `Invoke` with `RequestResponse`.
@@ -123,27 +112,82 @@ impl Function {
     /// # Errors
     /// See [`InvokeError`].
     pub async fn invoke(&self, event: Bytes, trace_id: Option<&str>) -> Result<Bytes, InvokeError> {
-        if event.len() > MAX_PAYLOAD {
+        let request_id = new_request_id();
+        self.run(event, request_id, trace_header(trace_id), None)
+            .await
+    }
+
+    /// The same, like `Invoke` with `LogType: Tail`: waits until the invocation's log is complete.
+    pub async fn invoke_with_log(&self, event: Bytes, trace_id: Option<&str>) -> Invoked {
+        let (request_id, trace_id) = (new_request_id(), trace_header(trace_id));
+        let (sender, log_tail) = oneshot::channel();
+        let result = self.run(event, request_id.clone(), trace_id, Some(sender));
+        Invoked {
+            request_id,
+            result: result.await,
+            log_tail: log_tail.await.unwrap_or_default(),
+        }
+    }
+
+    /// Runs the function in the background, like `Invoke` with `InvocationType: Event`: twice more
+    /// if it fails, and for hours while it is throttled. Returns the request id of all attempts.
+    ///
+    /// # Errors
+    /// If the event is larger than 1 MB, or the host is shutting down.
+    pub fn invoke_later(
+        &self,
+        event: Bytes,
+        trace_id: Option<&str>,
+    ) -> Result<String, InvokeError> {
+        if event.len() > MAX_EVENT {
+            return Err(InvokeError::EventTooLarge);
+        }
+        if self.0.pool.places().lock().stopped {
+            return Err(InvokeError::Stopped);
+        }
+        let (request_id, trace_id) = (new_request_id(), trace_header(trace_id));
+        let (function, id) = (self.clone(), request_id.clone());
+        tokio::spawn(async move {
+            let run = || function.run(event.clone(), id.clone(), trace_id.clone(), None);
+            tokio::select! {
+                result = asynchronous::deliver(run) => if let Err(error) = result {
+                    let name = &function.spec().logical_id;
+                    eprintln!("local: the event {id} of {name} is given up: {error}");
+                },
+                () = function.0.pool.stopped() => {}
+            }
+        });
+        Ok(request_id)
+    }
+
+    async fn run(
+        &self,
+        payload: Bytes,
+        request_id: String,
+        trace_id: HeaderValue,
+        log_tail: Option<oneshot::Sender<Bytes>>,
+    ) -> Result<Bytes, InvokeError> {
+        if payload.len() > MAX_PAYLOAD {
             return Err(InvokeError::EventTooLarge);
         }
         if self.0.faults.throttles_invocation() {
             return Err(InvokeError::Throttled);
         }
-        let concurrency = Arc::clone(&self.0.concurrency)
-            .try_acquire_owned()
-            .map_err(|_| InvokeError::Throttled)?;
+        let concurrency = self.0.concurrency.acquire();
+        let concurrency = concurrency.ok_or(InvokeError::Throttled)?;
         let (reply, mut result) = oneshot::channel();
-        let caller = Caller { reply, concurrency };
         let job = Job {
-            payload: event,
-            trace_id: trace_header(trace_id),
-            caller,
+            request_id,
+            payload,
+            trace_id,
+            caller: Caller { reply, concurrency },
+            log_tail,
         };
-        if self.submit(job) {
+        if self.0.pool.submit(job) {
             tokio::select! {
                 biased;
                 result = &mut result => return result.unwrap_or(Err(InvokeError::Stopped)),
-                () = tokio::time::sleep(SETTLING) => self.scale_out(&mut self.pool()),
+                () = tokio::time::sleep(SETTLING) => self.0.pool.scale_out(),
             }
         }
         result.await.unwrap_or(Err(InvokeError::Stopped))
@@ -151,19 +195,13 @@ impl Function {
 
     /// Ends all environments and waits until they are gone. Running invocations are cut off.
     pub async fn shutdown(&self) {
-        {
-            let mut pool = self.pool();
-            pool.stopped = true;
-            pool.waiting.clear();
-        }
-        self.0.stop.send_replace(true);
-        self.0.stop.closed().await;
+        self.0.pool.shutdown().await;
     }
 
     /// Ends the idle environments, as AWS does after a while or after a deployment, and waits until
     /// they are gone. The next invocation is then a cold start.
     pub async fn reap(&self) {
-        let idle = std::mem::take(&mut self.pool().idle);
+        let idle = std::mem::take(&mut self.0.pool.places().lock().idle);
         // Dropping the sender of its invocations ends an environment.
         let ending: Vec<_> = idle.into_iter().map(|idle| idle.gone).collect();
         for gone in ending {
@@ -173,10 +211,11 @@ impl Function {
     }
 
     /// Its execution environments at this moment.
-    pub fn state(&self) -> State {
-        let pool = self.pool();
-        let (environments, starting, idle) = (pool.environments, pool.starting, pool.idle.len());
-        State {
+    pub fn environments(&self) -> Environments {
+        let places = self.0.pool.places().lock();
+        let (environments, starting, idle) =
+            (places.environments, places.starting, places.idle.len());
+        Environments {
             environments,
             starting,
             idle,
@@ -186,106 +225,15 @@ impl Function {
 
     /// Its properties in the template.
     pub fn spec(&self) -> &template::Function {
-        &self.0.spec
+        &self.0.setup.spec
     }
 
     /// The AWS account that it runs in.
     pub fn account_id(&self) -> &str {
-        &self.0.host.account_id
-    }
-
-    pub(super) fn pool(&self) -> MutexGuard<'_, Pool> {
-        // No thread panics while holding it, and the pool would be valid even then.
-        self.0.pool.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Passes a job to an environment or queues it. True if the caller should first wait for an
-    /// environment that will soon be free.
-    fn submit(&self, job: Job) -> bool {
-        let mut pool = self.pool();
-        if pool.stopped {
-            // A dropped job means that its caller gets no answer.
-            return false;
-        }
-        let Some(job) = pool.give(job) else {
-            return false;
-        };
-        pool.waiting.push_back(job);
-        let settles = pool.starting < pool.waiting.len()
-            && pool.starting + pool.settling >= pool.waiting.len();
-        if !settles {
-            self.scale_out(&mut pool);
-        }
-        settles
-    }
-
-    /// Starts one environment if fewer are starting than invocations wait. The first free
-    /// environment, new or not, takes the invocation that has waited longest. There are never more
-    /// environments than the reserved concurrency.
-    pub(super) fn scale_out(&self, pool: &mut Pool) {
-        let reserved = self.spec().reserved_concurrency;
-        let limit = reserved.map_or(usize::MAX, |reserved| reserved as usize);
-        if !pool.stopped && pool.starting < pool.waiting.len() && pool.environments < limit {
-            self.start_environment(pool, false);
-        }
-    }
-
-    /// Starts an environment; the receiver gets the result of its init phase.
-    pub(super) fn start_environment(
-        &self,
-        pool: &mut Pool,
-        provisioned: bool,
-    ) -> oneshot::Receiver<Result<(), FunctionError>> {
-        let (ready, heard) = oneshot::channel();
-        let slot = Slot::new(self.clone(), pool, provisioned);
-        let Inner {
-            spec,
-            host,
-            log,
-            stop,
-            ..
-        } = &*self.0;
-        let settings = (Arc::clone(spec), host.clone(), Arc::clone(log));
-        tokio::spawn(environment::live(settings, slot, stop.subscribe(), ready));
-        heard
+        &self.0.setup.host.account_id
     }
 }
 
-/// Checks an executable before it is run.
-fn check_bootstrap(path: &Path, name: impl Fn() -> String) -> Result<(), StartError> {
-    let metadata = std::fs::metadata(path)
-        .ok()
-        .filter(std::fs::Metadata::is_file);
-    let Some(metadata) = metadata else {
-        return Err(StartError::NoBootstrap {
-            function: name(),
-            path: path.to_owned(),
-        });
-    };
-    if metadata.permissions().mode() & 0o111 == 0 {
-        return Err(StartError::NotExecutable {
-            function: name(),
-            path: path.to_owned(),
-        });
-    }
-    let mut header = [0; 20];
-    let read = File::open(path).and_then(|mut file| file.read_exact(&mut header));
-    if read.is_ok() && is_for_another_machine(&header) {
-        return Err(StartError::WrongMachine {
-            function: name(),
-            path: path.to_owned(),
-        });
-    }
-    Ok(())
-}
-
-/// Whether an executable is for Linux, but not for this machine. The system judges any other file.
-fn is_for_another_machine(header: &[u8; 20]) -> bool {
-    // `e_machine`: https://refspecs.linuxfoundation.org/elf/gabi4+/ch4.eheader.html
-    let ours = match std::env::consts::ARCH {
-        "x86_64" => [62, 0],
-        "aarch64" => [183, 0],
-        _ => return false,
-    };
-    header.starts_with(b"\x7fELF") && !(cfg!(target_os = "linux") && header[18..] == ours)
+fn new_request_id() -> String {
+    Uuid::new_v4().to_string()
 }

@@ -13,9 +13,12 @@ use super::error::InvokeError;
 /// An invocation that waits for an environment.
 #[derive(Debug)]
 pub(super) struct Job {
+    pub(super) request_id: String,
     pub(super) payload: Bytes,
     pub(super) trace_id: HeaderValue,
     pub(super) caller: Caller,
+    /// Receives the end of the invocation's log, if someone asked for it.
+    pub(super) log_tail: Option<oneshot::Sender<Bytes>>,
 }
 
 /// The receiver of the result, and the concurrency that the invocation holds until then.
@@ -25,47 +28,51 @@ pub(super) struct Caller {
     pub(super) concurrency: OwnedSemaphorePermit,
 }
 
-impl Caller {
-    pub(super) fn answer(self, result: Result<Bytes, InvokeError>) {
-        // First, or a caller that invokes again at once could be throttled by its own last
-        // invocation.
-        drop(self.concurrency);
-        // An invocation goes on even if its caller has gone away, as on AWS.
-        let _ = self.reply.send(result);
-    }
-}
-
 /// An invocation that an environment is running.
 #[derive(Debug)]
 pub(super) struct Invocation {
     pub(super) request_id: String,
+    pub(super) payload: Bytes,
+    pub(super) trace_id: HeaderValue,
     pub(super) started: Instant,
     pub(super) deadline: Instant,
     pub(super) deadline_ms: u128,
+    pub(super) log_tail: Option<oneshot::Sender<Bytes>>,
     /// `None` once there is a result.
-    pub(super) caller: Option<Caller>,
+    caller: Option<Caller>,
 }
 
 impl Invocation {
-    pub(super) fn begin(caller: Caller, timeout: Duration) -> Invocation {
+    pub(super) fn begin(job: Job, timeout: Duration) -> Invocation {
         let started = Instant::now();
         let deadline = SystemTime::now() + timeout;
         Invocation {
-            request_id: Uuid::new_v4().to_string(),
+            request_id: job.request_id,
+            payload: job.payload,
+            trace_id: job.trace_id,
             started,
             deadline: started + timeout,
             deadline_ms: deadline
                 .duration_since(UNIX_EPOCH)
                 .unwrap_or_default()
                 .as_millis(),
-            caller: Some(caller),
+            log_tail: job.log_tail,
+            caller: Some(job.caller),
         }
+    }
+
+    pub(super) fn is_answered(&self) -> bool {
+        self.caller.is_none()
     }
 
     /// Sends the result to the caller, once.
     pub(super) fn answer(&mut self, result: Result<Bytes, InvokeError>) {
         if let Some(caller) = self.caller.take() {
-            caller.answer(result);
+            // First, or a caller that invokes again at once could be throttled by its own last
+            // invocation.
+            drop(caller.concurrency);
+            // An invocation goes on even if its caller has gone away, as on AWS.
+            let _ = caller.reply.send(result);
         }
     }
 }

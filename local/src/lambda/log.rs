@@ -3,8 +3,9 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, PipeReader, PipeWriter, Read, Write};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use tokio::net::unix::pipe::Receiver;
 use tokio::task::JoinHandle;
 
@@ -12,38 +13,94 @@ use tokio::task::JoinHandle;
 /// [256 KB](https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/cloudwatch_limits_cwl.html).
 const LONGEST_LINE: usize = 256 * 1024;
 
-/// One function's log; all its environments write to it.
-#[derive(Debug)]
-pub(super) struct Log(File);
+/// Bytes of an invocation's log that
+/// [`Invoke`](https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html) returns.
+const LOG_TAIL: usize = 4096;
 
-impl Log {
+/// One function's log file; all its environments write to it.
+#[derive(Debug)]
+pub(super) struct LogFile {
+    file: File,
+    /// Before each line on the terminal, if the lines go there too.
+    prefix: Option<String>,
+}
+
+impl LogFile {
     /// Starts a new log. An earlier run's lines would be counted in this run's report.
-    pub(super) fn create(path: &Path) -> io::Result<Log> {
+    pub(super) fn create(path: &Path, prefix: Option<String>) -> io::Result<LogFile> {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder)?;
         }
         File::create(path)?;
-        Ok(Log(OpenOptions::new().append(true).open(path)?))
+        let file = OpenOptions::new().append(true).open(path)?;
+        Ok(LogFile { file, prefix })
     }
 
     /// Appends whole lines.
     ///
     /// One `write` in append mode is atomic, so there is no lock. It ends in the page cache, so it
     /// does not block. A full disk must not stop functions, so errors are dropped.
+    fn write(&self, lines: &[u8]) {
+        let _ = (&self.file).write_all(lines);
+        if let Some(prefix) = &self.prefix {
+            let lines = lines.split_inclusive(|byte| *byte == b'\n');
+            let prefixed: Vec<u8> = lines
+                .flat_map(|line| [prefix.as_bytes(), line])
+                .flatten()
+                .copied()
+                .collect();
+            let _ = io::stderr().write_all(&prefixed);
+        }
+    }
+}
+
+/// The log of one environment: a part of its function's, of which it knows the last lines.
+#[derive(Debug)]
+pub(super) struct Log {
+    file: Arc<LogFile>,
+    tail: Mutex<Vec<u8>>,
+}
+
+impl Log {
+    pub(super) fn new(file: Arc<LogFile>) -> Log {
+        let tail = Mutex::default();
+        Log { file, tail }
+    }
+
+    /// Appends whole lines.
     pub(super) fn write(&self, lines: impl AsRef<[u8]>) {
-        let _ = (&self.0).write_all(lines.as_ref());
+        let lines = lines.as_ref();
+        self.file.write(lines);
+        let mut tail = lock(&self.tail);
+        tail.extend_from_slice(lines);
+        // Not at each line, because the rest has to be moved.
+        if tail.len() > 4 * LOG_TAIL {
+            let excess = tail.len() - LOG_TAIL;
+            tail.drain(..excess);
+        }
+    }
+
+    /// Forgets the lines of the invocation before.
+    pub(super) fn start_tail(&self) {
+        lock(&self.tail).clear();
+    }
+
+    /// The last bytes since the start.
+    pub(super) fn tail(&self) -> Bytes {
+        let tail = lock(&self.tail);
+        Bytes::copy_from_slice(&tail[tail.len().saturating_sub(LOG_TAIL)..])
     }
 }
 
 /// Standard output and error of one environment.
 #[derive(Debug)]
 pub(super) struct Output {
-    shared: Arc<Shared>,
+    pipe: Arc<Pipe>,
     pump: JoinHandle<()>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct Pipe {
     /// Reads without waiting, from the same pipe as the pump.
     reader: PipeReader,
     log: Arc<Log>,
@@ -56,17 +113,17 @@ impl Output {
     pub(super) fn start(log: Arc<Log>) -> io::Result<(Output, PipeWriter)> {
         let (reader, writer) = io::pipe()?;
         // This also makes the pipe non-blocking, for `reader` too.
-        let pipe = Receiver::from_owned_fd(reader.try_clone()?.into())?;
-        let shared = Arc::new(Shared {
+        let receiver = Receiver::from_owned_fd(reader.try_clone()?.into())?;
+        let pipe = Arc::new(Pipe {
             reader,
             log,
             partial: Mutex::default(),
         });
         let pump = tokio::spawn({
-            let shared = Arc::clone(&shared);
+            let pipe = Arc::clone(&pipe);
             async move {
-                while pipe.readable().await.is_ok() {
-                    match shared.copy(|buffer| pipe.try_read(buffer)) {
+                while receiver.readable().await.is_ok() {
+                    match pipe.copy(|buffer| receiver.try_read(buffer)) {
                         Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                         Ok(0) | Err(_) => return,
                         Ok(_) => {}
@@ -74,26 +131,23 @@ impl Output {
                 }
             }
         });
-        Ok((Output { shared, pump }, writer))
+        Ok((Output { pipe, pump }, writer))
     }
 
     /// Writes everything printed so far, so that Lambda's next lines come after it. Completes a
     /// line without an end.
     pub(super) fn flush(&self) {
         // Not through the pump's end, which learns of output only once the runtime has polled.
-        while matches!(
-            self.shared
-                .copy(|buffer| (&self.shared.reader).read(buffer)),
-            Ok(1..)
-        ) {}
-        let mut partial = self
-            .shared
-            .partial
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let Pipe {
+            reader,
+            log,
+            partial,
+        } = &*self.pipe;
+        while matches!(self.pipe.copy(|buffer| (&*reader).read(buffer)), Ok(1..)) {}
+        let mut partial = lock(partial);
         if !partial.is_empty() {
             partial.push(b'\n');
-            self.shared.log.write(&*partial);
+            log.write(&*partial);
             partial.clear();
         }
     }
@@ -106,11 +160,11 @@ impl Drop for Output {
     }
 }
 
-impl Shared {
+impl Pipe {
     /// Reads once and writes the complete lines. Zero means the end of the pipe.
     fn copy(&self, read: impl Fn(&mut [u8]) -> io::Result<usize>) -> io::Result<usize> {
         let mut buffer = [0; 16 * 1024];
-        let mut partial = self.partial.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut partial = lock(&self.partial);
         let length = loop {
             match read(&mut buffer) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -129,15 +183,41 @@ impl Shared {
     }
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // No thread panics while holding it, and its content would be valid even then.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn log(path: &Path) -> Arc<Log> {
+        let file = LogFile::create(path, None).expect("the log is created");
+        Arc::new(Log::new(Arc::new(file)))
+    }
+
+    #[test]
+    fn the_tail_has_the_last_four_kilobytes_since_its_start() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let log = log(&folder.path().join("Function.log"));
+        log.write("before\n");
+        log.start_tail();
+        log.write("START\n");
+        assert_eq!(log.tail(), "START\n");
+        for n in 0..10_000 {
+            log.write(format!("{n:07}\n"));
+        }
+        let tail = log.tail();
+        assert_eq!(tail.len(), LOG_TAIL);
+        assert!(tail.ends_with(b"0009998\n0009999\n"));
+    }
 
     #[tokio::test]
     async fn what_is_printed_ends_before_what_follows_a_flush() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("logs/Function.log");
-        let log = Arc::new(Log::create(&path).expect("the log is created"));
+        let log = log(&path);
         let (output, mut writer) = Output::start(Arc::clone(&log)).expect("a pipe");
         writer.write_all(b"one\ntw").expect("the pipe takes it");
         output.flush();
@@ -153,8 +233,7 @@ mod tests {
     async fn a_line_without_end_is_broken_rather_than_kept() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("Function.log");
-        let log = Arc::new(Log::create(&path).expect("the log is created"));
-        let (output, mut writer) = Output::start(log).expect("a pipe");
+        let (output, mut writer) = Output::start(log(&path)).expect("a pipe");
         let length = 3 * LONGEST_LINE;
         let printer = std::thread::spawn(move || writer.write_all(&vec![b'x'; length]));
         tokio::task::spawn_blocking(|| printer.join())

@@ -1,32 +1,46 @@
 //! Lambda on this machine: functions, their execution environments, and the Runtime API between.
 //!
-//! [`Function`] is a pool of execution environments. Each environment is one process of the
-//! function's `bootstrap`, called through the
-//! [Runtime API](https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html) as on AWS.
+//! A [`Function`] has a pool of environments. Each environment runs the function's `bootstrap` in
+//! one process after another, which it calls through the
+//! [Runtime API](https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html) as on AWS. Each
+//! module knows only those below it:
+//!
+//! ```text
+//! function ─▶ pool ─▶ environment ─▶ process ─▶ runtime_api, log, tmp, usage
+//!     │         └────────────┴─▶ places ─▶ code
+//!     └─▶ concurrency, asynchronous        error, platform_log, invocation: for all of them
+//! ```
 
+mod asynchronous;
+mod code;
+mod concurrency;
+mod env_file;
 mod environment;
 mod error;
-mod failure;
 mod function;
 mod invocation;
 mod log;
+mod machine;
+mod places;
+mod platform_log;
 mod pool;
 mod process;
-mod report_line;
 mod runtime_api;
+mod tmp;
 mod usage;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use crate::faults::Faults;
 
-use crate::aws::Faults;
-
-pub use error::{InvokeError, StartError};
-pub use function::{Function, State};
+pub use concurrency::AccountConcurrency;
+pub use env_file::apply as apply_env_file;
+pub use error::{FunctionError, InvokeError, StartError};
+pub use function::{Environments, Function, Invoked};
 pub(crate) use invocation::trace_or_new;
+pub use machine::Machine;
+pub use tmp::enter_user_namespace;
 
 /// The largest payload of one invocation, each way, in bytes: 6 MB, and the 100 bytes that Lambda
 /// allows beyond the
@@ -48,34 +62,14 @@ pub struct Host {
     pub children_group: i32,
     /// Folder of the logs, one file for each function.
     pub log_dir: PathBuf,
+    /// Whether the logs also go to the terminal.
+    pub log_to_terminal: bool,
     /// How long an environment may be idle before it ends.
     pub idle_timeout: Duration,
     /// How many invocations may run at one time.
     pub concurrency: AccountConcurrency,
+    /// The limits of this machine.
+    pub machine: Machine,
     /// The injected faults.
     pub faults: Faults,
-}
-
-/// The concurrency shared by functions without a reservation. Clones are the same account.
-#[derive(Debug, Clone)]
-pub struct AccountConcurrency(Arc<Semaphore>);
-
-impl Default for AccountConcurrency {
-    /// 1,000, the [quota](https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html)
-    /// of an account that has not asked for more.
-    fn default() -> Self {
-        AccountConcurrency(Arc::new(Semaphore::new(1000)))
-    }
-}
-
-impl AccountConcurrency {
-    /// Concurrency for one function. A reservation is taken from the shared concurrency. `None` if
-    /// there is not enough left to reserve.
-    fn share(&self, reserved: Option<u32>) -> Option<Arc<Semaphore>> {
-        let Some(reserved) = reserved else {
-            return Some(Arc::clone(&self.0));
-        };
-        self.0.try_acquire_many(reserved).ok()?.forget();
-        Some(Arc::new(Semaphore::new(usize::try_from(reserved).ok()?)))
-    }
 }

@@ -1,179 +1,137 @@
-//! Assigns invocations to execution environments.
+//! Keeps as many execution environments as a function's invocations need.
 
-use std::collections::VecDeque;
+use std::sync::Arc;
 
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
-use super::function::Function;
+use super::code::Code;
+use super::environment;
+use super::error::InvokeError;
 use super::invocation::Job;
+use super::places::{Occupied, Places};
+use super::process::Setup;
 
-/// Waiting invocations, or idle environments. There is never one of each.
-#[derive(Debug, Default)]
+/// The environments of one function. Clones are the same pool.
+#[derive(Debug, Clone)]
 pub(super) struct Pool {
-    pub(super) waiting: VecDeque<Job>,
-    pub(super) idle: Vec<Idle>,
-    /// All environments.
-    pub(super) environments: usize,
-    /// The environments in their init phase.
-    pub(super) starting: usize,
-    /// The environments that returned a result and have not asked for the next event yet.
-    pub(super) settling: usize,
-    last_id: u64,
-    pub(super) stopped: bool,
-}
-
-/// An environment that waits for an invocation.
-#[derive(Debug)]
-pub(super) struct Idle {
-    id: u64,
-    job: oneshot::Sender<Job>,
-    /// Its other end is dropped with the environment.
-    pub(super) gone: oneshot::Receiver<()>,
+    setup: Arc<Setup>,
+    places: Arc<Places>,
+    /// Becomes true once. Each environment holds a receiver until it is gone.
+    stop: watch::Sender<bool>,
 }
 
 impl Pool {
-    /// Passes a job to the environment that was used last, as AWS tends to. So those that are not
-    /// needed stay idle long enough to end. Returns the job if no environment is idle.
-    pub(super) fn give(&mut self, mut job: Job) -> Option<Job> {
-        while let Some(idle) = self.idle.pop() {
-            match idle.job.send(job) {
-                Ok(()) => return None,
-                // It has just ended.
-                Err(returned) => job = returned,
-            }
+    pub(super) fn new(setup: Arc<Setup>, code: Code) -> Pool {
+        let places = Arc::new(Places::default());
+        places.lock().code = code;
+        Pool {
+            setup,
+            places,
+            stop: watch::Sender::new(false),
         }
-        Some(job)
     }
-}
 
-/// An environment's place in its function's pool, released when dropped.
-#[derive(Debug)]
-pub(super) struct Slot {
-    function: Function,
-    id: u64,
-    pub(super) provisioned: bool,
-    stage: Stage,
-    gone: Option<oneshot::Sender<()>>,
-}
+    pub(super) fn places(&self) -> &Places {
+        &self.places
+    }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    Starting,
-    Idle,
-    Running,
-    Settling,
-}
+    /// Starts the provisioned concurrency, and waits until it is ready.
+    pub(super) async fn start_provisioned(&self) -> Result<(), InvokeError> {
+        let count = self.setup.spec.provisioned_concurrency;
+        let start = |_| self.start_environment(&mut self.places.lock(), true);
+        let starting: Vec<_> = (0..count).map(start).collect();
+        for ready in starting {
+            ready.await.unwrap_or(Err(InvokeError::Stopped))?;
+        }
+        Ok(())
+    }
 
-/// The next step of an environment that has become free.
-#[derive(Debug)]
-pub(super) enum Next {
-    Run(Job),
-    Wait(oneshot::Receiver<Job>),
-}
+    /// Passes a job to an environment or queues it. True if the caller should first wait for an
+    /// environment that will soon be free.
+    pub(super) fn submit(&self, job: Job) -> bool {
+        let code = Code::of(&self.setup.spec.code_dir.join("bootstrap"));
+        let mut places = self.places.lock();
+        if places.stopped {
+            // A dropped job means that its caller gets no answer.
+            return false;
+        }
+        if let Some(code) = code.filter(|code| *code != places.code) {
+            places.replace_code(code);
+        }
+        let Some(job) = places.give(job) else {
+            return false;
+        };
+        places.waiting.push_back(job);
+        let settles = places.starting < places.waiting.len()
+            && places.starting + places.settling >= places.waiting.len();
+        if !settles {
+            self.scale_out_if_needed(&mut places);
+        }
+        settles
+    }
 
-impl Slot {
-    /// A place for an environment that is about to start.
-    pub(super) fn new(function: Function, pool: &mut Pool, provisioned: bool) -> Slot {
-        pool.environments += 1;
-        pool.starting += 1;
-        pool.last_id += 1;
-        Slot {
-            function,
-            id: pool.last_id,
+    /// Starts one environment if fewer are starting than invocations wait.
+    pub(super) fn scale_out(&self) {
+        self.scale_out_if_needed(&mut self.places.lock());
+    }
+
+    /// Ends all environments and waits until they are gone. Running invocations are cut off.
+    pub(super) async fn shutdown(&self) {
+        {
+            let mut places = self.places.lock();
+            places.stopped = true;
+            places.waiting.clear();
+        }
+        self.stop.send_replace(true);
+        self.stop.closed().await;
+    }
+
+    /// Resolves at shutdown.
+    pub(super) async fn stopped(&self) {
+        // It fails only if the pool is gone.
+        let _ = self.stop.subscribe().wait_for(|stop| *stop).await;
+    }
+
+    /// The first free environment, new or not, takes the invocation that has waited longest. There
+    /// are never more environments than the reserved concurrency.
+    fn scale_out_if_needed(&self, places: &mut Occupied) {
+        let reserved = self.setup.spec.reserved_concurrency;
+        let limit = reserved.map_or(usize::MAX, |reserved| reserved as usize);
+        let is_needed = places.starting < places.waiting.len() && places.environments < limit;
+        if is_needed && !places.stopped {
+            self.start_environment(places, false);
+        }
+    }
+
+    /// Starts an environment; the receiver gets the result of its init phase.
+    fn start_environment(
+        &self,
+        places: &mut Occupied,
+        provisioned: bool,
+    ) -> oneshot::Receiver<Result<(), InvokeError>> {
+        let (ready, heard) = oneshot::channel();
+        let place = self.places.enter(places);
+        let life = environment::live(
+            Arc::clone(&self.setup),
             provisioned,
-            stage: Stage::Starting,
-            gone: None,
-        }
-    }
-
-    /// The environment is free.
-    pub(super) fn next(&mut self) -> Next {
-        let function = self.function.clone();
-        let mut pool = function.pool();
-        if let Some(job) = pool.waiting.pop_front() {
-            self.enter(&mut pool, Stage::Running);
-            return Next::Run(job);
-        }
-        self.enter(&mut pool, Stage::Idle);
-        let (job, wait) = oneshot::channel();
-        let (ending, gone) = oneshot::channel();
-        self.gone = Some(ending);
-        pool.idle.push(Idle {
-            id: self.id,
-            job,
-            gone,
+            place,
+            self.stop.subscribe(),
+            ready,
+        );
+        let pool = self.clone();
+        tokio::spawn(async move {
+            life.await;
+            pool.make_up(provisioned);
         });
-        Next::Wait(wait)
+        heard
     }
 
-    /// A job for an environment whose init phase failed, if one still waits.
-    pub(super) fn take_waiting(&mut self) -> Option<Job> {
-        let function = self.function.clone();
-        let mut pool = function.pool();
-        let job = pool.waiting.pop_front()?;
-        self.enter(&mut pool, Stage::Running);
-        Some(job)
-    }
-
-    /// The environment has received the job that it waited for.
-    pub(super) fn running(&mut self) {
-        let function = self.function.clone();
-        self.enter(&mut function.pool(), Stage::Running);
-    }
-
-    /// The invocation's result is sent; the environment will be free in a moment.
-    pub(super) fn settling(&mut self) {
-        let function = self.function.clone();
-        self.enter(&mut function.pool(), Stage::Settling);
-    }
-
-    /// Ends an idle environment. False if it has received a job in the meantime.
-    pub(super) fn withdraw(&self) -> bool {
-        let mut pool = self.function.pool();
-        let place = pool.idle.iter().position(|idle| idle.id == self.id);
-        place.map(|place| pool.idle.remove(place)).is_some()
-    }
-
-    /// Returns a job that the environment can no longer run. It goes first, as it has waited
-    /// longest.
-    pub(super) fn put_back(&self, job: Job) {
-        self.function.pool().waiting.push_front(job);
-    }
-
-    /// The environment is gone, and others may be needed in its place. This is not called on drop,
-    /// because then the whole runtime is being dropped.
-    pub(super) fn leave(self) {
-        let function = self.function.clone();
-        // A provisioned environment that fails to start would otherwise be restarted without end.
-        let replace = self.provisioned && self.stage != Stage::Starting;
-        drop(self);
-        let mut pool = function.pool();
-        if replace && !pool.stopped {
-            function.start_environment(&mut pool, true);
+    /// An environment is gone; another may be needed in its place.
+    fn make_up(&self, provisioned: bool) {
+        let mut places = self.places.lock();
+        if provisioned && !places.stopped {
+            self.start_environment(&mut places, true);
         }
-        function.scale_out(&mut pool);
-    }
-
-    fn enter(&mut self, pool: &mut Pool, stage: Stage) {
-        match self.stage {
-            Stage::Starting => pool.starting -= 1,
-            Stage::Settling => pool.settling -= 1,
-            Stage::Idle | Stage::Running => {}
-        }
-        match stage {
-            Stage::Settling => pool.settling += 1,
-            Stage::Starting | Stage::Idle | Stage::Running => {}
-        }
-        self.stage = stage;
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        self.withdraw();
-        let function = self.function.clone();
-        let mut pool = function.pool();
-        self.enter(&mut pool, Stage::Running);
-        pool.environments -= 1;
+        self.scale_out_if_needed(&mut places);
     }
 }

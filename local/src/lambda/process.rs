@@ -5,27 +5,64 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getpgid};
 use tokio::process::{Child, Command};
+use tokio::time::{Instant, sleep};
 
-use super::log::{Log, Output};
-use super::runtime_api::{Call, RuntimeApi};
+use super::Host;
+use super::error::{Failure, FunctionError};
+use super::log::{Log, LogFile, Output};
+use super::platform_log::{Line, initialization};
+use super::runtime_api::{ApiCall, RuntimeApi};
+use super::tmp::Tmp;
 use super::usage::{self, Usage};
-use super::{Host, error::FunctionError};
-use crate::aws::faults::KnownEnvironment;
-use crate::template;
+use crate::faults::KnownEnvironment;
+use crate::template::{self, LogFormat, LogLevel};
+
+/// How long a `bootstrap` that is being written is waited for.
+const BEING_BUILT: Duration = Duration::from_secs(5);
+
+/// The pause before a `bootstrap` that failed twice is started again; doubled with each failure up
+/// to the longest.
+const RESTART: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+
+/// What all environments of a function share.
+#[derive(Debug)]
+pub(super) struct Setup {
+    pub(super) spec: template::Function,
+    pub(super) host: Host,
+    pub(super) log_file: Arc<LogFile>,
+    /// Init phases that failed since the last that succeeded.
+    pub(super) failed_inits: AtomicU32,
+}
+
+impl Setup {
+    /// The pause before the next start.
+    pub(super) fn pause(&self) -> Duration {
+        let failed = self.failed_inits.load(Ordering::Relaxed);
+        // Lambda itself repeats the first.
+        let Some(doubled) = failed.checked_sub(2) else {
+            return Duration::ZERO;
+        };
+        let pause = RESTART.0.saturating_mul(2_u32.saturating_pow(doubled));
+        pause.min(RESTART.1)
+    }
+}
 
 /// Starts the processes of one environment.
 #[derive(Debug)]
 pub(super) struct Launcher {
-    pub(super) spec: Arc<template::Function>,
-    pub(super) host: Host,
+    pub(super) setup: Arc<Setup>,
     pub(super) log: Arc<Log>,
     pub(super) log_stream: String,
     pub(super) provisioned: bool,
+    /// Its `/tmp`, which survives its processes.
+    pub(super) tmp: Option<Tmp>,
 }
 
 /// A running `bootstrap`.
@@ -47,53 +84,90 @@ pub(super) struct Process {
 /// The next thing that a process does.
 #[derive(Debug)]
 pub(super) enum Doing {
-    Calls(Call),
+    Calls(ApiCall),
     Exits(io::Result<ExitStatus>),
 }
 
 impl Launcher {
-    pub(super) async fn launch(&self) -> Result<Process, FunctionError> {
-        self.spawn().await.map_err(|error| {
-            let bootstrap = self.spec.code_dir.join("bootstrap");
-            let advice = match Errno::from_raw(error.raw_os_error().unwrap_or_default()) {
-                Errno::ENOEXEC => {
-                    "; it is built for another machine, or a script without `#!`: run `make build`"
-                }
-                Errno::ENOENT => "; it, or the program that it names after `#!`, does not exist",
-                _ => "",
-            };
-            let function = &self.spec.logical_id;
-            let message = format!(
-                "function {function}: cannot run {}: {error}{advice}",
-                bootstrap.display()
-            );
-            FunctionError::new("Runtime.InvalidEntrypoint", message)
-        })
+    /// Writes a line of Lambda's own.
+    pub(super) fn say(&self, line: &Line<'_>) {
+        let spec = &self.setup.spec;
+        let least = spec.system_log_level.unwrap_or(LogLevel::Info);
+        self.log.write(line.written(spec.log_format, least));
     }
 
-    async fn spawn(&self) -> io::Result<Process> {
+    /// Starts `bootstrap`. If that fails, the function is to blame only for a file that is no
+    /// program.
+    pub(super) async fn launch(&mut self) -> Result<Process, Failure> {
+        let patience = Instant::now() + BEING_BUILT;
+        let error = loop {
+            match self.spawn().await {
+                Ok(process) => return Ok(process),
+                Err(error) if errno(&error) == Errno::ETXTBSY && Instant::now() < patience => {
+                    sleep(Duration::from_millis(20)).await;
+                }
+                Err(error) => break error,
+            }
+        };
+        let advice = match errno(&error) {
+            Errno::ENOEXEC => {
+                "; it is built for another machine, or a script without `#!`: run `make build`"
+            }
+            Errno::ENOENT => "; it, or the program that it names after `#!`, does not exist",
+            Errno::EACCES | Errno::ETXTBSY => "",
+            other => {
+                let advice = match other {
+                    Errno::EMFILE | Errno::ENFILE => "; raise the limit with `ulimit -n`",
+                    _ => "; let fewer run at one time with --account-concurrency",
+                };
+                let function = &self.setup.spec.logical_id;
+                return Err(Failure::Host(format!(
+                    "cannot start an environment of {function}: {error}{advice}"
+                )));
+            }
+        };
+        let function = &self.setup.spec.logical_id;
+        let path = self.setup.spec.code_dir.join("bootstrap");
+        let message = format!(
+            "function {function}: cannot run {}: {error}{advice}",
+            path.display()
+        );
+        let error = FunctionError::new("Runtime.InvalidEntrypoint", message);
+        Err(Failure::Init(error))
+    }
+
+    async fn spawn(&mut self) -> io::Result<Process> {
+        let setup = Arc::clone(&self.setup);
+        let Setup { spec, host, .. } = &*setup;
+        if self.tmp.is_none() {
+            self.tmp = Some(host.machine.tmp.folder(&spec.code_dir)?);
+        }
+        let Some(tmp) = &self.tmp else {
+            return Err(io::Error::other("it has no folder for /tmp"));
+        };
         let api = RuntimeApi::start().await?;
-        let known = self.host.faults.of(&self.spec.logical_id).environment();
+        let known = host.faults.of(&spec.logical_id).environment();
         let (output, stdout) = Output::start(Arc::clone(&self.log))?;
-        let mut command = Command::new(self.spec.code_dir.join("bootstrap"));
+        let variables = self.environment(&api, &known);
+        let mut command = Command::new(spec.code_dir.join("bootstrap"));
         command
-            .current_dir(&self.spec.code_dir)
+            .current_dir(&spec.code_dir)
             .env_clear()
-            .envs(self.environment(&api, &known))
+            .envs(variables)
             .stdin(Stdio::null())
             .stdout(stdout.try_clone()?)
             .stderr(stdout)
-            .process_group(self.host.children_group)
+            .process_group(host.children_group)
             .kill_on_drop(true);
-        // Starting a process takes about a millisecond, in which this thread could serve requests.
-        let child = tokio::task::spawn_blocking(move || command.spawn()).await??;
+        let child = tmp.spawn(command).await?;
         let id = child
             .id()
             .ok_or_else(|| io::Error::other("the process has ended"))?;
         let (root, group) = (
             Pid::from_raw(id.cast_signed()),
-            Pid::from_raw(self.host.children_group),
+            Pid::from_raw(host.children_group),
         );
+        limit_descriptors(root);
         known.runs(root, group);
         Ok(Process {
             api,
@@ -116,7 +190,7 @@ impl Launcher {
         api: &RuntimeApi,
         known: &KnownEnvironment,
     ) -> BTreeMap<OsString, OsString> {
-        let Launcher { spec, host, .. } = self;
+        let Setup { spec, host, .. } = &*self.setup;
         let own = spec
             .environment
             .iter()
@@ -132,17 +206,23 @@ impl Launcher {
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
             &spec.memory_mb.to_string(),
         );
-        set(
-            "AWS_LAMBDA_LOG_GROUP_NAME",
-            &format!("/aws/lambda/{}", spec.name),
-        );
+        set("AWS_LAMBDA_LOG_GROUP_NAME", &spec.log_group);
         set("AWS_LAMBDA_LOG_STREAM_NAME", &self.log_stream);
-        let initialization = if self.provisioned {
-            "provisioned-concurrency"
-        } else {
-            "on-demand"
-        };
-        set("AWS_LAMBDA_INITIALIZATION_TYPE", &initialization);
+        match spec.log_format {
+            LogFormat::Text => set("AWS_LAMBDA_LOG_FORMAT", &"Text"),
+            LogFormat::Json => {
+                let level = spec.application_log_level.unwrap_or(LogLevel::Info);
+                set("AWS_LAMBDA_LOG_FORMAT", &"JSON");
+                set("AWS_LAMBDA_LOG_LEVEL", &format!("{level:?}").to_uppercase());
+            }
+        }
+        set(
+            "AWS_LAMBDA_INITIALIZATION_TYPE",
+            &initialization(self.provisioned),
+        );
+        if let Some(folder) = self.tmp.as_ref().and_then(Tmp::variable) {
+            set("TMPDIR", &folder);
+        }
         set("_HANDLER", &spec.handler);
         set("LAMBDA_TASK_ROOT", &spec.code_dir);
         set("LAMBDA_RUNTIME_DIR", &"/var/runtime");
@@ -250,3 +330,29 @@ impl Process {
         }
     }
 }
+
+fn errno(error: &io::Error) -> Errno {
+    Errno::from_raw(error.raw_os_error().unwrap_or_default())
+}
+
+/// [As many open files](https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html) as
+/// Lambda allows: this host may open more. macOS cannot limit another process.
+#[cfg(target_os = "linux")]
+fn limit_descriptors(process: Pid) {
+    use rustix::process::{Resource, Rlimit, prlimit};
+
+    let most = Some(1024);
+    let limit = Rlimit {
+        current: most,
+        maximum: most,
+    };
+    // It fails only if the process has ended.
+    let _ = prlimit(
+        rustix::process::Pid::from_raw(process.as_raw()),
+        Resource::Nofile,
+        limit,
+    );
+}
+
+#[cfg(not(target_os = "linux"))]
+fn limit_descriptors(_: Pid) {}

@@ -1,6 +1,6 @@
 //! The Runtime API of one execution environment.
 //!
-//! It only translates between HTTP and [`Call`]s; the environment decides which call is allowed
+//! It only translates between HTTP and [`ApiCall`]s; the environment decides which call is allowed
 //! when. Answers are those of
 //! [AWS's runtime API](https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html). Where it is silent, they
 //! are those of its open-source
@@ -24,6 +24,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::MAX_PAYLOAD;
+use super::invocation::Invocation;
 
 /// A runtime needs one connection, some use two. The limit keeps a function that opens more and
 /// more from using up this host's file descriptors and memory.
@@ -33,15 +34,15 @@ const MAX_CONNECTIONS: usize = 16;
 #[derive(Debug)]
 pub(super) struct RuntimeApi {
     address: SocketAddr,
-    calls: mpsc::Receiver<Call>,
+    calls: mpsc::Receiver<ApiCall>,
     server: JoinHandle<()>,
 }
 
 /// One request of the runtime, and the way to answer it.
 #[derive(Debug)]
-pub(super) struct Call {
+pub(super) struct ApiCall {
     pub(super) request: ApiRequest,
-    pub(super) reply: Reply,
+    pub(super) reply: Responder,
 }
 
 #[derive(Debug)]
@@ -97,7 +98,7 @@ impl RuntimeApi {
     }
 
     /// The next request of the runtime.
-    pub(super) async fn call(&mut self) -> Call {
+    pub(super) async fn call(&mut self) -> ApiCall {
         match self.calls.recv().await {
             Some(call) => call,
             // The server holds the other end for as long as this exists.
@@ -112,7 +113,7 @@ impl Drop for RuntimeApi {
     }
 }
 
-async fn serve(listener: TcpListener, calls: mpsc::Sender<Call>) {
+async fn serve(listener: TcpListener, calls: mpsc::Sender<ApiCall>) {
     let mut connections = JoinSet::new();
     loop {
         while connections.len() >= MAX_CONNECTIONS {
@@ -130,7 +131,7 @@ async fn serve(listener: TcpListener, calls: mpsc::Sender<Call>) {
     }
 }
 
-async fn connection(stream: TcpStream, calls: mpsc::Sender<Call>) {
+async fn connection(stream: TcpStream, calls: mpsc::Sender<ApiCall>) {
     // Otherwise a response may wait 40 ms for an acknowledgement that the other side delays.
     let _ = stream.set_nodelay(true);
     let service = service_fn(|request| handle(request, calls.clone()));
@@ -144,15 +145,15 @@ async fn connection(stream: TcpStream, calls: mpsc::Sender<Call>) {
 
 async fn handle(
     request: Request<Incoming>,
-    calls: mpsc::Sender<Call>,
+    calls: mpsc::Sender<ApiCall>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     Ok(match translate(request).await {
         Ok(request) => {
             let (reply, response) = oneshot::channel();
             let sent = calls
-                .send(Call {
+                .send(ApiCall {
                     request,
-                    reply: Reply(reply),
+                    reply: Responder(reply),
                 })
                 .await;
             match (sent, response.await) {
@@ -235,22 +236,13 @@ async fn read(mut body: Incoming) -> Result<Bytes, BodyError> {
 
 /// Answers one request. It does not matter if the runtime has hung up.
 #[derive(Debug)]
-pub(super) struct Reply(oneshot::Sender<Response<Full<Bytes>>>);
+pub(super) struct Responder(oneshot::Sender<Response<Full<Bytes>>>);
 
-/// An event for the runtime.
-#[derive(Debug, Clone)]
-pub(super) struct Event {
-    pub(super) request_id: String,
-    pub(super) deadline_ms: u128,
-    pub(super) function_arn: HeaderValue,
-    pub(super) trace_id: HeaderValue,
-    pub(super) payload: Bytes,
-}
-
-impl Reply {
-    /// Sends an event, or returns an error if the runtime has hung up.
-    pub(super) fn event(self, event: &Event) -> Result<(), ()> {
-        let mut response = Response::new(Full::new(event.payload.clone()));
+impl Responder {
+    /// Sends the event of an invocation of the function with this ARN, or returns an error if the
+    /// runtime has hung up.
+    pub(super) fn event(self, invocation: &Invocation, function: &str) -> Result<(), ()> {
+        let mut response = Response::new(Full::new(invocation.payload.clone()));
         let headers = response.headers_mut();
         let mut set = |name, value: Result<HeaderValue, _>| {
             if let Ok(value) = value {
@@ -263,17 +255,17 @@ impl Reply {
         );
         set(
             "lambda-runtime-aws-request-id",
-            HeaderValue::from_str(&event.request_id),
+            HeaderValue::from_str(&invocation.request_id),
         );
         set(
             "lambda-runtime-deadline-ms",
-            HeaderValue::from_str(&event.deadline_ms.to_string()),
+            HeaderValue::from_str(&invocation.deadline_ms.to_string()),
         );
         set(
             "lambda-runtime-invoked-function-arn",
-            Ok(event.function_arn.clone()),
+            HeaderValue::from_str(function),
         );
-        set("lambda-runtime-trace-id", Ok(event.trace_id.clone()));
+        set("lambda-runtime-trace-id", Ok(invocation.trace_id.clone()));
         self.0.send(response).map_err(|_| ())
     }
 
@@ -326,7 +318,7 @@ impl Reply {
     }
 }
 
-impl Call {
+impl ApiCall {
     /// Refuses a request that is not allowed in `state`.
     pub(super) fn refuse(self, state: RuntimeState) {
         match self.request {

@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,58 +14,33 @@ use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
-use local::aws::{Aws, AwsError, Options, Snapshot};
-use local::children::Children;
+use local::aws::{Aws, Measured};
 use local::template::{Queue, Redrive, Table};
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// Node.js 22.5 or later: `LOCAL_NODE`, or `node`.
-pub(crate) fn node() -> PathBuf {
-    std::env::var_os("LOCAL_NODE")
-        .unwrap_or_else(|| "node".into())
-        .into()
-}
-
 /// An AWS side with what a test needs around it.
 pub(crate) struct Host {
     pub(crate) aws: Aws,
-    pub(crate) children: Children,
     _dir: TempDir,
-}
-
-pub(crate) fn options(dir: &Path, children: &Children) -> Options {
-    Options {
-        ca_dir: dir.join("ca"),
-        data_dir: None,
-        log_dir: dir.join("logs"),
-        node: node(),
-        children_group: children.group(),
-    }
 }
 
 impl Host {
     pub(crate) async fn start(tables: &[Table], queues: &[Queue]) -> Host {
         let dir = tempfile::tempdir().unwrap();
-        let children = Children::start().unwrap();
-        let aws = start(options(dir.path(), &children), tables, queues)
-            .await
-            .unwrap_or_else(|why| panic!("{why} (tests: set LOCAL_NODE to the path of `node`)"));
-        Host {
-            aws,
-            children,
-            _dir: dir,
-        }
+        let aws = start(dir.path(), None, tables, queues).await.unwrap();
+        Host { aws, _dir: dir }
     }
 }
 
 pub(crate) async fn start(
-    options: Options,
+    ca_dir: &Path,
+    data_dir: Option<&Path>,
     tables: &[Table],
     queues: &[Queue],
-) -> Result<Aws, AwsError> {
-    let aws = Aws::bind(options).await?;
+) -> Result<Aws, String> {
+    let aws = Aws::start(ca_dir, data_dir).await?;
     aws.create(tables, queues).await?;
     Ok(aws)
 }
@@ -185,13 +160,32 @@ impl Answer {
     }
 }
 
-/// One request on a connection of its own, to `name`, by one version of TLS.
+/// One signed request on a connection of its own, to `name`, by one version of TLS.
 pub(crate) async fn request(
     aws: &Aws,
     name: &'static str,
     version: &'static rustls::SupportedProtocolVersion,
     target: &str,
     body: Bytes,
+) -> Answer {
+    let credential = "AWS4-HMAC-SHA256 Credential=Raw/20260101/us-east-1/dynamodb/aws4_request, SignedHeaders=host, Signature=0";
+    let request = http::Request::post("/")
+        .header("host", if name == "::1" { "[::1]" } else { name })
+        .header("content-type", "application/x-amz-json-1.0")
+        .header("x-amz-target", target)
+        .header("x-amz-date", "20260101T000000Z")
+        .header("authorization", credential)
+        .body(Full::new(body))
+        .unwrap();
+    send(aws, name, version, request).await
+}
+
+/// Any request on a connection of its own.
+pub(crate) async fn send(
+    aws: &Aws,
+    name: &'static str,
+    version: &'static rustls::SupportedProtocolVersion,
+    request: http::Request<Full<Bytes>>,
 ) -> Answer {
     let mut roots = rustls::RootCertStore::empty();
     roots
@@ -213,15 +207,6 @@ pub(crate) async fn request(
         .await
         .unwrap();
     tokio::spawn(connection);
-    let credential = "AWS4-HMAC-SHA256 Credential=Raw/20260101/us-east-1/dynamodb/aws4_request, SignedHeaders=host, Signature=0";
-    let request = http::Request::post("/")
-        .header("host", name)
-        .header("content-type", "application/x-amz-json-1.0")
-        .header("x-amz-target", target)
-        .header("x-amz-date", "20260101T000000Z")
-        .header("authorization", credential)
-        .body(Full::new(body))
-        .unwrap();
     let response = sender.send_request(request).await.unwrap();
     Answer {
         status: response.status().as_u16(),
@@ -235,18 +220,18 @@ pub(crate) async fn request(
 }
 
 /// Waits until what the meter says fits, and returns it.
-pub(crate) async fn measured(aws: &Aws, what: &str, fits: impl Fn(&Snapshot) -> bool) -> Snapshot {
+pub(crate) async fn measured(aws: &Aws, what: &str, fits: impl Fn(&Measured) -> bool) -> Measured {
     let wait = async {
         loop {
-            let snapshot = aws.snapshot().await;
-            if fits(&snapshot) {
-                return snapshot;
+            let measured = aws.measured();
+            if fits(&measured) {
+                return measured;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
     match tokio::time::timeout(Duration::from_secs(30), wait).await {
-        Ok(snapshot) => snapshot,
-        Err(_) => panic!("{what} did not happen: {:#?}", aws.snapshot().await),
+        Ok(measured) => measured,
+        Err(_) => panic!("{what} did not happen: {:#?}", aws.measured()),
     }
 }

@@ -13,9 +13,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use local::aws::Faults;
 use local::children::Children;
-use local::lambda::{AccountConcurrency, Function, Host, StartError};
+use local::faults::Faults;
+use local::lambda::{AccountConcurrency, Function, Host, Machine, StartError};
 use local::template;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -34,6 +34,9 @@ impl TestHost {
     pub fn new() -> TestHost {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let children = Children::start().expect("the guard starts");
+        // Tests and functions leave each other files here.
+        let mut visible = vec![folder.path().to_owned()];
+        visible.extend(example().parent().map(Path::to_owned));
         let host = Host {
             region: "us-east-1".to_owned(),
             account_id: "000000000000".to_owned(),
@@ -41,8 +44,10 @@ impl TestHost {
             ca_file: folder.path().join("ca.pem"),
             children_group: children.group(),
             log_dir: folder.path().join("logs"),
+            log_to_terminal: false,
             idle_timeout: Duration::from_secs(600),
-            concurrency: AccountConcurrency::default(),
+            concurrency: AccountConcurrency::new(1000),
+            machine: Machine::prepare(visible).expect("the folder of this run is made"),
             faults: Faults::default(),
         };
         TestHost {
@@ -66,6 +71,10 @@ impl TestHost {
             environment: Default::default(),
             reserved_concurrency: None,
             provisioned_concurrency: 0,
+            log_format: template::LogFormat::Text,
+            application_log_level: None,
+            system_log_level: None,
+            log_group: format!("/aws/lambda/local-{logical_id}"),
             routes: Vec::new(),
             queue_triggers: Vec::new(),
         }

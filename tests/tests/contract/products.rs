@@ -4,8 +4,7 @@ use std::collections::HashSet;
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use shop::cursor::Listing;
-use shop::product::Category;
+use shop::domain::{Category, Listing};
 use shop_tests::shop;
 
 fn lamp() -> Value {

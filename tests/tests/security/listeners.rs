@@ -1,11 +1,12 @@
-//! Only this machine can connect.
+//! Only this machine can connect, and no page of another site is answered.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpStream};
 
 use reqwest::StatusCode;
-use shop_tests::shop;
+use shop_tests::{PATIENCE, shop};
 
 /// `/proc/net`'s files by protocol, with the state in which a socket takes in what others send: a TCP
 /// socket that listens (`TCP_LISTEN`), a UDP socket that is not connected (`TCP_CLOSE`).
@@ -61,12 +62,8 @@ fn address(hex: &str) -> IpAddr {
     }
 }
 
-#[test]
-#[cfg_attr(
-    not(target_os = "linux"),
-    ignore = "sockets are found through /proc, which only Linux has"
-)]
-fn whatever_listens_listens_on_loopback() {
+/// Where the stack listens: HTTP API, control, AWS endpoint, and the Runtime API of each environment.
+fn listening() -> Vec<(&'static str, IpAddr, u16)> {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     // Starts an execution environment, whose Runtime API is a listener too.
     runtime
@@ -74,6 +71,7 @@ fn whatever_listens_listens_on_loopback() {
         .expect(StatusCode::OK);
 
     let processes = process_tree();
+    assert!(processes.len() >= 3, "{processes:?}"); // this one, the guard of its children, an environment
     let ours: BTreeSet<String> = processes.iter().copied().flat_map(sockets).collect();
     let mut listening = Vec::new();
     for (table, state) in TABLES {
@@ -91,13 +89,67 @@ fn whatever_listens_listens_on_loopback() {
             }
         }
     }
+    assert!(listening.len() >= 4, "{listening:?}");
+    listening
+}
 
-    // HTTP API, control, AWS endpoint, DynamoDB and SQS behind it, and a Runtime API.
-    assert!(listening.len() >= 6, "{listening:?}");
-    assert!(processes.len() >= 3, "{processes:?}"); // this one, fauxqs, an environment
-    for (table, address, port) in listening {
+#[test]
+#[cfg_attr(
+    not(target_os = "linux"),
+    ignore = "sockets are found through /proc, which only Linux has"
+)]
+fn whatever_listens_listens_on_loopback() {
+    for (table, address, port) in listening() {
         assert!(address.is_loopback(), "{table} {address} {port}");
     }
+}
+
+/// As a browser sends the request of a page: with the page's origin, or with the page's own host name,
+/// which its owner has pointed to 127.0.0.1.
+#[test]
+#[cfg_attr(
+    not(target_os = "linux"),
+    ignore = "sockets are found through /proc, which only Linux has"
+)]
+fn whatever_listens_answers_no_page_of_another_site() {
+    let mut encrypted = 0;
+    for (_, address, port) in listening() {
+        for from in [
+            "Host: 127.0.0.1\r\nOrigin: https://evil.example",
+            "Host: 127.0.0.1\r\nOrigin: null",
+            "Host: evil.example",
+        ] {
+            for line in [
+                "GET /2018-06-01/runtime/invocation/next",
+                "GET /products",
+                "GET /meter",
+                "OPTIONS /products",
+                "POST /meter/reset",
+            ] {
+                let request = format!("{line} HTTP/1.1\r\n{from}\r\nConnection: close\r\n\r\n");
+                let mut stream = TcpStream::connect((address, port)).unwrap();
+                stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                stream.write_all(request.as_bytes()).unwrap();
+                let mut answer = Vec::new();
+                // The AWS endpoint speaks TLS alone and breaks off; its own test speaks it.
+                let _ = stream.read_to_end(&mut answer);
+                if answer.starts_with(b"HTTP/") {
+                    let answer = String::from_utf8_lossy(&answer);
+                    assert!(
+                        answer.starts_with("HTTP/1.1 403 "),
+                        "{port} {line} {from}: {answer}"
+                    );
+                    assert!(
+                        !answer.to_lowercase().contains("access-control"),
+                        "{answer}"
+                    );
+                } else {
+                    encrypted += 1;
+                }
+            }
+        }
+    }
+    assert_eq!(encrypted, 15, "one listener alone speaks TLS");
 }
 
 #[test]

@@ -19,15 +19,11 @@ use aws_smithy_runtime_api::client::http::{
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::retry::RetryConfig;
-use shop::catalog::Catalog;
-use shop::checkout::Checkout;
-use shop::deadline::Deadline;
-use shop::fulfilment::Fulfilment;
-use shop::order::Lines;
-use shop::order_queue::OrderQueue;
-use shop::orders::Orders;
-use shop::precondition::Precondition;
-use shop::product::{Fields, NewProduct, ProductId};
+use shop::domain::{Fields, Lines, NewProduct, Precondition, ProductId};
+use shop::dynamodb::{Catalog, Orders, Settlements};
+use shop::sqs::OrderQueue;
+use shop::time::Deadline;
+use shop::use_cases::{Checkout, Fulfilment};
 
 pub const PRODUCTS: &str = "test-products";
 pub const ORDERS: &str = "test-orders-table";
@@ -35,6 +31,7 @@ pub const ORDERS: &str = "test-orders-table";
 /// Both tables, empty, and everything of the shop that works on them.
 pub struct Shop {
     pub dynamodb: aws_sdk_dynamodb::Client,
+    pub endpoint: String,
     pub wire: Wire,
     pub catalog: Catalog,
     pub orders: Orders,
@@ -81,10 +78,15 @@ impl Shop {
         let queue = OrderQueue::new(sqs, format!("{endpoint}/000000000000/orders"));
         Self {
             checkout: Checkout::new(catalog.clone(), orders.clone(), queue),
-            fulfilment: Fulfilment::new(dynamodb.clone(), PRODUCTS.to_owned(), ORDERS.to_owned()),
+            fulfilment: Fulfilment::new(Settlements::new(
+                dynamodb.clone(),
+                PRODUCTS.to_owned(),
+                ORDERS.to_owned(),
+            )),
             catalog,
             orders,
             dynamodb,
+            endpoint,
             wire,
         }
     }
@@ -101,7 +103,7 @@ impl Shop {
     pub async fn stock_of(&self, id: &str) -> u64 {
         let (product, _) = self
             .catalog
-            .get(&product_id(id), Fields::ALL)
+            .get(&product_id(id), Fields::all())
             .await
             .unwrap();
         product.stock.unwrap().get()

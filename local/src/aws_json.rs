@@ -1,0 +1,128 @@
+//! AWS's JSON protocol, which DynamoDB and SQS speak: the operation stands in `X-Amz-Target`, and a
+//! refusal names its type in the body.
+//!
+//! <https://smithy.io/2.0/aws/protocols/aws-json-1_0-protocol.html>
+
+use std::fmt;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, StatusCode};
+use serde_json::json;
+
+/// The region that all services here report.
+pub(crate) const REGION: &str = "us-east-1";
+/// The account that owns every resource here.
+pub(crate) const ACCOUNT: &str = "000000000000";
+
+const TARGET: HeaderName = HeaderName::from_static("x-amz-target");
+
+/// The services of AWS that this host knows by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Service {
+    DynamoDb,
+    DynamoDbStreams,
+    Sqs,
+    Other,
+}
+
+/// The operation that a request asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Operation {
+    pub(crate) service: Service,
+    pub(crate) name: String,
+}
+
+impl Operation {
+    /// The operation that the headers name.
+    pub(crate) fn of(headers: &HeaderMap) -> Operation {
+        let target = headers.get(TARGET);
+        let target = target.and_then(|target| target.to_str().ok()).unwrap_or("");
+        let (service, name) = match target.split_once('.') {
+            Some(("DynamoDB_20120810", name)) => (Service::DynamoDb, name),
+            Some(("DynamoDBStreams_20120810", name)) => (Service::DynamoDbStreams, name),
+            Some(("AmazonSQS", name)) => (Service::Sqs, name),
+            _ => (Service::Other, target),
+        };
+        Operation {
+            service,
+            name: name.to_owned(),
+        }
+    }
+}
+
+/// `DynamoDB.GetItem`: the name under which calls are counted. Of other services, the target.
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let service = match self.service {
+            Service::DynamoDb => "DynamoDB",
+            Service::DynamoDbStreams => "DynamoDBStreams",
+            Service::Sqs => "SQS",
+            Service::Other if self.name.is_empty() => return f.write_str("Unknown"),
+            Service::Other => return f.write_str(&self.name),
+        };
+        write!(f, "{service}.{}", self.name)
+    }
+}
+
+/// A call that a service refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// `__type`, such as `com.amazonaws.sqs#QueueDoesNotExist`.
+    pub kind: String,
+    /// A sentence for people.
+    pub message: String,
+    /// The code in the older query protocol, which SDKs show in place of `kind`; SQS alone has it.
+    /// <https://smithy.io/2.0/aws/protocols/aws-query-protocol.html#aws-protocols-awsquerycompatible-trait>
+    pub query_error: Option<String>,
+    /// The whole body, if it says more than type and message.
+    pub body: Option<Bytes>,
+}
+
+impl Refusal {
+    /// A refusal of this type, without more.
+    pub fn new(status: StatusCode, kind: &str, message: impl Into<String>) -> Refusal {
+        Refusal {
+            status,
+            kind: kind.to_owned(),
+            message: message.into(),
+            query_error: None,
+            body: None,
+        }
+    }
+
+    /// Whether the caller can do something about it.
+    pub fn is_senders(&self) -> bool {
+        self.status.is_client_error()
+    }
+
+    /// The body of the response.
+    pub(crate) fn body(&self) -> Bytes {
+        let short = || json!({"__type": self.kind, "message": self.message});
+        let body = self.body.clone();
+        body.unwrap_or_else(|| short().to_string().into())
+    }
+
+    /// An operation that no service here has.
+    pub(crate) fn unknown_operation(operation: &Operation) -> Refusal {
+        let what = match operation.name.as_str() {
+            "" => "this service".to_owned(),
+            _ => operation.to_string(),
+        };
+        Refusal::new(
+            StatusCode::BAD_REQUEST,
+            "com.amazon.coral.service#UnknownOperationException",
+            format!("{what} is not hosted here; DynamoDB, SQS and Lambda's Invoke are"),
+        )
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.kind.rsplit('#').next().unwrap_or_default();
+        write!(f, "{name}: {}", self.message)
+    }
+}
+
+impl std::error::Error for Refusal {}

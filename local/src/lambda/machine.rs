@@ -1,0 +1,62 @@
+//! The limits of this machine that all environments share.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::error::StartError;
+use super::tmp::TmpFolders;
+
+/// Simultaneous starts for each core. More would only make each of them slower, until all exceed
+/// the limit of the init phase.
+const STARTS: usize = 4;
+
+/// Open files that macOS allows at most, whatever the hard limit says (`OPEN_MAX`).
+const MACOS_DESCRIPTORS: u64 = 10_240;
+
+/// What all environments of a stack share. Clones are the same machine.
+#[derive(Debug, Clone)]
+pub struct Machine {
+    pub(super) tmp: TmpFolders,
+    starts: Arc<Semaphore>,
+}
+
+impl Machine {
+    /// Raises the limit of open files, of which each environment takes about eight, and finds out
+    /// how environments get a `/tmp` of their own. They see the folders of `visible` even where
+    /// those are below `/tmp`.
+    ///
+    /// # Errors
+    /// If the system's temporary folder cannot be written to.
+    pub fn prepare(visible: Vec<PathBuf>) -> Result<Machine, StartError> {
+        let limit = getrlimit(Resource::Nofile);
+        for current in [limit.maximum, Some(MACOS_DESCRIPTORS)] {
+            let maximum = limit.maximum;
+            if setrlimit(Resource::Nofile, Rlimit { current, maximum }).is_ok() {
+                break;
+            }
+        }
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        Ok(Machine {
+            tmp: TmpFolders::create(visible)?,
+            starts: Arc::new(Semaphore::new(STARTS * cores)),
+        })
+    }
+
+    /// A notice for people if this machine differs from AWS. Empty if it does not.
+    pub fn notice(&self) -> Option<&'static str> {
+        (!self.tmp.are_mounted()).then_some(
+            "a /tmp of its own for each environment: this system has no mount namespaces for us, \
+             so TMPDIR names a folder of its own",
+        )
+    }
+
+    /// Waits until an environment may start. The permit ends with the start.
+    pub(super) async fn turn(&self) -> Option<OwnedSemaphorePermit> {
+        // The semaphore is never closed.
+        Arc::clone(&self.starts).acquire_owned().await.ok()
+    }
+}

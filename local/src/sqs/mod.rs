@@ -1,0 +1,303 @@
+//! SQS in this process: all operations of its JSON protocol, on SQLite.
+//!
+//! `operations` reads calls and writes answers, `messages` and `store` do what they ask for.
+
+mod attributes;
+mod error;
+mod message;
+mod messages;
+mod move_task;
+mod operations;
+mod store;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep_until};
+
+pub use attributes::queue_arn;
+use error::invalid_value;
+pub use message::{Message, MessageAttribute, MessageAttributes};
+use operations::{check_range, parse, queue_name, without_empty};
+use store::Store;
+
+use crate::aws_json::Refusal;
+use crate::meter::Depth;
+use crate::template;
+
+/// The queues of this host. Cheap to clone.
+///
+/// A call takes some microseconds behind one lock, on the thread that makes it. With a data folder,
+/// a call in some thousands waits until the disk has what was written.
+#[derive(Clone)]
+pub struct Sqs {
+    store: Arc<Mutex<Store>>,
+    endpoint_url: Arc<str>,
+}
+
+/// The body of `ReceiveMessage`. `ReceiveRequestAttemptId` is accepted and ignored: on one machine no
+/// answer gets lost.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct Receive {
+    queue_url: String,
+    max_number_of_messages: Option<i64>,
+    visibility_timeout: Option<i64>,
+    wait_time_seconds: Option<i64>,
+    attribute_names: Vec<String>,
+    message_system_attribute_names: Vec<String>,
+    message_attribute_names: Vec<String>,
+}
+
+impl Sqs {
+    /// The queues of a data folder, or none, in memory. `endpoint_url` is what their URLs begin with.
+    ///
+    /// # Errors
+    /// If the folder's database cannot be used.
+    pub fn open(data_dir: Option<&Path>, endpoint_url: &str) -> Result<Sqs, String> {
+        let file = data_dir.map(|dir| dir.join("sqs.sqlite"));
+        let store = Store::open(file.as_deref()).map_err(|e| match &file {
+            Some(file) => format!("{}: {e}", file.display()),
+            None => e.to_string(),
+        })?;
+        Ok(Sqs {
+            store: Arc::new(Mutex::new(store)),
+            endpoint_url: endpoint_url.into(),
+        })
+    }
+
+    /// Answers one call of the JSON protocol.
+    ///
+    /// # Errors
+    /// As AWS refuses it.
+    pub async fn call(&self, operation: &str, body: &[u8]) -> Result<Value, Refusal> {
+        match operation {
+            "ReceiveMessage" => self.receive_message(&parse(body)?).await,
+            "StartMessageMoveTask" => {
+                let request = parse(body)?;
+                let handle = self.with(|store, now| store.start_task(&request, now))?;
+                tokio::spawn(self.clone().carry_out(handle.clone()));
+                Ok(json!({"TaskHandle": handle}))
+            }
+            "ListMessageMoveTasks" => {
+                let request = parse(body)?;
+                self.with(|store, _| store.list_tasks(&request))
+            }
+            "CancelMessageMoveTask" => {
+                let request = parse(body)?;
+                self.with(|store, _| store.cancel_task(&request))
+            }
+            _ => self.with(|store, now| {
+                operations::answer(store, &self.endpoint_url, operation, body, now)
+            }),
+        }
+    }
+
+    /// Receives up to `most` messages (1 to 10) with all their attributes, waiting up to `wait` for
+    /// the first. Dropping the future takes no message.
+    ///
+    /// # Errors
+    /// If the queue does not exist or has too many messages in flight.
+    pub async fn receive(
+        &self,
+        queue: &str,
+        most: usize,
+        wait: Duration,
+    ) -> Result<Vec<Message>, Refusal> {
+        self.wait_for(queue, most, None, wait).await
+    }
+
+    /// Deletes messages by their receipt handles. Returns the positions of those not deleted.
+    ///
+    /// # Errors
+    /// If the whole call failed, so that none was deleted.
+    pub fn delete(&self, queue: &str, handles: &[&str]) -> Result<Vec<usize>, Refusal> {
+        self.with(|store, now| {
+            store.queue(queue)?;
+            let mut left = Vec::new();
+            for (position, handle) in handles.iter().enumerate() {
+                match store.delete(queue, handle, now) {
+                    Ok(()) => {}
+                    Err(refusal) if refusal.is_senders() => left.push(position),
+                    Err(failure) => return Err(failure),
+                }
+            }
+            Ok(left)
+        })
+    }
+
+    /// Returns how many messages the queue holds.
+    ///
+    /// # Errors
+    /// If the queue does not exist.
+    pub fn depth(&self, queue: &str) -> Result<Depth, Refusal> {
+        self.with(|store, now| store.depth(queue, now))
+    }
+
+    /// Returns how long a received message stays invisible.
+    ///
+    /// # Errors
+    /// If the queue does not exist.
+    pub fn visibility_timeout(&self, queue: &str) -> Result<Duration, Refusal> {
+        self.with(|store, _| {
+            let seconds = store.queue(queue)?.attributes.number("VisibilityTimeout");
+            Ok(Duration::from_secs(seconds.unsigned_abs()))
+        })
+    }
+
+    /// Creates the template's queues. One that a data folder still has gets the template's
+    /// attributes.
+    ///
+    /// # Errors
+    /// If a queue is refused; the sentence names it.
+    pub fn create_queues(&self, queues: &[template::Queue]) -> Result<(), String> {
+        let no_redrive = BTreeMap::from([("RedrivePolicy".to_owned(), String::new())]);
+        for queue in queues {
+            let (name, attributes) = (&queue.name, &queue.attributes);
+            self.with(|store, now| {
+                if store.queues.contains_key(name) {
+                    store.set_attributes(name, attributes, now)?;
+                    return store.set_attributes(name, &no_redrive, now);
+                }
+                store.create(name, attributes, &BTreeMap::new(), now)
+            })
+            .map_err(|refusal| format!("queue {}: {refusal}", queue.logical_id))?;
+        }
+        // Afterwards, because a dead-letter queue may stand behind its source.
+        for queue in queues {
+            let Some(redrive) = &queue.redrive else {
+                continue;
+            };
+            let target = &redrive.dead_letter_queue;
+            let target = queues
+                .iter()
+                .find(|it| it.logical_id == *target)
+                .ok_or_else(|| {
+                    format!(
+                        "queue {}: its dead-letter queue {target} does not exist",
+                        queue.logical_id
+                    )
+                })?;
+            let policy = json!({
+                "deadLetterTargetArn": queue_arn(&target.name),
+                "maxReceiveCount": redrive.max_receive_count,
+            });
+            let change = BTreeMap::from([("RedrivePolicy".to_owned(), policy.to_string())]);
+            self.with(|store, now| store.set_attributes(&queue.name, &change, now))
+                .map_err(|refusal| format!("queue {}: {refusal}", queue.logical_id))?;
+        }
+        Ok(())
+    }
+
+    async fn receive_message(&self, asked: &Receive) -> Result<Value, Refusal> {
+        let queue = queue_name(&asked.queue_url)?;
+        let default = self.with(|store, _| {
+            let attributes = &store.queue(queue)?.attributes;
+            Ok(attributes.number("ReceiveMessageWaitTimeSeconds"))
+        })?;
+        let most = asked.max_number_of_messages.unwrap_or(1);
+        if !(1..=10).contains(&most) {
+            let reason = "Must be between 1 and 10, if provided.";
+            return Err(invalid_value(most, "MaxNumberOfMessages", reason));
+        }
+        check_range("VisibilityTimeout", asked.visibility_timeout, 43_200)?;
+        check_range("WaitTimeSeconds", asked.wait_time_seconds, 20)?;
+        let wait = asked.wait_time_seconds.unwrap_or(default).unsigned_abs();
+        let mut messages = self
+            .wait_for(
+                queue,
+                most.unsigned_abs() as usize,
+                asked.visibility_timeout,
+                Duration::from_secs(wait),
+            )
+            .await?;
+        let system = [
+            &asked.attribute_names[..],
+            &asked.message_system_attribute_names[..],
+        ];
+        let system = system.concat();
+        for message in &mut messages {
+            message.select(&system, &asked.message_attribute_names);
+        }
+        Ok(without_empty(json!({"Messages": messages})))
+    }
+
+    /// Receives in one step once there is a message, so that a caller who leaves before takes none.
+    async fn wait_for(
+        &self,
+        queue: &str,
+        most: usize,
+        visibility_timeout: Option<i64>,
+        wait: Duration,
+    ) -> Result<Vec<Message>, Refusal> {
+        let deadline = Instant::now() + wait;
+        loop {
+            let arrivals = self.with(|store, _| Ok(store.queue(queue)?.arrivals.clone()))?;
+            // Hears what arrives from here on.
+            let arrived = arrivals.notified();
+            let received = self.with(|store, now| {
+                let received = store.receive(queue, most, visibility_timeout, now);
+                let next = store.next_visible(queue, now)?;
+                let pause = next.map(|at| Duration::from_millis((at - now).unsigned_abs()));
+                Ok((received?, pause))
+            });
+            // AWS reports a queue that has too many messages in flight to short polls alone.
+            let over_limit =
+                |refusal: &Refusal| refusal.query_error.as_deref() == Some("OverLimit");
+            let (messages, pause) = match received {
+                Err(refusal) if over_limit(&refusal) && !wait.is_zero() => (Vec::new(), None),
+                received => received?,
+            };
+            if !messages.is_empty() || Instant::now() >= deadline {
+                return Ok(messages);
+            }
+            let until = pause.map_or(deadline, |pause| deadline.min(Instant::now() + pause));
+            tokio::select! {
+                () = arrived => {}
+                () = sleep_until(until) => {}
+            }
+        }
+    }
+
+    /// Moves messages, step by step, until the task is done. Others have their turn in between.
+    async fn carry_out(self, handle: String) {
+        loop {
+            let next = self.store().step(&handle, now());
+            match next {
+                None => return,
+                Some(Duration::ZERO) => tokio::task::yield_now().await,
+                Some(pause) => tokio::time::sleep(pause).await,
+            }
+        }
+    }
+
+    fn with<T>(
+        &self,
+        work: impl FnOnce(&mut Store, i64) -> Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
+        self.store().transaction(|store| work(store, now()))
+    }
+
+    fn store(&self) -> MutexGuard<'_, Store> {
+        // A transaction that a panic broke off was rolled back.
+        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Sqs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sqs").finish_non_exhaustive()
+    }
+}
+
+/// Milliseconds since 1970.
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |it| i64::try_from(it.as_millis()).unwrap_or(i64::MAX))
+}
