@@ -16,7 +16,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 pub use kept::{Kept, Process};
-use local::aws::Sqs;
+use local::sqs::Sqs;
 use local::stack::{Options, Stack};
 use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
@@ -332,14 +332,30 @@ pub(crate) fn options(name: &str, change: fn(String) -> String) -> Options {
 
     Options {
         template,
-        parameters: BTreeMap::from([("CatalogueWrites".to_owned(), "open".to_owned())]),
+        parameters: parameters(),
         port: 0,
         control_port: 0,
         code_dir: Some(code_dir),
         data_dir: None,
         log_dir: work.join("logs"),
         idle_timeout: Duration::from_secs(60),
+        account_concurrency: 1000,
+        log_to_terminal: false,
+        env_file: None,
     }
+}
+
+/// Everybody may write to the catalogue, as often as a test likes.
+fn parameters() -> BTreeMap<String, String> {
+    let parameters = [
+        ("CatalogueWrites", "open"),
+        ("ThrottleRate", "10000"),
+        ("ThrottleBurst", "5000"),
+        ("OrderThrottleRate", "10000"),
+        ("OrderThrottleBurst", "5000"),
+    ];
+    let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+    parameters.map(owned).into()
 }
 
 /// A response, read to its end.

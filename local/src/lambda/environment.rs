@@ -406,6 +406,7 @@ impl Environment {
             }
             (_, error) => error.to_string(),
         };
+        self.place.settling();
         invocation.answer(Err(error));
         if let Some(process) = &self.process {
             process.flush_output();

@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::MAX_PAYLOAD;
 use super::platform_log::Status;
-use super::runtime_api::BodyError;
+use crate::serve::Unread;
 
 /// Why a function cannot be hosted: one line that names the thing and says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -87,15 +87,15 @@ impl FunctionError {
     }
 
     /// The error of an invocation whose response cannot be passed on.
-    pub(super) fn bad_response(reason: BodyError) -> Self {
+    pub(super) fn bad_response(reason: Unread) -> Self {
         let (error_type, message) = match reason {
-            BodyError::TooLarge => (
+            Unread::TooLarge => (
                 "Function.ResponseSizeTooLarge",
                 format!(
                     "Response payload size exceeded maximum allowed payload size ({MAX_PAYLOAD} bytes)."
                 ),
             ),
-            BodyError::Truncated => (
+            Unread::Truncated | Unread::TooSlow => (
                 "Runtime.TruncatedResponse",
                 "the runtime did not send its whole response".to_owned(),
             ),

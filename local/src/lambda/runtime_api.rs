@@ -6,36 +6,34 @@
 //! are those of its open-source
 //! [emulator](https://github.com/aws/aws-lambda-runtime-interface-emulator).
 
-use std::convert::Infallible;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
-use http::{Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full, Limited};
+use http::header::{HeaderName, HeaderValue};
+use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use serde_json::json;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::{JoinHandle, JoinSet};
 
 use super::MAX_PAYLOAD;
 use super::invocation::Invocation;
+use crate::serve::{self, Answer, Connection, HungUp, Policy, Server, Unread};
 
 /// A runtime needs one connection, some use two. The limit keeps a function that opens more and
 /// more from using up this host's file descriptors and memory.
 const MAX_CONNECTIONS: usize = 16;
+/// As long as a function may run: its own timeout ends it sooner.
+const BODY_LIMIT: Duration = Duration::from_secs(900);
 
 /// Listens on a port of its own, so that each request is known to come from this environment.
 #[derive(Debug)]
 pub(super) struct RuntimeApi {
     address: SocketAddr,
     calls: mpsc::Receiver<ApiCall>,
-    server: JoinHandle<()>,
+    _server: Server,
 }
 
 /// One request of the runtime, and the way to answer it.
@@ -50,24 +48,17 @@ pub(super) enum ApiRequest {
     Next,
     Response {
         request_id: String,
-        body: Result<Bytes, BodyError>,
+        body: Result<Bytes, Unread>,
     },
     Error {
         request_id: String,
         error_type: Option<String>,
-        body: Result<Bytes, BodyError>,
+        body: Result<Bytes, Unread>,
     },
     InitError {
         error_type: Option<String>,
-        body: Result<Bytes, BodyError>,
+        body: Result<Bytes, Unread>,
     },
-}
-
-/// Why a body is not complete.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum BodyError {
-    TooLarge,
-    Truncated,
 }
 
 /// The state of an environment, in the emulator's names.
@@ -84,11 +75,11 @@ impl RuntimeApi {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let (sender, calls) = mpsc::channel(MAX_CONNECTIONS);
-        let server = tokio::spawn(serve(listener, sender));
+        let policy = Policy::plain(MAX_CONNECTIONS);
         Ok(RuntimeApi {
             address,
             calls,
-            server,
+            _server: Server::start(listener, policy, Translator(sender)),
         })
     }
 
@@ -107,70 +98,32 @@ impl RuntimeApi {
     }
 }
 
-impl Drop for RuntimeApi {
-    fn drop(&mut self) {
-        self.server.abort();
+/// Turns requests into calls.
+#[derive(Debug, Clone)]
+struct Translator(mpsc::Sender<ApiCall>);
+
+impl serve::Service for Translator {
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        _connection: &Connection,
+    ) -> Result<Answer, HungUp> {
+        let request = match translate(request).await {
+            Ok(request) => request,
+            Err(refusal) => return Ok(refusal),
+        };
+        let (reply, answer) = oneshot::channel();
+        let reply = Responder(reply);
+        // Either fails if the environment is being ended, and its process with it.
+        self.0
+            .send(ApiCall { request, reply })
+            .await
+            .map_err(|_| HungUp)?;
+        answer.await.map_err(|_| HungUp)
     }
 }
 
-async fn serve(listener: TcpListener, calls: mpsc::Sender<ApiCall>) {
-    let mut connections = JoinSet::new();
-    loop {
-        while connections.len() >= MAX_CONNECTIONS {
-            connections.join_next().await;
-        }
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                connections.spawn(connection(stream, calls.clone()));
-            }
-            // Probably out of file descriptors: wait until one of ours is closed.
-            Err(_) if connections.join_next().await.is_some() => {}
-            Err(_) => tokio::time::sleep(std::time::Duration::from_millis(10)).await,
-        }
-        while connections.try_join_next().is_some() {}
-    }
-}
-
-async fn connection(stream: TcpStream, calls: mpsc::Sender<ApiCall>) {
-    // Otherwise a response may wait 40 ms for an acknowledgement that the other side delays.
-    let _ = stream.set_nodelay(true);
-    let service = service_fn(|request| handle(request, calls.clone()));
-    // A bootstrap written in shell may look for `Lambda-Runtime-…` exactly as AWS sends it. How the
-    // connection ended concerns only the runtime.
-    let _ = http1::Builder::new()
-        .title_case_headers(true)
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
-}
-
-async fn handle(
-    request: Request<Incoming>,
-    calls: mpsc::Sender<ApiCall>,
-) -> Result<Response<Full<Bytes>>, Infallible> {
-    Ok(match translate(request).await {
-        Ok(request) => {
-            let (reply, response) = oneshot::channel();
-            let sent = calls
-                .send(ApiCall {
-                    request,
-                    reply: Responder(reply),
-                })
-                .await;
-            match (sent, response.await) {
-                (Ok(()), Ok(response)) => response,
-                // The environment is being ended, and its process with it.
-                _ => error(
-                    StatusCode::INTERNAL_SERVER_ERROR,
-                    "InternalServerError",
-                    "Internal Server Error",
-                ),
-            }
-        }
-        Err(response) => response,
-    })
-}
-
-async fn translate(request: Request<Incoming>) -> Result<ApiRequest, Response<Full<Bytes>>> {
+async fn translate(request: Request<Incoming>) -> Result<ApiRequest, Answer> {
     let path = request.uri().path().to_owned();
     let segments: Vec<&str> = path.split('/').skip(1).collect();
     let (method, call) = match segments.as_slice() {
@@ -206,7 +159,7 @@ async fn translate(request: Request<Incoming>) -> Result<ApiRequest, Response<Fu
         .headers()
         .get("lambda-runtime-function-error-type")
         .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-    let body = read(request.into_body()).await;
+    let body = serve::read(request.into_body(), MAX_PAYLOAD, BODY_LIMIT).await;
     let request_id = segments.get(3).copied().unwrap_or_default().to_owned();
     Ok(match call {
         "init" => ApiRequest::InitError { error_type, body },
@@ -219,40 +172,22 @@ async fn translate(request: Request<Incoming>) -> Result<ApiRequest, Response<Fu
     })
 }
 
-/// Reads a body up to the limit. The rest is read too, but thrown away: otherwise a client that is
-/// still writing would never see the answer.
-async fn read(mut body: Incoming) -> Result<Bytes, BodyError> {
-    match Limited::new(&mut body, MAX_PAYLOAD).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
-            while let Some(frame) = body.frame().await {
-                frame.map_err(|_| BodyError::Truncated)?;
-            }
-            Err(BodyError::TooLarge)
-        }
-        Err(_) => Err(BodyError::Truncated),
-    }
-}
-
 /// Answers one request. It does not matter if the runtime has hung up.
 #[derive(Debug)]
-pub(super) struct Responder(oneshot::Sender<Response<Full<Bytes>>>);
+pub(super) struct Responder(oneshot::Sender<Answer>);
 
 impl Responder {
     /// Sends the event of an invocation of the function with this ARN, or returns an error if the
     /// runtime has hung up.
     pub(super) fn event(self, invocation: &Invocation, function: &str) -> Result<(), ()> {
-        let mut response = Response::new(Full::new(invocation.payload.clone()));
+        let payload = invocation.payload.clone();
+        let mut response = serve::typed(StatusCode::OK, "application/json", payload);
         let headers = response.headers_mut();
         let mut set = |name, value: Result<HeaderValue, _>| {
             if let Ok(value) = value {
                 headers.insert(HeaderName::from_static(name), value);
             }
         };
-        set(
-            "content-type",
-            Ok(HeaderValue::from_static("application/json")),
-        );
         set(
             "lambda-runtime-aws-request-id",
             HeaderValue::from_str(&invocation.request_id),
@@ -273,7 +208,7 @@ impl Responder {
     pub(super) fn accepted(self) {
         let _ = self
             .0
-            .send(json(StatusCode::ACCEPTED, &json!({"status": "OK"})));
+            .send(serve::json(StatusCode::ACCEPTED, &json!({"status": "OK"})));
     }
 
     /// 400: the invocation is not running in this environment, or no longer.
@@ -286,9 +221,9 @@ impl Responder {
     }
 
     /// 413 or 400.
-    pub(super) fn bad_body(self, reason: BodyError) {
+    pub(super) fn bad_body(self, reason: Unread) {
         let _ = self.0.send(match reason {
-            BodyError::TooLarge => {
+            Unread::TooLarge => {
                 let message =
                     format!("Exceeded maximum allowed payload size ({MAX_PAYLOAD} bytes).");
                 error(
@@ -297,7 +232,7 @@ impl Responder {
                     &message,
                 )
             }
-            BodyError::Truncated => {
+            Unread::Truncated | Unread::TooSlow => {
                 let message = "HTTP request detected as truncated";
                 error(StatusCode::BAD_REQUEST, "TruncatedHTTPRequest", message)
             }
@@ -331,18 +266,9 @@ impl ApiCall {
     }
 }
 
-fn error(status: StatusCode, error_type: &str, message: &str) -> Response<Full<Bytes>> {
-    json(
+fn error(status: StatusCode, error_type: &str, message: &str) -> Answer {
+    serve::json(
         status,
         &json!({"errorMessage": message, "errorType": error_type}),
     )
-}
-
-fn json(status: StatusCode, body: &serde_json::Value) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(body.to_string().into()));
-    *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
 }
