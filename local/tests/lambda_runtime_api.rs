@@ -268,7 +268,7 @@ async fn connections_without_number_and_half_requests_do_no_harm() {
         let mut stream = TcpStream::connect(&address).await.expect("it connects");
         let half = [
             "GET /2018",
-            "POST /2018-06-01/runtime/init/error HTTP/1.1\r\ncontent-length: 9\r\n\r\n{",
+            "POST /2018-06-01/runtime/init/error HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n{",
         ];
         stream
             .write_all(half[n % 2].as_bytes())
@@ -315,7 +315,7 @@ async fn a_response_without_end_is_not_kept() {
         .await
         .expect("it connects");
     let head = format!(
-        "POST /2018-06-01/runtime/invocation/{id}/response HTTP/1.1\r\nhost: x\r\n\
+        "POST /2018-06-01/runtime/invocation/{id}/response HTTP/1.1\r\nhost: localhost\r\n\
          transfer-encoding: chunked\r\n\r\n"
     );
     stream.write_all(head.as_bytes()).await.expect("it writes");
@@ -359,7 +359,7 @@ fn requests() -> impl Strategy<Value = Vec<u8>> {
         prop::collection::vec(any::<u8>(), 0..100),
     );
     let request = request.prop_map(|(method, path, headers, length, body)| {
-        let mut bytes = format!("{method} {path} HTTP/1.1\r\nhost: x\r\n").into_bytes();
+        let mut bytes = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\n").into_bytes();
         for (name, value) in headers {
             bytes.extend_from_slice(format!("{name}: ").as_bytes());
             bytes.extend_from_slice(&value);

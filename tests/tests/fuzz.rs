@@ -123,7 +123,7 @@ fn request() -> impl Strategy<Value = Vec<u8>> {
     ];
     (method, target, headers, framing, body()).prop_map(
         |(method, target, headers, framing, body)| {
-            let mut bytes = format!("{method} {target} HTTP/1.1\r\nHost: a\r\n").into_bytes();
+            let mut bytes = format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\n").into_bytes();
             for (name, value) in headers {
                 bytes.extend_from_slice(format!("{name}: ").as_bytes());
                 bytes.extend_from_slice(&value);
@@ -242,15 +242,15 @@ fn bodies_and_headers_without_end_are_not_kept() {
     let floods = (0..8).map(|n| {
         let (head, piece) = match n % 4 {
             0 => (
-                "POST /orders HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
+                "POST /orders HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n",
                 [b"10000\r\n".as_slice(), &[b'x'; 0x10000], b"\r\n"].concat(),
             ),
             1 => (
-                "POST /orders HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999\r\n\r\n",
+                "POST /orders HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999\r\n\r\n",
                 vec![b' '; 65_536],
             ),
             2 => (
-                "GET /products HTTP/1.1\r\nHost: a\r\nX: ",
+                "GET /products HTTP/1.1\r\nHost: localhost\r\nX: ",
                 vec![b'x'; 65_536],
             ),
             _ => ("GET /products?category=", vec![b'x'; 65_536]),
@@ -282,7 +282,7 @@ fn connections_that_say_nothing_or_stop_in_the_middle_keep_nobody_out() {
                 "",
                 "G",
                 "GET /products HTTP/1.1\r\n",
-                "POST /orders HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n{",
+                "POST /orders HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{",
             ];
             stream.write_all(said[n % 4].as_bytes()).await.unwrap();
             open.push(stream);
