@@ -54,6 +54,7 @@ async function main() {
   const shop = functions.map((one) => ({ ...one, ...requests[one.name] }));
   const peers = ready.map((peer) => getProduct(peer));
   const rows = await cold.measure(stack, [...shop, ...peers], rounds, say);
+  /** @type {Record<string, any>} */
   const result = {
     started_at: new Date().toISOString(),
     machine: machine(),
@@ -138,6 +139,7 @@ async function warm(stack, shop, peers, floorCpu) {
   };
 }
 
+/** @param {Record<string, any>} result */
 function render({ machine: host, functions, peers, absent, instructions: counted, warm_path = [], scaling, targets: goals, ...rest }) {
   const all = [...functions, ...peers];
   const floor = peers.find(({ name }) => name === 'floor');

@@ -30,7 +30,13 @@ export async function count(stack, { name, ...target }) {
 
 export const hasValgrind = () => process.env.PATH.split(path.delimiter).some((folder) => existsSync(path.join(folder, 'valgrind')));
 
-/** Runs `binary` under valgrind until it has asked for an event once more than it got, and ends it. */
+/**
+ * Runs `binary` under valgrind until it has asked for an event once more than it got, and ends it.
+ *
+ * @param {Record<string, any>} stack
+ * @param {Record<string, any>} target
+ * @param {number} invocations
+ */
 async function callgrind(stack, { binary, event, ...target }, invocations) {
   let child;
   let asked = 0;
@@ -39,18 +45,19 @@ async function callgrind(stack, { binary, event, ...target }, invocations) {
     if (!request.url.endsWith('/invocation/next')) {
       request.resume().on('end', () => response.writeHead(202).end());
     } else if (asked++ < invocations) {
-      const headers = { 'lambda-runtime-aws-request-id': `request-${asked}`, 'lambda-runtime-deadline-ms': Date.now() + TIMEOUT_MS };
+      const headers = { 'lambda-runtime-aws-request-id': `request-${asked}`, 'lambda-runtime-deadline-ms': String(Date.now() + TIMEOUT_MS) };
       response.writeHead(200, { ...headers, 'lambda-runtime-invoked-function-arn': 'arn:aws:lambda:us-east-1:000000000000:function:f' });
       response.end(JSON.stringify(event));
     } else {
       child.kill('SIGTERM'); // valgrind then writes its counts
     }
   });
-  await new Promise((resolve) => api.listen(0, '127.0.0.1', resolve));
+  await new Promise((resolve) => api.listen(0, '127.0.0.1', () => resolve(null)));
   const timer = setTimeout(() => child.kill('SIGKILL'), TIMEOUT_MS);
   try {
     const options = ['--tool=callgrind', '--callgrind-out-file=/dev/null', binary];
-    child = spawn('valgrind', options, { env: environment(stack, target, api.address().port), stdio: ['ignore', 'ignore', 'pipe'] });
+    const { port } = /** @type {import('node:net').AddressInfo} */ (api.address());
+    child = spawn('valgrind', options, { env: environment(stack, target, port), stdio: ['ignore', 'ignore', 'pipe'] });
     const output = await text(child.stderr);
     const collected = /Collected : (\d+)/.exec(output);
     if (!collected || asked !== invocations + 1) throw new Error(output.trim().split('\n').at(-1));
@@ -62,7 +69,13 @@ async function callgrind(stack, { binary, event, ...target }, invocations) {
   }
 }
 
-/** What the host sets for a function and a benchmark of one needs. */
+/**
+ * What the host sets for a function and a benchmark of one needs.
+ *
+ * @param {Record<string, any>} stack
+ * @param {Record<string, any>} target
+ * @param {number} port
+ */
 function environment({ aws_endpoint_url, ca_file }, { functionId, environment: own }, port) {
   return {
     PATH: process.env.PATH,

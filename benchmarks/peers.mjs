@@ -79,7 +79,13 @@ export function ours(name, codeDir) {
   };
 }
 
-/** A program that is there already, in a folder of its own; `plants` says that trust.mjs puts a root into it. */
+/**
+ * A program that is there already, in a folder of its own; `plants` says that trust.mjs puts a root into it.
+ *
+ * @param {string} name
+ * @param {string} program
+ * @param {{ note: string, environment?: Record<string, string>, plants?: boolean }} more
+ */
 function copy(name, program, { note, environment, plants = false }) {
   const codeDir = path.join(CODE, name);
   const binary = path.join(codeDir, 'bootstrap');
@@ -98,6 +104,13 @@ function copy(name, program, { note, environment, plants = false }) {
   };
 }
 
+/**
+ * A program of benchmarks/, built from the crate of this name unless `crate` says another.
+ *
+ * @param {string} name
+ * @param {{ crate?: string, features?: string[], noDefaults?: boolean, profile?: string, flags?: string[], note: string,
+ *   environment?: Record<string, string> }} more
+ */
 function rust(name, { crate = name, features = [], noDefaults = false, profile = 'release', flags = [], note, environment }) {
   const codeDir = path.join(CODE, name);
   const manifest = path.join(HERE, 'Cargo.toml');
@@ -121,7 +134,8 @@ function rust(name, { crate = name, features = [], noDefaults = false, profile =
 }
 
 async function preparePython() {
-  const codeDir = (this.codeDir = path.join(CODE, 'python'));
+  const codeDir = path.join(CODE, 'python');
+  this.codeDir = codeDir;
   const python = path.join(codeDir, 'venv/bin/python');
   const requirements = path.join(HERE, 'python/requirements.txt');
   mkdirSync(codeDir, { recursive: true });
@@ -138,7 +152,8 @@ async function preparePython() {
 }
 
 async function prepareNode() {
-  const codeDir = (this.codeDir = path.join(CODE, 'node'));
+  const codeDir = path.join(CODE, 'node');
+  this.codeDir = codeDir;
   mkdirSync(codeDir, { recursive: true });
   for (const file of ['package.json', 'package-lock.json', 'index.mjs']) {
     cpSync(path.join(HERE, 'node', file), path.join(codeDir, file));

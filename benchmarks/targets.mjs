@@ -97,7 +97,11 @@ function httpEvent(route) {
 
 const MB = 1_000_000; // the usual unit of zip sizes
 
-/** The project's targets. A value of null fails: a target that was not measured is not reached. */
+/**
+ * The project's targets. A value of null fails: a target that was not measured is not reached.
+ *
+ * @param {Record<string, any>} results
+ */
 export function targets({ functions, peers, host, scaling }) {
   const ours = (name) => functions.find((row) => row.name === name);
   const peer = (name) => peers.find((row) => row.name === name);

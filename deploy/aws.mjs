@@ -46,7 +46,7 @@ export function run(command, args) {
       child[name].setEncoding('utf8').on('data', (chunk) => (output[name] += chunk));
     const end = () => child.kill('SIGTERM');
     interrupted.signal.addEventListener('abort', end, { once: true });
-    child.on('error', (error) => reject(error.code === 'ENOENT' ? missing(command) : error));
+    child.on('error', (/** @type {NodeJS.ErrnoException} */ error) => reject(error.code === 'ENOENT' ? missing(command) : error));
     child.on('close', (code, signal) => {
       interrupted.signal.removeEventListener('abort', end);
       resolve({ code: code ?? 128 + os.constants.signals[signal], ...output });
@@ -75,7 +75,7 @@ export async function aws(service, operation, ...args) {
 export function sam(...args) {
   return new Promise((resolve, reject) => {
     const child = spawn('sam', args, { cwd: ROOT, env: { ...process.env, SAM_CLI_TELEMETRY: '0' }, stdio: 'inherit' });
-    child.on('error', (error) => reject(error.code === 'ENOENT' ? missing('sam') : error));
+    child.on('error', (/** @type {NodeJS.ErrnoException} */ error) => reject(error.code === 'ENOENT' ? missing('sam') : error));
     child.on('close', (code) => (interrupted.signal.aborted ? reject(interrupted.signal.reason) : resolve(code ?? 1)));
     interrupted.signal.addEventListener('abort', () => child.kill('SIGTERM'), { once: true });
   });
@@ -170,7 +170,11 @@ export function say(line) {
   process.stdout.write(`${line}\n`);
 }
 
-/** Options of the command line; what is unknown or wrong is one line. An empty one counts as not given, as make gives it. */
+/**
+ * Options of the command line; what is unknown or wrong is one line. An empty one counts as not given, as make gives it.
+ *
+ * @returns {any}
+ */
 export function options(spec) {
   try {
     const { values } = parseArgs({ options: spec });

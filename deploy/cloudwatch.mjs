@@ -14,6 +14,11 @@ const SUCCESSES = 'http.response_time.2xx';
 /**
  * Looks until as many lines are there as are expected, since they arrive late; says so if they do not all arrive. `look`
  * gives what it finds and its `lines`, `pause` waits for so many ms.
+ *
+ * @param {number} expected
+ * @param {string} what
+ * @param {() => Promise<any>} look
+ * @param {Record<string, any>} how
  */
 async function arrived(expected, what, look, { say, pause }) {
   for (let waited = 0; ; waited += ASK_AGAIN_MS) {

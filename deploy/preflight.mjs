@@ -73,6 +73,8 @@ async function checkConcurrency(template, values) {
 /**
  * Why a reservation is too small for what it has to hold; null if it is not. CloudFormation's rules compare for equality
  * only. Lambda would refuse the one after minutes, and throttle the worker for ever with the other.
+ *
+ * @param {Record<string, string>} values
  */
 export function reservationRefusal({ ReservedConcurrency, ...values }) {
   const most = ['MaximumConcurrency', 'ProvisionedConcurrency'].find(

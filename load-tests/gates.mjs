@@ -27,14 +27,14 @@ export function evaluate(ensure, aggregate) {
   const gates = [];
   for (const threshold of ensure.thresholds ?? []) {
     const [[metric, limit]] = Object.entries(threshold);
-    gates.push(gate(metric, '<', limit, valueOf(metric, aggregate)));
+    gates.push(gate(metric, '<', limit, figure(metric, aggregate)));
   }
   for (const { expression } of ensure.conditions ?? []) {
     const parts = /^(.+) (<|<=|>|>=|==) (-?\d+(?:\.\d+)?)$/.exec(expression);
     if (!parts)
       throw new Error(`artillery.yml: a gate must read "metric operator number", but one is "${expression}"`);
     const [, metric, operator, limit] = parts;
-    gates.push(gate(metric, operator, Number(limit), valueOf(metric, aggregate)));
+    gates.push(gate(metric, operator, Number(limit), figure(metric, aggregate)));
   }
   if (ensure.maxErrorRate !== undefined) {
     gates.push(gate('maxErrorRate', '<=', ensure.maxErrorRate, errorRate(aggregate)));
@@ -55,7 +55,7 @@ export function evaluateLogged(ensure, aggregate, requests, { lines, summaries }
 }
 
 /** A counter or rate by its name, a histogram's figure by `<histogram>.<p95, max, …>`; null if it never occurred. */
-function valueOf(metric, { counters = {}, rates = {}, summaries = {} }) {
+function figure(metric, { counters = {}, rates = {}, summaries = {} }) {
   const dot = metric.lastIndexOf('.');
   return (
     counters[metric] ?? rates[metric] ?? summaries[metric.slice(0, dot)]?.[metric.slice(dot + 1)] ?? null

@@ -6,23 +6,30 @@ import { closeSync, openSync } from 'node:fs';
 /** Ms between SIGTERM and SIGKILL of one program, enough for `local` to end its environments. */
 const STOP_TIMEOUT_MS = 15_000;
 
+/**
+ * A program of the load test: `ended` says how it ended, null while it runs; `gone` resolves when it has ended.
+ *
+ * @typedef {import('node:child_process').ChildProcess & { ended: string | null, gone: Promise<void> }} Program
+ */
+
+/** @type {Set<Program>} */
 const children = new Set();
 
 /** Starts a program with its output in a file, and remembers it, so that it is always stopped. */
 export function start(command, args, output, env = process.env) {
   const log = openSync(output, 'a');
   // The fourth descriptor is this process's own output, for the lines of progress.mjs.
-  const child = spawn(command, args, { env, stdio: ['ignore', log, log, 1] });
+  const child = /** @type {Program} */ (spawn(command, args, { env, stdio: ['ignore', log, log, 1] }));
   closeSync(log);
   children.add(child);
   child.ended = null;
-  child.gone = new Promise((resolve) => {
+  child.gone = new Promise((/** @type {() => void} */ resolve) => {
     const end = (how) => {
       child.ended = how;
       children.delete(child);
       resolve();
     };
-    child.on('error', (error) =>
+    child.on('error', (/** @type {NodeJS.ErrnoException} */ error) =>
       end(
         `cannot be started: ${error.code === 'ENOENT' ? 'no such file; run `make load-test`, which builds it' : error.message}`,
       ),

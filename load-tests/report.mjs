@@ -34,7 +34,7 @@ export const answeredIn = ({ counters = {} }) =>
 export function routesOf({ counters = {}, summaries = {} }, logged = null) {
   const routes = new Map();
   for (const [name, count] of Object.entries(counters)) {
-    const [, route, kind, what] = /^routes\.(.+)\.(codes|errors)\.([^.]+)$/.exec(name) ?? [];
+    const [, route, what] = /^routes\.(.+)\.(?:codes|errors)\.([^.]+)$/.exec(name) ?? [];
     if (!route) continue;
     const row = routes.get(route) ?? { requests: 0, statuses: {} };
     routes.set(route, row);
@@ -112,7 +112,11 @@ function logFiles(directory) {
     .map((file) => path.join(directory, file));
 }
 
-/** The cost of this run for each thousand requests; null if unknown. */
+/**
+ * The cost of this run for each thousand requests; null if unknown.
+ *
+ * @param {Record<string, any>} summary
+ */
 export function perThousandRequests({ routes, functions, aws_calls, stress }) {
   // Functions and calls are counted over the whole run, so under stress the requests of every step count too.
   const requests = (stress?.steps ?? routes).reduce((sum, { requests }) => sum + requests, 0);

@@ -110,6 +110,7 @@ async function main() {
 }
 
 function parseOptions() {
+  /** @type {typeof parseArgs} */
   const parse = (config) => {
     try {
       return parseArgs(config);
@@ -232,6 +233,7 @@ async function artillery(options, stack, phases) {
   const output = path.join(options.out, 'artillery.log');
   const reportFile = path.join(options.out, 'artillery.json');
   rmSync(reportFile, { force: true });
+  /** @type {NodeJS.ProcessEnv} */
   const env = {
     ...process.env,
     API_URL: stack.api_url,

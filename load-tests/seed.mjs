@@ -16,7 +16,12 @@ const SEED_CONCURRENCY = 8;
 /** Limit of one request, in ms: longer than a function's 5 s, shorter than the API's 30 s. */
 const REQUEST_TIMEOUT_MS = 10_000;
 
-/** Writes the catalogue through the API, the first product alone, so that a stack that is down or broken fails at once. */
+/**
+ * Writes the catalogue through the API, the first product alone, so that a stack that is down or broken fails at once.
+ *
+ * @param {string} apiUrl
+ * @param {{ signRegion?: string, signal?: AbortSignal, say: (line: string) => void }} how
+ */
 export async function seed(apiUrl, { signRegion = regionOf(apiUrl), signal, say }) {
   const sign = signRegion ? signer(signRegion) : async () => ({});
   const queue = products.values();
@@ -51,7 +56,13 @@ const refused = (signRegion, text) =>
     ? `these AWS credentials may not write to the catalogue: ${text.slice(0, 200)}`
     : 'the stack wants signed writes; SIGN_REGION=us-east-1 (its region) signs them with your AWS credentials';
 
-/** One request; resolves with its status and text. `headers` may return more headers, given the text of the body. */
+/**
+ * One request; resolves with its status and text. `headers` may return more headers, given the text of the body.
+ *
+ * @param {string} method
+ * @param {string} url
+ * @param {{ body?: unknown, signal?: AbortSignal, headers?: (text: string) => object | Promise<object> }} [more]
+ */
 export async function request(method, url, { body, signal, headers = () => ({}) } = {}) {
   const text = body && JSON.stringify(body);
   let added;

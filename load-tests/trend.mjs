@@ -59,7 +59,12 @@ export function sample(pid) {
   };
 }
 
-/** Medians of the first and the last minute: of latency from Artillery's report, of the rest from `samples`, if any. */
+/**
+ * Medians of the first and the last minute: of latency from Artillery's report, of the rest from `samples`, if any.
+ *
+ * @param {any[]} intermediate
+ * @param {any[] | null} samples
+ */
 export function trendOf(intermediate, samples) {
   // The last period ends with the load, so it is incomplete.
   const times = intermediate.slice(0, -1).map(({ summaries }) => summaries['http.response_time.2xx'] ?? {});

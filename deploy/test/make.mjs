@@ -14,9 +14,13 @@ export const WITH = ['--no-print-directory', '-o', 'host', '-o', 'load-tests/nod
 writeFileSync(NODE, `#!/bin/sh\nprintf '%s\\0' "$@"\n`);
 chmodSync(NODE, 0o755);
 
-/** The environment of make without the variables of the make that runs this test. */
+/**
+ * The environment of make without the variables of the make that runs this test.
+ *
+ * @param {NodeJS.ProcessEnv} added
+ */
 function outsideOfMake(added) {
-  const { MAKEFLAGS, MFLAGS, MAKELEVEL, MAKEOVERRIDES, ...others } = environment(added);
+  const { MAKEFLAGS, MFLAGS, MAKELEVEL, MAKEOVERRIDES, ...others } = /** @type {NodeJS.ProcessEnv} */ (environment(added));
   return others;
 }
 

@@ -1,6 +1,6 @@
 """AWS in memory for the verbs' tests: moto, with what its CloudFormation lacks added around it.
 
-    python deploy/test/moto_aws.py      prints its address and serves until it is killed
+python deploy/test/moto_aws.py      prints its address and serves until it is killed
 """
 
 import json
@@ -74,7 +74,9 @@ class Alias(CloudFormationModel):
         return cls(function, backend.create_alias(name, function, version, "", None))
 
     @classmethod
-    def update_from_cloudformation_json(cls, original_resource, new_resource_name, cloudformation_json, account_id, region_name):
+    def update_from_cloudformation_json(
+        cls, original_resource, new_resource_name, cloudformation_json, account_id, region_name
+    ):
         properties = cloudformation_json["Properties"]
         function, name, version = (properties[key] for key in ("FunctionName", "Name", "FunctionVersion"))
         return cls(function, lambda_backends[account_id][region_name].update_alias(name, function, version, "", None))

@@ -29,12 +29,26 @@ export function environment(added = {}) {
   };
 }
 
-/** Starts `node deploy/<name>.mjs`; `ended` resolves with `{code, output}`, `output()` is what it has said so far. */
+/** @typedef {{ cwd?: string, env?: NodeJS.ProcessEnv, input?: string }} How */
+
+/**
+ * Starts `node deploy/<name>.mjs`; `ended` resolves with `{code, output}`, `output()` is what it has said so far.
+ *
+ * @param {string} name
+ * @param {string[]} args
+ * @param {How & { root?: string }} [how]
+ */
 export function start(name, args, { root = ROOT, ...how } = {}) {
   return startProgram(process.execPath, [path.join(root, `${name}.mjs`), ...args], { cwd: root, ...how });
 }
 
-/** Starts a program, as `start` does. */
+/**
+ * Starts a program, as `start` does.
+ *
+ * @param {string} command
+ * @param {string[]} args
+ * @param {How} [how]
+ */
 export function startProgram(command, args, { cwd = ROOT, env = environment(), input } = {}) {
   const child = spawn(command, args, { env, cwd });
   let output = '';

@@ -4,7 +4,7 @@
 
 import { appendFileSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
-import { startStandIn } from './stand-in.mjs';
+import { portOf, startStandIn } from './stand-in.mjs';
 
 const option = (name) => process.argv[process.argv.indexOf(`--${name}`) + 1];
 
@@ -50,7 +50,7 @@ const control = createServer((request, response) => {
       : undefined,
   );
 }).listen(0, '127.0.0.1', () => {
-  const control_url = `http://127.0.0.1:${control.address().port}`;
+  const control_url = `http://127.0.0.1:${portOf(control)}`;
   const ready = option('ready-file');
   writeFileSync(
     `${ready}.new`,

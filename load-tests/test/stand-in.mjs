@@ -17,6 +17,9 @@ export const CREDENTIALS = { accessKeyId: 'AKIDEXAMPLE', secretAccessKey: 'wJalr
  * 403, as API Gateway does, to a PUT or DELETE whose signature is not the one of `CREDENTIALS` for what has arrived.
  *
  * With `accessLog` it writes each answer to that file, in the format of template.yaml, as having taken `loggedMs`.
+ *
+ * @param {string} [fault]
+ * @param {{ accessLog?: string, loggedMs?: number }} [log]
  */
 export async function startStandIn(fault, { accessLog, loggedMs } = {}) {
   const shop = { products: new Map(), orders: new Map(), keys: new Map(), fault };
@@ -51,9 +54,9 @@ export async function startStandIn(fault, { accessLog, loggedMs } = {}) {
       setTimeout(send, slow ? 150 : 0);
     });
   });
-  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+  await new Promise((resolve) => server.listen(0, '127.0.0.1', () => resolve(null)));
   return {
-    url: `http://127.0.0.1:${server.address().port}`,
+    url: `http://127.0.0.1:${portOf(server)}`,
     close: () =>
       new Promise((resolve) => {
         server.close(resolve);
@@ -62,12 +65,25 @@ export async function startStandIn(fault, { accessLog, loggedMs } = {}) {
   };
 }
 
+/** The port that a server listens on. */
+export const portOf = (/** @type {import('node:http').Server} */ server) =>
+  /** @type {import('node:net').AddressInfo} */ (server.address()).port;
+
+/** @typedef {import('node:http').IncomingMessage} Request */
+/** @typedef {{ status: number, body?: any, headers?: Record<string, string> }} Answer */
+
+/** @param {Request} request */
 const isWrite = ({ method }) => method === 'PUT' || method === 'DELETE';
 
-/** Signs the request again, at the time that it names, without the headers that the client did not sign. */
+/**
+ * Signs the request again, at the time that it names, without the headers that the client did not sign.
+ *
+ * @param {Request} request
+ * @param {string} text
+ */
 async function isSigned({ method, url, headers }, text) {
   const { host, authorization = '' } = headers;
-  const date = headers['x-amz-date']?.replace(/^(....)(..)(..T..)(..)(..Z)$/, '$1-$2-$3:$4:$5');
+  const date = String(headers['x-amz-date'] ?? '').replace(/^(....)(..)(..T..)(..)(..Z)$/, '$1-$2-$3:$4:$5');
   if (!date) return false;
   const signature = new SignatureV4({ service: 'execute-api', region: 'eu-west-1', credentials: CREDENTIALS, sha256: Sha256Node });
   const { hostname, pathname: path } = new URL(url, `http://${host}`);
@@ -76,15 +92,24 @@ async function isSigned({ method, url, headers }, text) {
   return expected.authorization === authorization;
 }
 
-/** The route of the API that a request takes. */
+/**
+ * The route of the API that a request takes.
+ *
+ * @param {Request} request
+ */
 const routeOf = ({ method, url }) =>
   `${method} ${new URL(url, 'http://stand-in').pathname.replace(/^(\/\w+)\/(?!batch-get$).+/, '$1/{id}')}`;
 
-/** The catalogue is put before the load; under load, clients put products of their own. */
+/**
+ * The catalogue is put before the load; under load, clients put products of their own.
+ *
+ * @param {Request} request
+ */
 const isSeed = ({ method, url }) => method === 'PUT' && !url.startsWith('/products/own-');
 
 const problem = (status, title) => ({ status, body: { type: 'about:blank', title, status } });
 
+/** @returns {Answer} */
 function respond(shop, request, text) {
   if (shop.fault === 'errors' || (shop.fault === 'errors-under-load' && !isSeed(request))) {
     return problem(500, 'Internal Server Error');

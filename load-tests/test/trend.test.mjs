@@ -6,12 +6,12 @@ import { sample, trendGates, trendOf } from '../trend.mjs';
 const LIMITS = { max_slowdown: 1.5, max_growth: 1.2 };
 
 /** 20 periods of ten seconds, and an incomplete one. */
-const periods = (p95) =>
+const periods = (/** @type {(index: number) => number} */ p95) =>
   Array.from({ length: 21 }, (_, index) => ({
     summaries: { 'http.response_time.2xx': index === 20 ? { p50: 99, p95: 99 } : { p50: 1, p95: p95(index) } },
   }));
 
-const samples = (change) =>
+const samples = (/** @type {(index: number) => object} */ change) =>
   Array.from({ length: 20 }, (_, index) => ({
     host_mb: 50, sqs_mb: 90, environment_mb: 6, environments: 9, descriptors: 100, ...change(index),
   }));
@@ -53,7 +53,7 @@ test('without a host of one\'s own only latency has a trend', () => {
 
 test('a sample counts the memory and the descriptors of a process', () => {
   const before = sample(process.pid);
-  const open = Array.from({ length: 20 }, () => openSync(import.meta.filename));
+  const open = Array.from({ length: 20 }, () => openSync(import.meta.filename, 'r'));
   const after = sample(process.pid);
   open.forEach(closeSync);
 

@@ -62,7 +62,7 @@ def main():
         schemathesis = [Path(sys.executable).parent / "schemathesis"]
         schemathesis += ["--config-file", ROOT / "tests/openapi/schemathesis.toml"]
         schemathesis += ["run", ROOT / "openapi.yaml", "--url", api_url, *sys.argv[1:]]
-        sys.exit(subprocess.run(schemathesis, cwd=WORK).returncode)
+        sys.exit(subprocess.run(schemathesis, cwd=WORK, check=False).returncode)
     finally:
         host.send_signal(signal.SIGTERM)
         host.wait()

@@ -72,7 +72,11 @@ def runtime_api(environment):
             self.answer(200, payload, headers)
 
         def do_POST(self):  # invocation/<id>/response, invocation/<id>/error or init/error
-            body = self.rfile.read(int(self.headers["Content-Length"])) if "Content-Length" in self.headers else self.chunks()
+            body = (
+                self.rfile.read(int(self.headers["Content-Length"]))
+                if "Content-Length" in self.headers
+                else self.chunks()
+            )
             environment.answers.put((body, self.path.endswith("/error")))
             self.answer(202, b"{}", {})
 

@@ -112,4 +112,4 @@ def metrics_of_widget(widget):
         before = words
         namespace, name, *dimensions = words
         references = [{"Fn::Sub": it} if it.startswith("${") else it for it in dimensions[1::2]]
-        yield properties.get("title", "a widget"), namespace, name, dict(zip(dimensions[::2], references))
+        yield properties.get("title", "a widget"), namespace, name, dict(zip(dimensions[::2], references, strict=True))

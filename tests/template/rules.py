@@ -136,7 +136,7 @@ def no_statement_allows_more_than_is_named(stack):
             if "*" in text and not is_part and not is_narrowest and (*actions, text) != EVERY_ALARM:
                 yield f"{name}: {', '.join(actions)} on {text} has a wildcard"
         principal = statement.get("Principal")
-        if principal == "*" or isinstance(principal, dict) and "*" in as_list(principal.get("AWS")):
+        if principal == "*" or (isinstance(principal, dict) and "*" in as_list(principal.get("AWS"))):
             yield f"{name}: allows everyone"
 
 
@@ -424,7 +424,11 @@ def no_percentile_of_a_few_values_raises_an_alarm(stack):
         counts = [it for it in metrics if it.get("MetricStat", {}).get("Stat") == "SampleCount"]
         for percentile in percentiles:
             metric, period = percentile["MetricStat"]["Metric"], percentile["MetricStat"]["Period"]
-            of_same = [it["Id"] for it in counts if (it["MetricStat"]["Metric"], it["MetricStat"]["Period"]) == (metric, period)]
+            of_same = [
+                it["Id"]
+                for it in counts
+                if (it["MetricStat"]["Metric"], it["MetricStat"]["Period"]) == (metric, period)
+            ]
             guards = [f"IF({it} >= " for it in of_same]
             judged = [it["Expression"] for it in metrics if it.get("ReturnData", True) and "Expression" in it]
             if len(judged) != 1 or not judged[0].startswith(tuple(guards) or "-") or percentile.get("ReturnData", True):

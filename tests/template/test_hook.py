@@ -76,7 +76,7 @@ def aws():
 def versions(stack, aws):
     """Starts a function's binary for its first event: `invoke`, with variables in place of the template's."""
     machine = {"aarch64": "arm64"}.get(platform.machine(), platform.machine())
-    if ARCHITECTURE != machine:
+    if machine != ARCHITECTURE:
         pytest.skip(f"binaries for {ARCHITECTURE} do not run on {machine}")
     aws.empty()
     for name, table in stack.of("DynamoDB::Table").items():

@@ -19,7 +19,7 @@ WORK = ROOT / "target/validate"
 
 
 def run(*command, cwd=ROOT):
-    return subprocess.run([BIN / command[0], *command[1:]], cwd=cwd, capture_output=True, text=True)
+    return subprocess.run([BIN / command[0], *command[1:]], cwd=cwd, capture_output=True, text=True, check=False)
 
 
 def check(*command):
@@ -36,7 +36,7 @@ def written(folder, documents):
     folder.mkdir(parents=True)
     texts = dict.fromkeys(json.dumps(it, indent=1) for it in documents)
     files = [folder / f"{number}.json" for number in range(len(texts))]
-    for file, text in zip(files, texts):
+    for file, text in zip(files, texts, strict=True):
         file.write_text(text)
     return files
 

@@ -42,7 +42,9 @@ def objections(template, code):
             other = Stack(template, row, code)
             reached, published = changed(functions, default, other), changed(versions, default, other)
             yield from (f"{name}={value} reaches {it} and publishes no version" for it in reached - published)
-            yield from (f"{name}={value} publishes a version of {it}, which it does not reach" for it in published - reached)
+            yield from (
+                f"{name}={value} publishes a version of {it}, which it does not reach" for it in published - reached
+            )
 
 
 def test_a_parameter_publishes_the_functions_that_it_reaches_and_no_other(template, code):

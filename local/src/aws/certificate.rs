@@ -2,13 +2,18 @@
 
 use std::sync::Arc;
 
+use getrandom::SysRng;
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, PKCS_RSA_SHA256, RsaKeySize,
+    Issuer, KeyPair, KeyUsagePurpose, PKCS_RSA_SHA256,
 };
+use rsa::pkcs8::EncodePrivateKey;
 use rustls::ServerConfig;
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use time::{Duration, OffsetDateTime};
+
+/// A certificate that cannot be made; no input of a person is among the causes.
+type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// The names that clients connect to.
 const NAMES: [&str; 3] = ["127.0.0.1", "::1", "localhost"];
@@ -22,7 +27,7 @@ pub(super) struct Authority {
 
 impl Authority {
     /// Makes a new key and certificate, in about 0.1 s.
-    pub(super) fn new() -> Result<Authority, rcgen::Error> {
+    pub(super) fn new() -> Result<Authority, Error> {
         let mut params = params(&[], "local AWS endpoint CA")?;
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
@@ -40,9 +45,7 @@ impl Authority {
     }
 
     /// TLS 1.3 and 1.2 with a certificate for loopback; HTTP/1.1 only, like DynamoDB and SQS.
-    pub(super) fn server_config(
-        &self,
-    ) -> Result<Arc<ServerConfig>, Box<dyn std::error::Error + Send + Sync>> {
+    pub(super) fn server_config(&self) -> Result<Arc<ServerConfig>, Error> {
         let mut params = params(&NAMES, "127.0.0.1")?;
         // OpenSSL in strict mode (Python 3.13) requires this extension.
         params.use_authority_key_identifier_extension = true;
@@ -66,8 +69,12 @@ impl Authority {
 /// RSA with 2048 bits, as [Amazon's authorities](https://www.amazontrust.com/repository/) sign for
 /// the endpoints of AWS, so that a handshake costs a client as much here as on AWS. (AWS has one
 /// authority more between the root and the endpoint.)
-fn key() -> Result<KeyPair, rcgen::Error> {
-    KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048)
+fn key() -> Result<KeyPair, Error> {
+    let pkcs8 = rsa::PrivateKey::new(&mut SysRng, 2048)?.to_pkcs8_der()?;
+    Ok(KeyPair::from_pkcs8_der_and_sign_algo(
+        &pkcs8.as_bytes().into(),
+        &PKCS_RSA_SHA256,
+    )?)
 }
 
 /// Valid from yesterday, in case a clock is behind, and for longer than any run.

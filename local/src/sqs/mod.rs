@@ -145,7 +145,7 @@ impl Sqs {
     /// # Errors
     /// If the queue does not exist.
     pub fn visibility_timeout(&self, queue: &str) -> Result<Duration, Refusal> {
-        let store = lock(&self.store);
+        let store = self.store();
         let seconds = store.queue(queue)?.attributes.number("VisibilityTimeout");
         Ok(Duration::from_secs(seconds.unsigned_abs()))
     }
@@ -189,7 +189,7 @@ impl Sqs {
     async fn receive_message(&self, asked: &Receive) -> Result<Value, Refusal> {
         let queue = queue_name(&asked.queue_url)?;
         let attribute = "ReceiveMessageWaitTimeSeconds";
-        let default = lock(&self.store).queue(queue)?.attributes.number(attribute);
+        let default = self.store().queue(queue)?.attributes.number(attribute);
         let most = asked.max_number_of_messages.unwrap_or(1);
         if !(1..=10).contains(&most) {
             let reason = "Must be between 1 and 10, if provided.";
@@ -223,7 +223,7 @@ impl Sqs {
     ) -> Result<Vec<Message>, Refusal> {
         let deadline = Instant::now() + wait;
         loop {
-            let arrivals = lock(&self.store).queue(queue)?.arrivals.clone();
+            let arrivals = self.store().queue(queue)?.arrivals.clone();
             // Hears what arrives from here on.
             let arrived = arrivals.notified();
             let received = self.with(|store, now| {

@@ -11,6 +11,7 @@ use rcgen::{
     PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_RSA_SHA256, SignatureAlgorithm,
     date_time_ymd,
 };
+use rsa::pkcs8::EncodePrivateKey;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::ring::default_provider;
 use rustls::crypto::ring::sign::any_supported_type;
@@ -105,7 +106,12 @@ fn authority(name: &str) -> CertificateParams {
 }
 
 fn key(algorithm: &'static SignatureAlgorithm) -> KeyPair {
-    KeyPair::generate_for(algorithm).unwrap()
+    if algorithm != &PKCS_RSA_SHA256 {
+        return KeyPair::generate_for(algorithm).unwrap();
+    }
+    let key = rsa::PrivateKey::new(&mut getrandom::SysRng, 2048).unwrap();
+    let pkcs8 = key.to_pkcs8_der().unwrap();
+    KeyPair::from_pkcs8_der_and_sign_algo(&pkcs8.as_bytes().into(), algorithm).unwrap()
 }
 
 struct Server {
