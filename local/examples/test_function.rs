@@ -59,8 +59,11 @@ fn cpu_time() -> Result<Duration, Error> {
 /// Until the file is there.
 async fn wait(gate: &Value) -> Result<(), Error> {
     let gate = gate.as_str().unwrap_or_default();
+    // Hundreds may wait at one time.
+    let mut pause = Duration::from_millis(2);
     while !std::fs::exists(gate)? {
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_millis(500));
     }
     Ok(())
 }

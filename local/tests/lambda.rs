@@ -469,6 +469,7 @@ async fn init_that_always_fails_fails_each_invocation_and_is_not_hurried() {
                 .ends_with("Runtime exited with error: exit status 3"),
             "{error}"
         );
+        eventually(|| function.environments().idle == 1).await;
     }
     // Before the second, third and fourth: 100, 200 and 400 ms.
     assert!(start.elapsed() >= Duration::from_millis(700));
@@ -498,11 +499,7 @@ async fn the_init_after_a_crash_or_timeout_is_a_part_of_the_next_invocation() {
         let event = failure.to_string().into();
         let failed = function.invoke(event, None).await;
         assert!(matches!(failed, Err(InvokeError::FunctionError(_))));
-        assert_eq!(
-            function.environments().environments,
-            1,
-            "it keeps its place"
-        );
+        eventually(|| function.environments().idle == 1).await;
         assert_eq!(invoke(&function, json!({})).await["invocation"], 1);
     }
     let reports = host.lines("Reset", "REPORT", 4).await;
@@ -1222,24 +1219,19 @@ async fn a_function_may_open_as_many_files_as_on_aws() {
 async fn five_hundred_environments_run_at_one_time() {
     const MANY: usize = 500;
     let host = TestHost::new();
-    let function = host.start(host.spec("Many")).await.expect("it starts");
+    let mut spec = host.spec("Many");
+    spec.timeout = Duration::from_secs(120);
+    let function = host.start(spec).await.expect("it starts");
     let event = host.wait_for_gate();
-    let begun = Instant::now();
     let invocations = join_all((0..MANY).map(|_| invoke(&function, event.clone())));
     let all_run = async {
         eventually(|| function.environments().busy == MANY).await;
-        println!("{MANY} environments after {:?}", begun.elapsed());
         host.open_gate();
     };
     let (results, ()) = tokio::join!(invocations, all_run);
     let pids: BTreeSet<u64> = results.iter().filter_map(|it| it["pid"].as_u64()).collect();
     assert_eq!(pids.len(), MANY);
-    let reports = host.lines("Many", "REPORT", MANY).await;
-    let memory = reports.iter().filter_map(|it| field(it, "Max Memory Used"));
-    let memory: u64 = memory.filter_map(|it| it.parse::<u64>().ok()).sum();
-    println!("{memory} MB resident in all, shared pages counted each time");
-    let ending = Instant::now();
+    host.lines("Many", "REPORT", MANY).await;
     function.shutdown().await;
-    println!("gone after {:?}", ending.elapsed());
     assert!(!pids.into_iter().any(alive));
 }

@@ -95,8 +95,14 @@ impl App {
     }
 
     async fn start(&self, more: &[&str]) -> Host {
+        let mut command = self.command();
+        command.args(more);
+        self.run(command).await
+    }
+
+    async fn run(&self, mut command: Command) -> Host {
         let mut host = Host {
-            child: self.command().args(more).spawn().expect("it starts"),
+            child: command.spawn().expect("it starts"),
             ready: Value::Null,
         };
         let ready = self.path("run/ready.json");
@@ -490,4 +496,139 @@ async fn the_control_server_refuses_pages_of_other_sites() {
             .expect("an answer");
         assert_eq!(response.status(), status, "{path}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logs_are_shown_behind_the_name_of_their_function() {
+    let app = App::new(FOREIGN);
+    let mut host = app.start(&["--logs"]).await;
+    host.tell(json!({"do": "print", "text": "one\ntwo\n"}))
+        .await;
+    host.signal(Signal::SIGINT);
+    host.child.wait().expect("it ends");
+    let stderr = host.stderr();
+    for line in [
+        "Greeter | START RequestId: ",
+        "Greeter | one\nGreeter | two\n",
+    ] {
+        assert!(stderr.contains(line), "{stderr}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn variables_come_from_a_file_in_the_form_of_sam() {
+    let app = App::new(FOREIGN);
+    let variables = json!({
+        "Greeter": {"TABLE": "Other", "LEVEL": 3},
+        "Parameters": {"TABLE": "for all", "STAGE": "for all"},
+    });
+    fs::write(app.path("env.json"), variables.to_string()).expect("written");
+    let host = app.start(&["--env-file", "env.json"]).await;
+    let told = host.tell(json!({"do": "environment"})).await;
+    let variables = &told["variables"];
+    assert_eq!(variables["TABLE"], "Other");
+    assert_eq!(variables["LEVEL"], "3");
+    assert_eq!(variables["STAGE"], "for all");
+    assert_eq!(variables["AWS_ACCESS_KEY_ID"], "Greeter");
+}
+
+#[test]
+fn variables_that_cannot_be_set_are_refused() {
+    let app = App::new(FOREIGN);
+    for (text, message) in [
+        (
+            r#"{"Greter": {}}"#,
+            "there is no function Greter; there are Greeter, Worker and Parameters",
+        ),
+        (
+            r#"{"Greeter": {"A": {"Ref": "B"}}}"#,
+            r#"the value of A must be text, not {"Ref":"B"}"#,
+        ),
+        ("A=B", "the form is"),
+    ] {
+        fs::write(app.path("env.json"), text).expect("written");
+        let refusal = app.refusal(&["--env-file", "env.json"]);
+        assert!(
+            refusal.starts_with("local: env.json (--env-file): "),
+            "{refusal}"
+        );
+        assert!(refusal.contains(message), "{refusal}");
+    }
+    let refusal = app.refusal(&["--env-file", "absent.json"]);
+    assert!(refusal.contains("absent.json (--env-file): "), "{refusal}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[cfg(target_os = "linux")] // which lists a process's children
+async fn a_host_without_its_guard_ends_with_one_line() {
+    let app = App::new(FOREIGN);
+    let mut host = app.start(&[]).await;
+    let tasks = fs::read_dir(format!("/proc/{}/task", host.pid())).expect("its threads");
+    let children = tasks.flatten().filter_map(|task| {
+        let children = fs::read_to_string(task.path().join("children")).ok()?;
+        let pids = children.split_whitespace().map(|pid| pid.parse::<i32>());
+        Some(pids.flatten().collect::<Vec<_>>())
+    });
+    let guard = children.flatten().find(|pid| {
+        let command = fs::read_to_string(format!("/proc/{pid}/cmdline"));
+        command.is_ok_and(|it| it.starts_with("/bin/sh\0-c\0trap"))
+    });
+    kill(Pid::from_raw(guard.expect("a guard")), Signal::SIGKILL).expect("it runs");
+    let status = host.child.wait().expect("it ends");
+    assert_eq!(status.code(), Some(1));
+    let stderr = host.stderr();
+    assert!(
+        stderr.contains("local: the guard of child processes has ended"),
+        "{stderr}"
+    );
+    assert!(!app.path("run/ready.json").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_environments_than_the_machine_can_hold_are_refused_in_one_line() {
+    let app = App::new(FOREIGN);
+    let host = app.command();
+    // Room for one environment.
+    let mut limited = Command::new("/bin/sh");
+    limited
+        .args(["-c", "ulimit -n 210; exec \"$@\"", "sh"])
+        .arg(host.get_program())
+        .args(host.get_args())
+        .current_dir(&app.folder)
+        .stderr(Stdio::piped());
+    let mut host = app.run(limited).await;
+    let gate = app.path("gate");
+    let wait = host.tell(json!({"do": "wait", "file": gate}));
+    let others = async {
+        let url = host.url("control_url", "/functions");
+        while host.get(&url).await["Greeter"]["busy"] != 1 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        for _ in 0..5 {
+            let refused = reqwest::Client::new()
+                .post(host.url("api_url", "/do"))
+                .body("{}");
+            assert_eq!(refused.send().await.expect("an answer").status(), 500);
+        }
+        fs::write(&gate, "").expect("written");
+    };
+    tokio::join!(wait, others);
+    host.tell(json!({})).await;
+    host.signal(Signal::SIGINT);
+    host.child.wait().expect("it ends");
+    let stderr = host.stderr();
+    let refusal = "local: cannot start an environment of Greeter: Too many open files (os error \
+                   24); raise the limit with `ulimit -n`\n";
+    assert_eq!(stderr.matches(refusal).count(), 1, "{stderr}");
+}
+
+#[test]
+fn reservations_beyond_the_account_are_refused() {
+    let reserving = "      CodeUri: build/greeter/\n      ReservedConcurrentExecutions: 1\n";
+    let app = App::new(&FOREIGN.replace("      CodeUri: build/greeter/\n", reserving));
+    let refusal = app.refusal(&["--account-concurrency", "10"]);
+    assert!(
+        refusal.starts_with("local: function Greeter: ReservedConcurrentExecutions of 1 would"),
+        "{refusal}"
+    );
 }

@@ -200,10 +200,13 @@ impl Environment {
 
     /// Ends an init phase that failed.
     async fn fail_init(&mut self, phase: Phase, duration: Duration, failure: &Failure) {
-        let setup = &self.launcher.setup;
-        setup.failed_inits.fetch_add(1, Ordering::Relaxed);
+        let failed_inits = &self.launcher.setup.failed_inits;
+        let before = failed_inits.fetch_add(1, Ordering::Relaxed);
         if let Failure::Host(why) = failure {
-            eprintln!("local: {why}");
+            // Hundreds of environments may fail for the same reason.
+            if before == 0 {
+                eprintln!("local: {why}");
+            }
             return;
         }
         if let Failure::Init(error) = failure

@@ -1,9 +1,11 @@
 //! The limits of this machine that all environments share.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 
+use nix::errno::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -17,17 +19,25 @@ const STARTS: usize = 4;
 /// Open files that macOS allows at most, whatever the hard limit says (`OPEN_MAX`).
 const MACOS_DESCRIPTORS: u64 = 10_240;
 
+/// Open files that an environment takes at most: its Runtime API and two connections, both ends of
+/// its output, its process, and some while it starts.
+const DESCRIPTORS: u64 = 10;
+
+/// Open files for everything else: clients, queues, tables.
+const OTHER_DESCRIPTORS: u64 = 200;
+
 /// What all environments of a stack share. Clones are the same machine.
 #[derive(Debug, Clone)]
 pub struct Machine {
     pub(super) tmp: TmpFolders,
     starts: Arc<Semaphore>,
+    /// Environments that the limit of open files allows.
+    room: Arc<Semaphore>,
 }
 
 impl Machine {
-    /// Raises the limit of open files, of which each environment takes about eight, and finds out
-    /// how environments get a `/tmp` of their own. They see the folders of `visible` even where
-    /// those are below `/tmp`.
+    /// Raises the limit of open files, and finds out how environments get a `/tmp` of their own.
+    /// They see the folders of `visible` even where those are below `/tmp`.
     ///
     /// # Errors
     /// If the system's temporary folder cannot be written to.
@@ -40,13 +50,23 @@ impl Machine {
             }
         }
         let cores = thread::available_parallelism().map_or(1, usize::from);
+        let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let room = descriptors.saturating_sub(OTHER_DESCRIPTORS) / DESCRIPTORS;
+        let room = usize::try_from(room).unwrap_or(usize::MAX);
         Ok(Machine {
+            room: Arc::new(Semaphore::new(room.min(Semaphore::MAX_PERMITS))),
             tmp: TmpFolders::create(visible)?,
             starts: Arc::new(Semaphore::new(STARTS * cores)),
         })
     }
 
-    /// A notice for people if this machine differs from AWS. Empty if it does not.
+    /// Room for one more environment, as long as the permit is kept.
+    pub(super) fn room(&self) -> io::Result<OwnedSemaphorePermit> {
+        let room = Arc::clone(&self.room).try_acquire_owned();
+        room.map_err(|_| io::Error::from_raw_os_error(Errno::EMFILE as i32))
+    }
+
+    /// A notice for people if this machine differs from AWS.
     pub fn notice(&self) -> Option<&'static str> {
         (!self.tmp.are_mounted()).then_some(
             "a /tmp of its own for each environment: this system has no mount namespaces for us, \

@@ -12,6 +12,7 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getpgid};
 use tokio::process::{Child, Command};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep};
 
 use super::Host;
@@ -79,6 +80,7 @@ pub(super) struct Process {
     usage: Usage,
     /// Lets faults find the process.
     _known: KnownEnvironment,
+    _room: OwnedSemaphorePermit,
 }
 
 /// The next thing that a process does.
@@ -145,6 +147,7 @@ impl Launcher {
         let Some(tmp) = &self.tmp else {
             return Err(io::Error::other("it has no folder for /tmp"));
         };
+        let room = host.machine.room()?;
         let api = RuntimeApi::start().await?;
         let known = host.faults.of(&spec.logical_id).environment();
         let (output, stdout) = Output::start(Arc::clone(&self.log))?;
@@ -178,6 +181,7 @@ impl Launcher {
             frozen: false,
             usage: Usage::default(),
             _known: known,
+            _room: room,
         })
     }
 
