@@ -159,7 +159,7 @@ cost: reader load-tests/node_modules/.installed ## Compute the price of the last
 ##@ Test
 
 .PHONY: test
-test: lint test-rust test-boto3 test-load-tests test-deploy ## Formatting, lints, unit, contract and end-to-end tests
+test: lint test-rust test-boto3 test-load-tests test-deploy ## Formatting, lints, unit, contract and end-to-end tests (needs Python 3.11 or later)
 
 .PHONY: lint
 lint: lint-rust lint-others

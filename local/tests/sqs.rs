@@ -1002,6 +1002,27 @@ async fn a_dropped_receive_takes_no_message() {
 }
 
 #[tokio::test]
+async fn a_poll_of_a_fifo_queue_wakes_when_its_group_is_free() {
+    let sqs = alone();
+    let url = create(&sqs, "q.fifo", json!({"FifoQueue": "true"})).await;
+    for id in ["one", "two"] {
+        let send = json!({"QueueUrl": url, "MessageBody": id, "MessageGroupId": "a",
+            "MessageDeduplicationId": id});
+        call(&sqs, "SendMessage", send).await.unwrap();
+    }
+    let first = sqs.receive("q.fifo", 1, Duration::ZERO).await.unwrap();
+    let poll = tokio::spawn({
+        let sqs = sqs.clone();
+        // Ends by itself in 20 s, and the group is free in 30 s.
+        async move { sqs.receive("q.fifo", 1, Duration::from_secs(20)).await }
+    });
+    tokio::task::yield_now().await; // it waits now
+    sqs.delete("q.fifo", &[&first[0].receipt_handle]).unwrap();
+    let received = tokio::time::timeout(Duration::from_secs(15), poll).await;
+    assert_eq!(received.unwrap().unwrap().unwrap()[0].body, "two");
+}
+
+#[tokio::test]
 async fn a_poll_ends_when_its_queue_is_deleted() {
     let sqs = alone();
     let url = create(&sqs, "q", json!({})).await;
@@ -1097,4 +1118,43 @@ async fn a_move_task_has_a_rate_can_be_cancelled_and_says_why_it_failed() {
     );
     assert_eq!(list(10).await.as_array().unwrap().len(), 2);
     assert!(sqs.depth("dead").unwrap().visible + 1 >= left);
+}
+
+/// Sends, receives and deletes messages of 200 bytes by JSON calls, one task after another.
+#[tokio::test]
+#[ignore = "measures: cargo test --profile host -p local --test sqs -- --ignored --nocapture"]
+async fn messages_a_second() {
+    const MESSAGES: usize = 20_000;
+    let dir = tempfile::tempdir().unwrap();
+    let body = "x".repeat(200);
+    for (place, data_dir) in [("in memory", None), ("on disk", Some(dir.path()))] {
+        let sqs = Sqs::open(data_dir, "https://127.0.0.1:1").unwrap();
+        let url = create(&sqs, "q", json!({})).await;
+        for batch in [1, 10] {
+            let began = std::time::Instant::now();
+            for _ in 0..MESSAGES / batch {
+                let bodies =
+                    (0..batch).map(|id| json!({"Id": id.to_string(), "MessageBody": body}));
+                let entries: Vec<_> = bodies.collect();
+                let send = json!({"QueueUrl": url, "Entries": entries});
+                call(&sqs, "SendMessageBatch", send).await.unwrap();
+                let receive = json!({"QueueUrl": url, "MaxNumberOfMessages": batch});
+                let received = call(&sqs, "ReceiveMessage", receive).await.unwrap();
+                let received = received["Messages"].as_array().unwrap().iter().enumerate();
+                let handles = received.map(|(id, message)| {
+                    json!({"Id": id.to_string(), "ReceiptHandle": message["ReceiptHandle"]})
+                });
+                let entries: Vec<_> = handles.collect();
+                assert_eq!(entries.len(), batch);
+                let delete = json!({"QueueUrl": url, "Entries": entries});
+                call(&sqs, "DeleteMessageBatch", delete).await.unwrap();
+            }
+            let seconds = began.elapsed().as_secs_f64();
+            println!(
+                "{place}, by {batch}: {:.0} messages a second",
+                MESSAGES as f64 / seconds
+            );
+        }
+        assert_eq!(sqs.depth("q"), Ok(Depth::default()));
+    }
 }

@@ -340,7 +340,8 @@ async fn nothing_survives_kill_9() {
         .json(&json!({"do": "wait", "file": gate}));
     let busy = [busy.try_clone().expect("a request"), busy].map(|busy| tokio::spawn(busy.send()));
     let log = app.path("logs/Greeter.log");
-    let started = || fs::read_to_string(&log).is_ok_and(|log| log.matches("START").count() == 3);
+    let started =
+        || fs::read_to_string(&log).is_ok_and(|log| log.matches("START RequestId").count() == 3);
     eventually(started).await;
     let before = processes_of(&app);
     // The host, two environments and a child of one.

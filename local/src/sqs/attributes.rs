@@ -9,62 +9,39 @@ use serde_json::{Value, json};
 use super::error::{invalid, invalid_value, refuse};
 use crate::aws_json::{ACCOUNT, REGION, Refusal};
 
-enum Kind {
-    /// From, to.
-    Number(i64, i64),
-    /// One of two.
-    Word(&'static str, &'static str),
-    Text,
-}
-use Kind::{Number, Text, Word};
+/// Attributes that are numbers: the least, the most, the default.
+const NUMBERS: [(&str, i64, i64, i64); 5] = [
+    ("DelaySeconds", 0, 900, 0),
+    ("MaximumMessageSize", 1_024, 1_048_576, 1_048_576),
+    ("MessageRetentionPeriod", 60, 1_209_600, 345_600),
+    ("ReceiveMessageWaitTimeSeconds", 0, 20, 0),
+    ("VisibilityTimeout", 0, 43_200, 30),
+];
 
-/// Attributes that can be set: name, whether FIFO queues alone have it, what it may be, default.
-const ATTRIBUTES: [(&str, bool, Kind, &str); 15] = [
-    (
-        "ContentBasedDeduplication",
-        true,
-        Word("true", "false"),
-        "false",
-    ),
-    (
-        "DeduplicationScope",
-        true,
-        Word("queue", "messageGroup"),
-        "queue",
-    ),
-    ("DelaySeconds", false, Number(0, 900), "0"),
-    ("FifoQueue", true, Word("true", "true"), "true"),
-    (
-        "FifoThroughputLimit",
-        true,
-        Word("perQueue", "perMessageGroupId"),
-        "perQueue",
-    ),
-    (
-        "KmsDataKeyReusePeriodSeconds",
-        false,
-        Number(60, 86_400),
-        "",
-    ),
-    ("KmsMasterKeyId", false, Text, ""),
-    (
-        "MaximumMessageSize",
-        false,
-        Number(1_024, 1_048_576),
-        "1048576",
-    ),
-    (
-        "MessageRetentionPeriod",
-        false,
-        Number(60, 1_209_600),
-        "345600",
-    ),
-    ("Policy", false, Text, ""),
-    ("ReceiveMessageWaitTimeSeconds", false, Number(0, 20), "0"),
-    ("RedriveAllowPolicy", false, Text, ""),
-    ("RedrivePolicy", false, Text, ""),
-    ("SqsManagedSseEnabled", false, Word("true", "false"), "true"),
-    ("VisibilityTimeout", false, Number(0, 43_200), "30"),
+/// Attributes that are one of two words: the default, the other.
+const WORDS: [(&str, &str, &str); 5] = [
+    ("ContentBasedDeduplication", "false", "true"),
+    ("DeduplicationScope", "queue", "messageGroup"),
+    ("FifoQueue", "true", "true"),
+    ("FifoThroughputLimit", "perQueue", "perMessageGroupId"),
+    ("SqsManagedSseEnabled", "true", "false"),
+];
+
+/// Attributes that are any text, or none. Nothing here is encrypted, whatever the first two say.
+const TEXTS: [&str; 5] = [
+    "KmsDataKeyReusePeriodSeconds",
+    "KmsMasterKeyId",
+    "Policy",
+    "RedriveAllowPolicy",
+    "RedrivePolicy",
+];
+
+/// Attributes that only FIFO queues have.
+const FIFO: [&str; 4] = [
+    "ContentBasedDeduplication",
+    "DeduplicationScope",
+    "FifoQueue",
+    "FifoThroughputLimit",
 ];
 
 /// Attributes that can only be read.
@@ -90,10 +67,11 @@ pub(super) struct Redrive {
 
 impl Attributes {
     pub(super) fn new(fifo: bool) -> Attributes {
-        let own = ATTRIBUTES
-            .iter()
-            .filter(|it| (fifo || !it.1) && !it.3.is_empty());
-        Attributes(own.map(|it| (it.0.to_owned(), it.3.to_owned())).collect())
+        let numbers = NUMBERS.iter().map(|it| (it.0, it.3.to_string()));
+        let words = WORDS.iter().filter(|it| fifo || !FIFO.contains(&it.0));
+        let words = words.map(|it| (it.0, it.1.to_owned()));
+        let all = numbers.chain(words);
+        Attributes(all.map(|(name, value)| (name.to_owned(), value)).collect())
     }
 
     pub(super) fn is_fifo(&self) -> bool {
@@ -128,27 +106,29 @@ impl Attributes {
 
     /// The value as it is kept.
     fn checked(&self, name: &str, value: &str) -> Result<String, Refusal> {
-        let (_, fifo, kind, _) = known(name)?;
-        if *fifo && !self.is_fifo() {
+        if FIFO.contains(&name) && !self.is_fifo() {
             return Err(unknown(name));
         }
-        let kept = match kind {
-            Number(from, to) => {
-                let number = value.parse().ok().filter(|it| (*from..=*to).contains(it));
-                number.map(|it: i64| it.to_string())
+        let number = NUMBERS.iter().find(|it| it.0 == name);
+        let words = WORDS.iter().find(|it| it.0 == name);
+        let kept = match (name, number, words) {
+            (_, Some((_, least, most, _)), _) => {
+                let number = value.parse().ok();
+                let number = number.filter(|it| (*least..=*most).contains(it));
+                number.map(|it| it.to_string())
             }
-            Word(one, other) => {
+            (_, _, Some((_, one, other))) => {
                 let mut words = [one, other].into_iter();
                 let word = words.find(|it| it.eq_ignore_ascii_case(value));
                 word.map(|it| (*it).to_owned())
             }
-            Text if value.is_empty() => Some(String::new()),
-            Text if name == "RedrivePolicy" => Some(Redrive::parse(value)?.to_json()),
-            Text if name == "RedriveAllowPolicy" => {
+            ("RedrivePolicy", ..) if !value.is_empty() => Some(Redrive::parse(value)?.to_json()),
+            ("RedriveAllowPolicy", ..) if !value.is_empty() => {
                 AllowPolicy::parse(value)?;
                 Some(value.to_owned())
             }
-            Text => Some(value.to_owned()),
+            _ if TEXTS.contains(&name) => Some(value.to_owned()),
+            _ => return Err(unknown(name)),
         };
         let message = format!("Invalid value for the parameter {name}.");
         kept.ok_or_else(|| refuse("InvalidAttributeValue", message))
@@ -167,18 +147,13 @@ impl Attributes {
     }
 }
 
-/// The row of an attribute that can be set.
-fn known(name: &str) -> Result<&'static (&'static str, bool, Kind, &'static str), Refusal> {
-    let row = ATTRIBUTES.iter().find(|it| it.0 == name);
-    row.ok_or_else(|| unknown(name))
-}
-
 /// Refuses a name that no queue can be asked for.
 pub(super) fn check_readable(name: &str) -> Result<(), Refusal> {
-    match name == "All" || READ_ONLY.contains(&name) {
-        true => Ok(()),
-        false => known(name).map(|_| ()),
-    }
+    let known = name == "All"
+        || NUMBERS.iter().any(|it| it.0 == name)
+        || WORDS.iter().any(|it| it.0 == name)
+        || [&TEXTS[..], &READ_ONLY].concat().contains(&name);
+    known.then_some(()).ok_or_else(|| unknown(name))
 }
 
 fn unknown(name: &str) -> Refusal {

@@ -175,11 +175,8 @@ pub(super) fn check_token(parameter: &str, token: Option<&str>) -> Result<(), Re
         return Ok(());
     };
     let reason = "can only include alphanumeric and punctuation characters. 1 to 128 in length.";
-    Err(invalid_value(
-        token,
-        parameter,
-        &format!("{parameter} {reason}"),
-    ))
+    let reason = format!("{parameter} {reason}");
+    Err(invalid_value(token, parameter, &reason))
 }
 
 /// The bytes that count towards the limit: the body, and names, types and values of the sender's
@@ -212,11 +209,8 @@ pub(super) fn digest(attributes: &MessageAttributes) -> Option<String> {
         part(&mut encoded, name.as_bytes());
         part(&mut encoded, attribute.data_type.as_bytes());
         // How the value travels: 1 as text, 2 as bytes.
-        encoded.push(if attribute.binary_value.is_some() {
-            2
-        } else {
-            1
-        });
+        let binary = attribute.binary_value.is_some();
+        encoded.push(if binary { 2 } else { 1 });
         part(&mut encoded, &attribute.bytes().unwrap_or_default());
     }
     Some(md5(&encoded))

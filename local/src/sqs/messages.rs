@@ -85,10 +85,8 @@ impl Store {
         if let Some(dedup_id) = &message.dedup_id {
             let by_group = queue.attributes.is("DeduplicationScope", "messageGroup");
             let scope = message.group_id.filter(|_| by_group).unwrap_or_default();
-            self.run(
-                "DELETE FROM sent WHERE seq <= ?1",
-                [seq_at(now - DEDUPLICATION)],
-            )?;
+            let oldest = seq_at(now - DEDUPLICATION);
+            self.run("DELETE FROM sent WHERE seq <= ?1", [oldest])?;
             let sent = "SELECT id, seq FROM sent WHERE queue = ?1 AND scope = ?2 AND dedup_id = ?3";
             let values = params![queue.row, scope, dedup_id];
             if let Some(sent) = self.first(sent, values, |row| row.try_into())? {
@@ -193,11 +191,8 @@ impl Store {
         // In a FIFO queue it goes to the end, and its retention begins anew; in a standard one not.
         let end = self.next_seq(now);
         let target = self.queue(to)?;
-        let place = if target.attributes.is_fifo() {
-            end
-        } else {
-            seq
-        };
+        let fifo = target.attributes.is_fifo();
+        let place = if fifo { end } else { seq };
         let update = "UPDATE message SET seq = ?2, queue = ?3, visible_at = ?4, source = ?5
             WHERE seq = ?1";
         self.run(update, params![seq, place, target.row, now, from])?;
@@ -253,8 +248,7 @@ impl Store {
         now: i64,
     ) -> Result<(), Refusal> {
         let Some((seq, last_received, _)) = self.received(name, handle, now)? else {
-            let reason =
-                "Message does not exist or is not available for visibility timeout change.";
+            let reason = "Message does not exist or is not available for visibility change.";
             return Err(invalid_value(handle, "ReceiptHandle", reason));
         };
         if (now - last_received) / 1000 + seconds > MOST_INVISIBLE_SECONDS {
@@ -356,13 +350,11 @@ fn bad_handle(handle: &str) -> Refusal {
 
 impl Receipt {
     fn to_handle(&self) -> String {
-        let Receipt {
-            queue,
-            seq,
-            receive_count,
-            id,
-        } = self;
-        BASE64.encode(format!("{queue}:{seq}:{receive_count}:{id}"))
+        let (place, receive_count) = (self.seq, self.receive_count);
+        BASE64.encode(format!(
+            "{}:{place}:{receive_count}:{}",
+            self.queue, self.id
+        ))
     }
 
     fn parse(handle: &str) -> Result<Receipt, Refusal> {
@@ -373,13 +365,11 @@ impl Receipt {
             let text = String::from_utf8(BASE64.decode(handle).ok()?).ok()?;
             let mut parts = text.split(':');
             let mut number = || parts.next()?.parse().ok();
-            let (queue, seq, receive_count) = (number()?, number()?, number()?);
-            let id = parts.next()?.to_owned();
             Some(Receipt {
-                queue,
-                seq,
-                receive_count,
-                id,
+                queue: number()?,
+                seq: number()?,
+                receive_count: number()?,
+                id: parts.next()?.to_owned(),
             })
         };
         read().ok_or_else(|| bad_handle(handle))
@@ -398,19 +388,14 @@ fn message(row: &Row<'_>) -> Result<Message, rusqlite::Error> {
     let message_attributes: MessageAttributes = from_json(row, 3)?;
     let dedup_id: Option<String> = row.get("dedup_id")?;
     let fifo = dedup_id.is_some();
-    let first_received: i64 = row.get("first_received")?;
+    let first_received = row.get::<_, i64>("first_received")?.to_string();
+    let received = receipt.receive_count.to_string();
     let source: Option<String> = row.get("source")?;
     let attributes = [
         ("SenderId", Some(ACCOUNT.to_owned())),
         ("SentTimestamp", Some((receipt.seq >> 20).to_string())),
-        (
-            "ApproximateReceiveCount",
-            Some(receipt.receive_count.to_string()),
-        ),
-        (
-            "ApproximateFirstReceiveTimestamp",
-            Some(first_received.to_string()),
-        ),
+        ("ApproximateReceiveCount", Some(received)),
+        ("ApproximateFirstReceiveTimestamp", Some(first_received)),
         ("AWSTraceHeader", row.get("trace")?),
         ("DeadLetterQueueSourceArn", source.as_deref().map(queue_arn)),
         ("MessageGroupId", row.get("group_id")?),

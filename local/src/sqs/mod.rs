@@ -47,7 +47,7 @@ pub struct Sqs {
 #[serde(rename_all = "PascalCase", default)]
 struct Receive {
     queue_url: String,
-    max_number_of_messages: Option<i64>,
+    max_number_of_messages: Option<usize>,
     visibility_timeout: Option<i64>,
     wait_time_seconds: Option<i64>,
     attribute_names: Vec<String>,
@@ -145,10 +145,9 @@ impl Sqs {
     /// # Errors
     /// If the queue does not exist.
     pub fn visibility_timeout(&self, queue: &str) -> Result<Duration, Refusal> {
-        self.with(|store, _| {
-            let seconds = store.queue(queue)?.attributes.number("VisibilityTimeout");
-            Ok(Duration::from_secs(seconds.unsigned_abs()))
-        })
+        let store = self.store();
+        let seconds = store.queue(queue)?.attributes.number("VisibilityTimeout");
+        Ok(Duration::from_secs(seconds.unsigned_abs()))
     }
 
     /// Creates the template's queues. One that a data folder still has gets the template's
@@ -157,50 +156,40 @@ impl Sqs {
     /// # Errors
     /// If a queue is refused; the sentence names it.
     pub fn create_queues(&self, queues: &[template::Queue]) -> Result<(), String> {
-        let no_redrive = BTreeMap::from([("RedrivePolicy".to_owned(), String::new())]);
         for queue in queues {
             let (name, attributes) = (&queue.name, &queue.attributes);
-            self.with(|store, now| {
-                if store.queues.contains_key(name) {
-                    store.set_attributes(name, attributes, now)?;
-                    return store.set_attributes(name, &no_redrive, now);
-                }
-                store.create(name, attributes, &BTreeMap::new(), now)
+            let refused = |refusal| format!("queue {}: {refusal}", queue.logical_id);
+            self.with(|store, now| match store.queues.contains_key(name) {
+                true => store.set_attributes(name, attributes, now),
+                false => store.create(name, attributes, &BTreeMap::new(), now),
             })
-            .map_err(|refusal| format!("queue {}: {refusal}", queue.logical_id))?;
+            .map_err(refused)?;
         }
-        // Afterwards, because a dead-letter queue may stand behind its source.
+        // Afterwards, because a dead-letter queue may stand behind its source. An empty policy
+        // removes one that the data folder still has.
         for queue in queues {
-            let Some(redrive) = &queue.redrive else {
-                continue;
-            };
-            let target = &redrive.dead_letter_queue;
-            let target = queues
-                .iter()
-                .find(|it| it.logical_id == *target)
-                .ok_or_else(|| {
-                    format!(
-                        "queue {}: its dead-letter queue {target} does not exist",
-                        queue.logical_id
-                    )
-                })?;
-            let policy = json!({
-                "deadLetterTargetArn": queue_arn(&target.name),
-                "maxReceiveCount": redrive.max_receive_count,
-            });
-            let change = BTreeMap::from([("RedrivePolicy".to_owned(), policy.to_string())]);
+            let refused = |why: String| format!("queue {}: {why}", queue.logical_id);
+            let mut policy = String::new();
+            if let Some(redrive) = &queue.redrive {
+                let id = &redrive.dead_letter_queue;
+                let target = queues.iter().find(|it| it.logical_id == *id);
+                let target = target
+                    .ok_or_else(|| refused(format!("its dead-letter queue {id} does not exist")))?;
+                let arn = queue_arn(&target.name);
+                let most = redrive.max_receive_count;
+                policy = json!({"deadLetterTargetArn": arn, "maxReceiveCount": most}).to_string();
+            }
+            let change = BTreeMap::from([("RedrivePolicy".to_owned(), policy)]);
             self.with(|store, now| store.set_attributes(&queue.name, &change, now))
-                .map_err(|refusal| format!("queue {}: {refusal}", queue.logical_id))?;
+                .map_err(|refusal| refused(refusal.to_string()))?;
         }
         Ok(())
     }
 
     async fn receive_message(&self, asked: &Receive) -> Result<Value, Refusal> {
         let queue = queue_name(&asked.queue_url)?;
-        let default = self.with(|store, _| {
-            let attributes = &store.queue(queue)?.attributes;
-            Ok(attributes.number("ReceiveMessageWaitTimeSeconds"))
-        })?;
+        let attribute = "ReceiveMessageWaitTimeSeconds";
+        let default = self.store().queue(queue)?.attributes.number(attribute);
         let most = asked.max_number_of_messages.unwrap_or(1);
         if !(1..=10).contains(&most) {
             let reason = "Must be between 1 and 10, if provided.";
@@ -209,19 +198,15 @@ impl Sqs {
         check_range("VisibilityTimeout", asked.visibility_timeout, 43_200)?;
         check_range("WaitTimeSeconds", asked.wait_time_seconds, 20)?;
         let wait = asked.wait_time_seconds.unwrap_or(default).unsigned_abs();
-        let mut messages = self
-            .wait_for(
-                queue,
-                most.unsigned_abs() as usize,
-                asked.visibility_timeout,
-                Duration::from_secs(wait),
-            )
-            .await?;
-        let system = [
-            &asked.attribute_names[..],
-            &asked.message_system_attribute_names[..],
-        ];
-        let system = system.concat();
+        let wait = Duration::from_secs(wait);
+        let visibility_timeout = asked.visibility_timeout;
+        let messages = self.wait_for(queue, most, visibility_timeout, wait);
+        let mut messages = messages.await?;
+        let (old, new) = (
+            &asked.attribute_names,
+            &asked.message_system_attribute_names,
+        );
+        let system = [&old[..], new].concat();
         for message in &mut messages {
             message.select(&system, &asked.message_attribute_names);
         }
@@ -238,25 +223,22 @@ impl Sqs {
     ) -> Result<Vec<Message>, Refusal> {
         let deadline = Instant::now() + wait;
         loop {
-            let arrivals = self.with(|store, _| Ok(store.queue(queue)?.arrivals.clone()))?;
+            let arrivals = self.store().queue(queue)?.arrivals.clone();
             // Hears what arrives from here on.
             let arrived = arrivals.notified();
             let received = self.with(|store, now| {
-                let received = store.receive(queue, most, visibility_timeout, now);
-                let next = store.next_visible(queue, now)?;
-                let pause = next.map(|at| Duration::from_millis((at - now).unsigned_abs()));
-                Ok((received?, pause))
+                let messages = store.receive(queue, most, visibility_timeout, now)?;
+                Ok((messages, store.next_visible(queue, now)?.map(|at| at - now)))
             });
             // AWS reports a queue that has too many messages in flight to short polls alone.
-            let over_limit =
-                |refusal: &Refusal| refusal.query_error.as_deref() == Some("OverLimit");
             let (messages, pause) = match received {
-                Err(refusal) if over_limit(&refusal) && !wait.is_zero() => (Vec::new(), None),
+                Err(it) if it.kind.ends_with("#OverLimit") && !wait.is_zero() => (vec![], None),
                 received => received?,
             };
             if !messages.is_empty() || Instant::now() >= deadline {
                 return Ok(messages);
             }
+            let pause = pause.map(|ms| Duration::from_millis(ms.unsigned_abs()));
             let until = pause.map_or(deadline, |pause| deadline.min(Instant::now() + pause));
             tokio::select! {
                 () = arrived => {}

@@ -3,10 +3,9 @@
 
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::attributes::name_in_arn;
 use super::error::{invalid, invalid_value, missing, refuse};
@@ -52,8 +51,7 @@ impl Store {
     /// Starts a task, which `step` then carries out. Returns its handle.
     pub(super) fn start_task(&mut self, request: &Request, now: i64) -> Result<String, Refusal> {
         let source = self.named(&request.source_arn, "SourceArn")?;
-        let is_dead_letter_queue = self.sources_of(&source).next().is_some();
-        if !is_dead_letter_queue {
+        if self.sources_of(&source).next().is_none() {
             let message = "Source queue must be configured as a Dead Letter Queue.";
             return Err(invalid(message));
         }
@@ -70,19 +68,14 @@ impl Store {
             let reason = "Must be between 1 and 500, if provided.";
             return Err(invalid_value(rate, "MaxNumberOfMessagesPerSecond", reason));
         }
-        let mut of_source = self
-            .tasks
-            .iter()
-            .filter(|it| it.source_arn == request.source_arn);
-        if of_source.any(|it| it.status == RUNNING) {
+        let runs = |it: &MoveTask| it.status == RUNNING && it.source_arn == request.source_arn;
+        if self.tasks.iter().any(runs) {
             return Err(invalid(
                 "There is already a task running. Only one active task is allowed for a source \
                  queue arn at a given time.",
             ));
         }
-        let id = uuid::Uuid::new_v4().to_string();
-        let handle = json!({"taskId": id, "sourceArn": request.source_arn});
-        let handle = BASE64.encode(handle.to_string());
+        let handle = Uuid::new_v4().to_string();
         let task = MoveTask {
             task_handle: Some(handle.clone()),
             status: RUNNING,
@@ -135,38 +128,28 @@ impl Store {
         let listed = newest.filter(|it| it.source_arn == request.source_arn);
         let listed = listed.take(most).map(|task| {
             let handle = task.task_handle.clone().filter(|_| task.status == RUNNING);
+            let task = task.clone();
             MoveTask {
                 task_handle: handle,
-                ..task.clone()
+                ..task
             }
         });
         Ok(json!({"Results": listed.collect::<Vec<_>>()}))
     }
 
     pub(super) fn cancel_task(&mut self, request: &Request) -> Result<Value, Refusal> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Handle {
-            source_arn: String,
-        }
         if request.task_handle.is_empty() {
             return Err(missing("TaskHandle"));
         }
-        let bytes = BASE64.decode(&request.task_handle).unwrap_or_default();
-        let handle: Handle = serde_json::from_slice(&bytes)
-            .map_err(|_| invalid("Value for parameter TaskHandle is invalid."))?;
-        self.named(&handle.source_arn, "SourceArn")?;
-        let task = self
-            .tasks
-            .iter_mut()
-            .find(|it| it.has(&request.task_handle));
+        if Uuid::parse_str(&request.task_handle).is_err() {
+            return Err(invalid("Value for parameter TaskHandle is invalid."));
+        }
+        let mut tasks = self.tasks.iter_mut();
+        let task = tasks.find(|it| it.has(&request.task_handle));
         let no_task = || refuse("ResourceNotFoundException", "Task does not exist.");
         let task = task.ok_or_else(no_task)?;
         if task.status != RUNNING {
-            let message = format!(
-                "A task can be cancelled while it is RUNNING; this is {}.",
-                task.status
-            );
+            let message = "Only a task that is RUNNING can be cancelled.";
             return Err(refuse("UnsupportedOperation", message));
         }
         task.status = "CANCELLED";

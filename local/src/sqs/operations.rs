@@ -20,6 +20,7 @@ use crate::aws_json::{ACCOUNT, Refusal};
 /// A message, and all messages of a batch, may have 1 MiB; a queue may lower it for one message.
 const MOST_BYTES: usize = 1_048_576;
 const MOST_ENTRIES: usize = 10;
+
 /// The body of a call about a queue, with the members of all such calls.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
@@ -140,10 +141,8 @@ pub(super) fn answer(
 pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
     // serde would take a list for the members in their order.
     if !body.trim_ascii_start().starts_with(b"{") {
-        return Err(refuse(
-            "SerializationException",
-            "The body is not a JSON object.",
-        ));
+        let message = "The body is not a JSON object.";
+        return Err(refuse("SerializationException", message));
     }
     serde_json::from_slice(body).map_err(|e| refuse("SerializationException", e.to_string()))
 }
@@ -214,14 +213,9 @@ fn get_attributes(
     add("CreatedTimestamp", (queue.created / 1000).to_string());
     add("LastModifiedTimestamp", (queue.modified / 1000).to_string());
     add("ApproximateNumberOfMessages", depth.visible.to_string());
-    add(
-        "ApproximateNumberOfMessagesNotVisible",
-        depth.in_flight.to_string(),
-    );
-    add(
-        "ApproximateNumberOfMessagesDelayed",
-        depth.delayed.to_string(),
-    );
+    let (in_flight, delayed) = (depth.in_flight.to_string(), depth.delayed.to_string());
+    add("ApproximateNumberOfMessagesNotVisible", in_flight);
+    add("ApproximateNumberOfMessagesDelayed", delayed);
     all.retain(|name, _| wanted.iter().any(|it| it == "All" || it == name));
     Ok(without_empty(json!({"Attributes": all})))
 }
@@ -255,9 +249,8 @@ fn batch(store: &mut Store, body: &[u8], act: Act, now: i64) -> Result<Value, Re
             })),
         }
     }
-    Ok(without_empty(
-        json!({"Successful": successful, "Failed": failed}),
-    ))
+    let answer = json!({"Successful": successful, "Failed": failed});
+    Ok(without_empty(answer))
 }
 
 /// Refuses a batch as a whole.
@@ -280,16 +273,12 @@ fn check_batch(queue: &Queue, entries: &[Entry]) -> Result<(), Refusal> {
             return Err(refuse("InvalidBatchEntryId", message));
         }
         if !ids.insert(id) {
-            return Err(refuse(
-                "BatchEntryIdsNotDistinct",
-                format!("Id {id} repeated."),
-            ));
+            let message = format!("Id {id} repeated.");
+            return Err(refuse("BatchEntryIdsNotDistinct", message));
         }
     }
-    let sizes = entries
-        .iter()
-        .map(|it| size(&it.message_body, &it.message_attributes));
-    let bytes: usize = sizes.sum();
+    let size = |it: &Entry| size(&it.message_body, &it.message_attributes);
+    let bytes: usize = entries.iter().map(size).sum();
     if bytes > MOST_BYTES {
         let message = format!("Batch requests cannot be longer than {MOST_BYTES} bytes.");
         let message = format!("{message} You have sent {bytes} bytes.");
@@ -359,9 +348,8 @@ fn deduplication_id(queue: &Queue, entry: &Entry) -> Result<Option<String>, Refu
         Some(id) => Ok(Some(id.to_owned())),
         None if queue.attributes.is("ContentBasedDeduplication", "true") => {
             let digest = Sha256::digest(entry.message_body.as_bytes());
-            Ok(Some(
-                digest.iter().map(|byte| format!("{byte:02x}")).collect(),
-            ))
+            let digest = digest.iter().map(|byte| format!("{byte:02x}"));
+            Ok(Some(digest.collect()))
         }
         None => Err(invalid(
             "The queue should either have ContentBasedDeduplication enabled or \
