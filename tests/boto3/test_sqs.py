@@ -68,6 +68,7 @@ def eventually(holds):
 
 def digest(attributes):
     """The MD5 that AWS documents for message attributes."""
+
     def part(value):
         return struct.pack(">I", len(value)) + value
 
@@ -83,7 +84,10 @@ def digest(attributes):
 def test_a_queue_is_created_found_listed_changed_and_deleted(sqs):
     prefix = name("-")
     urls = [sqs.create_queue(QueueName=f"{prefix}{n}")["QueueUrl"] for n in range(3)]
-    assert sqs.get_queue_url(QueueName=f"{prefix}1") | {"ResponseMetadata": 0} == {"QueueUrl": urls[1], "ResponseMetadata": 0}
+    assert sqs.get_queue_url(QueueName=f"{prefix}1") | {"ResponseMetadata": 0} == {
+        "QueueUrl": urls[1],
+        "ResponseMetadata": 0,
+    }
     assert sqs.list_queues(QueueNamePrefix=prefix)["QueueUrls"] == urls
     pages = sqs.get_paginator("list_queues").paginate(QueueNamePrefix=prefix, PaginationConfig={"PageSize": 2})
     assert [page["QueueUrls"] for page in pages] == [urls[:2], urls[2:]]
@@ -202,7 +206,10 @@ def test_dead_letters_keep_their_id_and_a_task_moves_them_back(sqs, pair):
     assert (task["Status"], task["ApproximateNumberOfMessagesToMove"]) == ("CANCELLED", 3)
 
     sqs.start_message_move_task(SourceArn=arn(dead))
-    newest = lambda: sqs.list_message_move_tasks(SourceArn=arn(dead))["Results"][0]
+
+    def newest():
+        return sqs.list_message_move_tasks(SourceArn=arn(dead))["Results"][0]
+
     eventually(lambda: newest()["Status"] == "COMPLETED")
     assert numbers(sqs, dead) == (0, 0, 0)
     assert not ids & {message["MessageId"] for message in receive(sqs, queue)}
@@ -247,10 +254,28 @@ def test_resources(sqs_resource):
         ("send_message", {"MessageBody": "\x0b"}, "InvalidMessageContents", "InvalidMessageContents", 400),
         ("send_message_batch", {"Entries": []}, "EmptyBatchRequest", "AWS.SimpleQueueService.EmptyBatchRequest", 400),
         ("delete_message", {"ReceiptHandle": "x"}, "ReceiptHandleIsInvalid", "ReceiptHandleIsInvalid", 404),
-        ("set_queue_attributes", {"Attributes": {"Colour": "red"}}, "InvalidAttributeName", "InvalidAttributeName", 400),
-        ("set_queue_attributes", {"Attributes": {"DelaySeconds": "-1"}}, "InvalidAttributeValue", "InvalidAttributeValue", 400),
+        (
+            "set_queue_attributes",
+            {"Attributes": {"Colour": "red"}},
+            "InvalidAttributeName",
+            "InvalidAttributeName",
+            400,
+        ),
+        (
+            "set_queue_attributes",
+            {"Attributes": {"DelaySeconds": "-1"}},
+            "InvalidAttributeValue",
+            "InvalidAttributeValue",
+            400,
+        ),
         ("list_message_move_tasks", {"SourceArn": "x"}, "ResourceNotFoundException", "ResourceNotFoundException", 404),
-        ("add_permission", {"Label": "x", "AWSAccountIds": ["1"], "Actions": ["*"]}, "UnsupportedOperation", "AWS.SimpleQueueService.UnsupportedOperation", 400),
+        (
+            "add_permission",
+            {"Label": "x", "AWSAccountIds": ["1"], "Actions": ["*"]},
+            "UnsupportedOperation",
+            "AWS.SimpleQueueService.UnsupportedOperation",
+            400,
+        ),
     ],
 )
 def test_refusals(sqs, queue, call, arguments, exception, code, status):

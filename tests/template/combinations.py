@@ -38,7 +38,9 @@ def together(template, choices):
 
     if math.prod(map(len, choices.values())) > MOST:
         return pairwise(choices, admit)
-    return [admit(dict(zip(choices, values)), set(choices)) for values in itertools.product(*choices.values())]
+    return [
+        admit(dict(zip(choices, values, strict=True)), set(choices)) for values in itertools.product(*choices.values())
+    ]
 
 
 def choices_of(template):
@@ -81,7 +83,7 @@ def admitted(template, row, fixed):
     for count in range(3):
         for names in itertools.combinations(free, count):
             for values in itertools.product(*(free[name] for name in names)):
-                changed = row | dict(zip(names, values))
+                changed = row | dict(zip(names, values, strict=True))
                 if refusal(template, changed) is None:
                     return changed
     return None
