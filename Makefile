@@ -129,7 +129,7 @@ run: $(RUN_BUILD) ## Run the shop on http://127.0.0.1:3000 until Ctrl-C (PORT=80
 	@echo "  curl -X PUT http://127.0.0.1:$$PORT/products/lamp -H 'content-type: application/json' -d '{\"name\": \"Desk lamp\", \"category\": \"lighting\", \"price_cents\": 2499, \"stock\": 7}'"
 	@echo "  curl 'http://127.0.0.1:$$PORT/products?category=lighting'"
 	@echo "  curl -i http://127.0.0.1:$$PORT/orders -H 'content-type: application/json' -d '{\"lines\": [{\"product_id\": \"lamp\", \"quantity\": 2}]}'"
-	@exec $(LOCAL_$(RUN_BUILD)) $(OPTIONS_$(RUN_BUILD)) --port "$$PORT" --parameter CatalogueWrites=open
+	@exec $(LOCAL_$(RUN_BUILD)) $(OPTIONS_$(RUN_BUILD)) --port "$$PORT" --parameter CatalogueWrites=open --logs
 
 # `GetProduct` has the sample event `events/get-product.json`.
 SAMPLE = events/$(shell echo '$(FUNCTION)' | sed 's/\([a-z]\)\([A-Z]\)/\1-\2/g' | tr A-Z a-z).json

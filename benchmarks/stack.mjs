@@ -69,6 +69,12 @@ export function withPeers(template, peers, shop = []) {
   return { ...template, Resources: resources };
 }
 
+/** The requests of a measurement come as fast as they are answered; API Gateway would answer most of them 429. */
+const PARAMETERS = ['CatalogueWrites=open', 'ThrottleRate=10000', 'ThrottleBurst=5000'].concat([
+  'OrderThrottleRate=10000',
+  'OrderThrottleBurst=5000',
+]);
+
 /** Starts `local` on free ports; resolves with the content of its ready file. */
 export async function startLocal({ local }, template) {
   mkdirSync(OUT, { recursive: true });
@@ -80,7 +86,8 @@ export async function startLocal({ local }, template) {
   const child = start(
     local,
     ['--template', templateFile, '--port', '0', '--control-port', '0']
-      .concat(['--log-dir', path.join(OUT, 'logs'), '--ready-file', readyFile, '--parameter', 'CatalogueWrites=open']),
+      .concat(['--log-dir', path.join(OUT, 'logs'), '--ready-file', readyFile])
+      .concat(PARAMETERS.flatMap((value) => ['--parameter', value])),
     output,
   );
   const deadline = Date.now() + START_TIMEOUT_MS;

@@ -566,7 +566,7 @@ async fn a_host_without_its_guard_ends_with_one_line() {
     let tasks = fs::read_dir(format!("/proc/{}/task", host.pid())).expect("its threads");
     let children = tasks.flatten().filter_map(|task| {
         let children = fs::read_to_string(task.path().join("children")).ok()?;
-        let pids = children.split_whitespace().map(|pid| pid.parse::<i32>());
+        let pids = children.split_whitespace().map(str::parse::<i32>);
         Some(pids.flatten().collect::<Vec<_>>())
     });
     let guard = children.flatten().find(|pid| {

@@ -28,7 +28,11 @@ def start():
     """The host, once it answers, and the address of the API."""
     ready = WORK / "ready.json"
     command = [DEBUG / "local", "--port", "0", "--control-port", "0", "--ready-file", ready]
-    command += ["--code-dir", WORK / "lambda", "--log-dir", WORK / "logs", "--parameter", "CatalogueWrites=open"]
+    command += ["--code-dir", WORK / "lambda", "--log-dir", WORK / "logs"]
+    # schemathesis sends more than the throttle lets through.
+    throttle = ["ThrottleRate=10000", "ThrottleBurst=5000", "OrderThrottleRate=10000", "OrderThrottleBurst=5000"]
+    for parameter in ["CatalogueWrites=open", *throttle]:
+        command += ["--parameter", parameter]
     log = WORK / "local.log"
     host = subprocess.Popen(command, cwd=ROOT, stderr=log.open("w"))
     give_up = time.monotonic() + START_TIMEOUT_S

@@ -123,7 +123,8 @@ fn request() -> impl Strategy<Value = Vec<u8>> {
     ];
     (method, target, headers, framing, body()).prop_map(
         |(method, target, headers, framing, body)| {
-            let mut bytes = format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\n").into_bytes();
+            let mut bytes =
+                format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\n").into_bytes();
             for (name, value) in headers {
                 bytes.extend_from_slice(format!("{name}: ").as_bytes());
                 bytes.extend_from_slice(&value);
