@@ -3,36 +3,17 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::attributes::name_in_arn;
 use super::error::{invalid, invalid_value, missing, refuse};
-use super::store::Store;
+use super::store::{MoveTask, Store};
 use crate::aws_json::Refusal;
 
 /// Messages that a task without a rate moves in one transaction.
 const STEP: usize = 100;
-
-/// One task, in the form in which it is listed.
-#[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct MoveTask {
-    /// Only shown while it runs.
-    task_handle: Option<String>,
-    status: &'static str,
-    source_arn: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    destination_arn: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    max_number_of_messages_per_second: Option<u32>,
-    approximate_number_of_messages_moved: usize,
-    approximate_number_of_messages_to_move: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    failure_reason: Option<String>,
-    started_timestamp: i64,
-}
 
 /// The body of a call that is about move tasks.
 #[derive(Debug, Default, Deserialize)]

@@ -16,7 +16,6 @@ use tokio::sync::Notify;
 
 use super::attributes::{Attributes, is_fifo};
 use super::error::{invalid_value, no_queue, refuse};
-use super::move_task::MoveTask;
 use crate::aws_json::Refusal;
 
 /// `seq` is a message's place in the order of sending, and the time of sending: see `seq_at`. The
@@ -47,6 +46,25 @@ const SCHEMA: &str = "
 const CHECKPOINT: u32 = 16_000;
 /// A queue can be purged once in 60 seconds.
 const PURGE: i64 = 60_000;
+
+/// A task that moves messages from a dead-letter queue, in the form in which it is listed.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct MoveTask {
+    /// Only shown while it runs.
+    pub(super) task_handle: Option<String>,
+    pub(super) status: &'static str,
+    pub(super) source_arn: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) destination_arn: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) max_number_of_messages_per_second: Option<u32>,
+    pub(super) approximate_number_of_messages_moved: usize,
+    pub(super) approximate_number_of_messages_to_move: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) failure_reason: Option<String>,
+    pub(super) started_timestamp: i64,
+}
 
 pub(super) struct Store {
     pub(super) connection: Connection,
