@@ -442,6 +442,30 @@ fn record(message: &Message, queue_arn: &str) -> String {
 mod tests {
     use super::*;
 
+    #[test]
+    fn failed_invocations_lower_the_concurrency_to_one_and_an_empty_queue_resets_it() {
+        let mut scale = Scale::new(Some(7));
+        assert_eq!(scale.concurrency, 5);
+        scale.grow();
+        scale.ended(&Ok(Ended::Succeeded));
+        assert_eq!(scale.concurrency, 6);
+        for concurrency in [5, 4, 3, 2, 1, 1] {
+            scale.ended(&Ok(Ended::Failed));
+            assert_eq!(scale.concurrency, concurrency);
+        }
+        scale.rest();
+        assert_eq!(scale.concurrency, 5);
+        scale.grow();
+        scale.grow();
+        assert!(!scale.may_grow(), "7 is the most");
+    }
+
+    #[test]
+    fn a_mapping_never_starts_above_its_maximum() {
+        assert_eq!(Scale::new(Some(2)).concurrency, 2);
+        assert_eq!(Scale::new(None).most, MOST_CONCURRENCY);
+    }
+
     fn failures(response: &str) -> Result<Vec<&'static str>, String> {
         let ids = HashSet::from(["one", "two"]);
         let mut failed: Vec<_> = reported_failures(response.as_bytes(), &ids)?

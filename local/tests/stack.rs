@@ -17,6 +17,8 @@ use aws_credential_types::Credentials;
 use aws_sdk_sqs::config::{BehaviorVersion, Region};
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
@@ -467,6 +469,67 @@ fn a_template_error_is_named_with_its_line() {
         error.contains("Parameters.Stage: the value \"test\" is refused"),
         "{error}"
     );
+}
+
+/// As `curl` does at the control server. The AWS endpoint answers the same, to signed requests.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_function_is_invoked_as_lambdas_own_api_does_it() {
+    let app = App::new(FOREIGN);
+    let host = app.start(&[]).await;
+    let invoke = |name: &str, headers: &[(&'static str, &'static str)], event: Value| {
+        let path = format!("/2015-03-31/functions/{name}/invocations");
+        let mut request = reqwest::Client::new().post(host.url("control_url", &path));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let sent = request.body(event.to_string()).send();
+        async { sent.await.expect("an answer") }
+    };
+    let kind = "x-amz-invocation-type";
+    let by_arn = "arn:aws:lambda:us-east-1:000000000000:function:local-Greeter";
+    for name in ["Greeter", "local-Greeter", by_arn] {
+        let answer = invoke(name, &[("x-amz-log-type", "Tail")], json!({"do": "echo"})).await;
+        assert_eq!(answer.status(), 200, "{name}");
+        assert_eq!(answer.headers()["x-amz-executed-version"], "$LATEST");
+        assert!(!answer.headers().contains_key("x-amz-function-error"));
+        let tail = answer.headers()["x-amz-log-result"].as_bytes();
+        let tail = BASE64_STANDARD.decode(tail).expect("base64");
+        let tail = String::from_utf8(tail).expect("text");
+        assert!(
+            tail.contains("END RequestId: ") && tail.contains("REPORT "),
+            "{tail}"
+        );
+    }
+    let failed = invoke("Greeter", &[], json!({"do": "exit"})).await;
+    assert_eq!(failed.status(), 200);
+    assert_eq!(failed.headers()["x-amz-function-error"], "Unhandled");
+    assert!(!failed.headers().contains_key("x-amz-log-result"));
+
+    let log = app.path("logs/Greeter.log");
+    let ended = || {
+        let log = fs::read_to_string(&log).unwrap_or_default();
+        log.matches("END RequestId").count()
+    };
+    let before = ended();
+    let dry = invoke("Greeter", &[(kind, "DryRun")], json!({})).await;
+    assert_eq!((dry.status().as_u16(), ended()), (204, before));
+    let later = invoke("Greeter", &[(kind, "Event")], json!({"do": "echo"})).await;
+    assert_eq!(later.status(), 202);
+    eventually(|| ended() == before + 1).await;
+
+    for (name, headers, status, error) in [
+        ("Nobody", vec![], 404, "ResourceNotFoundException"),
+        (
+            "Greeter",
+            vec![(kind, "Tomorrow")],
+            400,
+            "InvalidParameterValueException",
+        ),
+    ] {
+        let refused = invoke(name, &headers, json!({})).await;
+        assert_eq!(refused.status(), status, "{name}");
+        assert_eq!(refused.headers()["x-amzn-errortype"], error);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Deserializer};
 
-use crate::error::Fault;
+use crate::error::Mistake;
 use crate::function::Function;
 use crate::intrinsics::{Resolver, texts};
 use crate::names::DEFINITION_BODY;
@@ -80,7 +80,7 @@ pub(crate) fn read(
     unresolved: &Node,
     resolver: &Resolver<'_>,
     functions: &[Function],
-) -> Result<Api, Fault> {
+) -> Result<Api, Mistake> {
     check_definition(api, unresolved, resolver, functions)?;
     let mut node = api.node.clone();
     if let Content::Map(properties) = &mut node.content
@@ -97,7 +97,7 @@ pub(crate) fn read(
     .read()?;
     match &read.cors {
         Some(cors) if cors.allow_credentials && cors.allow_origins.iter().any(|it| it == "*") => {
-            Err(api.fault(
+            Err(api.mistake(
                 "CorsConfiguration",
                 "AllowCredentials needs AllowOrigins without *",
             ))
@@ -126,12 +126,12 @@ fn check_definition(
     unresolved: &Node,
     resolver: &Resolver<'_>,
     functions: &[Function],
-) -> Result<(), Fault> {
+) -> Result<(), Mistake> {
     let Some(definition) = api.get(DEFINITION_BODY) else {
         return Ok(());
     };
     let Some(paths) = definition.get("paths") else {
-        return Err(api.fault(DEFINITION_BODY, "declare routes as HttpApi events"));
+        return Err(api.mistake(DEFINITION_BODY, "declare routes as HttpApi events"));
     };
     let is_route = |path: &str, method: &str| {
         let mut routes = functions.iter().flat_map(|function| &function.routes);
@@ -143,7 +143,7 @@ fn check_definition(
     for (path, item) in paths.entries()? {
         for (method, operation) in item.entries()? {
             if !is_route(path, method) {
-                return Err(item.fault(method, "declare the route as an HttpApi event"));
+                return Err(item.mistake(method, "declare the route as an HttpApi event"));
             }
             let security = operation.get("security");
             if security.is_none_or(|it| it.node.list().is_some_and(<[Node]>::is_empty)) {
@@ -160,7 +160,7 @@ fn check_definition(
                 "" => "leave `security` away by a condition".to_owned(),
                 names => format!("open the route with --parameter {names}=..."),
             };
-            return Err(item.fault(method, format!("authorizers are not hosted: {how}")));
+            return Err(item.mistake(method, format!("authorizers are not hosted: {how}")));
         }
     }
     Ok(())

@@ -28,14 +28,15 @@ pub fn check_code(template: &Value, base: &Path) -> Result<(), String> {
         };
         let wanted = properties["Architectures"][0].as_str().unwrap_or("x86_64");
         let file = Path::new(folder).join("bootstrap");
-        fault(&base.join(&file), wanted)
-            .map_or(Ok(()), |fault| Err(format!("{} {fault}", file.display())))?;
+        mistake(&base.join(&file), wanted).map_or(Ok(()), |mistake| {
+            Err(format!("{} {mistake}", file.display()))
+        })?;
     }
     Ok(())
 }
 
 /// Why Lambda could not run an executable on a processor, by Lambda's name of it.
-fn fault(file: &Path, wanted: &str) -> Option<String> {
+fn mistake(file: &Path, wanted: &str) -> Option<String> {
     let mut code = Vec::new();
     if let Err(error) = std::fs::File::open(file).and_then(|mut it| it.read_to_end(&mut code)) {
         return Some(match error.kind() {

@@ -29,21 +29,21 @@ impl std::error::Error for TemplateError {}
 /// An error inside a template. Line and path are added on its way out.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{message}")]
-pub(crate) struct Fault {
+pub(crate) struct Mistake {
     line: Option<usize>,
     path: String,
     message: String,
 }
 
-/// Ends a function with a [`Fault`].
+/// Ends a function with a [`Mistake`].
 macro_rules! refuse {
-    ($($message:tt)*) => { return Err(Fault::new(format!($($message)*))) };
+    ($($message:tt)*) => { return Err(Mistake::new(format!($($message)*))) };
 }
 pub(crate) use refuse;
 
-impl Fault {
-    pub(crate) fn new(message: impl Into<String>) -> Fault {
-        Fault {
+impl Mistake {
+    pub(crate) fn new(message: impl Into<String>) -> Mistake {
+        Mistake {
             line: None,
             path: String::new(),
             message: message.into(),
@@ -51,13 +51,13 @@ impl Fault {
     }
 
     /// Sets the line, unless a value further inside has set it already.
-    pub(crate) fn on(mut self, line: usize) -> Fault {
+    pub(crate) fn on(mut self, line: usize) -> Mistake {
         self.line.get_or_insert(line);
         self
     }
 
     /// Sets the path of the property, unless a value further inside has set it already.
-    pub(crate) fn at(mut self, path: &str) -> Fault {
+    pub(crate) fn at(mut self, path: &str) -> Mistake {
         if self.path.is_empty() {
             self.path = path.to_owned();
         }

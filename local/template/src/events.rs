@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer};
 
 use crate::Template;
-use crate::error::Fault;
+use crate::error::Mistake;
 use crate::function::Function;
 use crate::intrinsics::Resolver;
 use crate::names::{HTTP_API, IMPLICIT_API, api_id};
@@ -84,7 +84,7 @@ pub(crate) fn read(
     resolver: &Resolver<'_>,
     queues: &[Queue],
     served_api: &mut Option<String>,
-) -> Result<(), Fault> {
+) -> Result<(), Mistake> {
     let Some(events) = properties.get("Events") else {
         return Ok(());
     };
@@ -101,7 +101,7 @@ pub(crate) fn read(
                 let trigger = queue_trigger(&details, "Queue", function, resolver, queues)?;
                 function.queue_triggers.extend(trigger);
             }
-            "Api" => return Err(event.fault("Type", "REST APIs are not hosted: use HttpApi")),
+            "Api" => return Err(event.mistake("Type", "REST APIs are not hosted: use HttpApi")),
             _ => event.notices.property(&event.path, kind),
         }
     }
@@ -112,16 +112,16 @@ fn route(
     event: &Reader<'_>,
     resolver: &Resolver<'_>,
     served: &mut Option<String>,
-) -> Result<Route, Fault> {
+) -> Result<Route, Mistake> {
     let properties: HttpApiEvent = event.read()?;
     let api = properties.api_id.unwrap_or(api_id(IMPLICIT_API));
     let is_api = |(id, it): (&String, &Node)| api_id(id) == api && it.kind() == HTTP_API;
     if api != api_id(IMPLICIT_API) && !resolver.resources.iter().any(is_api) {
         let message = "must be !Ref of an AWS::Serverless::HttpApi of this template";
-        return Err(event.fault("ApiId", message));
+        return Err(event.mistake("ApiId", message));
     }
     if *served.get_or_insert(api.clone()) != api {
-        return Err(event.fault("ApiId", "this host serves one API, and it is another"));
+        return Err(event.mistake("ApiId", "this host serves one API, and it is another"));
     }
     let (method, path) = match (properties.method, properties.path) {
         (None, None) => (None, "$default".to_owned()),
@@ -131,7 +131,7 @@ fn route(
     };
     if !is_route_path(&path) {
         let message = "must start with / and hold {name} as a whole segment, {name+} as the last";
-        return Err(event.fault("Path", format!("{message}, not {path:?}")));
+        return Err(event.mistake("Path", format!("{message}, not {path:?}")));
     }
     Ok(Route {
         method: method.filter(|method| method != "ANY"),
@@ -156,7 +156,7 @@ pub(crate) fn read_mapping(
     mapping: &Reader<'_>,
     resolver: &Resolver<'_>,
     template: &mut Template,
-) -> Result<(), Fault> {
+) -> Result<(), Mistake> {
     let source: &str = mapping.required("EventSourceArn")?;
     let name: &str = mapping.required("FunctionName")?;
     // A name, a partial ARN or an ARN.
@@ -182,7 +182,7 @@ fn queue_trigger(
     function: &Function,
     resolver: &Resolver<'_>,
     queues: &[Queue],
-) -> Result<Option<QueueTrigger>, Fault> {
+) -> Result<Option<QueueTrigger>, Mistake> {
     let mut trigger: QueueTrigger = event.read()?;
     trigger.queue = resolver.queue_of_arn(&trigger.queue, event, queue_property)?;
     let queue = queues
@@ -191,16 +191,16 @@ fn queue_trigger(
     let attribute = |name: &str| queue.and_then(|queue| queue.attributes.get(name));
     match attribute("FifoQueue") {
         Some(_) if trigger.batch_size > 10 => {
-            return Err(event.fault("BatchSize", "must be 1 to 10 messages of a FIFO queue"));
+            return Err(event.mistake("BatchSize", "must be 1 to 10 messages of a FIFO queue"));
         }
         Some(_) if !trigger.batching_window.is_zero() => {
             let message = "a FIFO queue has no batching window: leave it out";
-            return Err(event.fault("MaximumBatchingWindowInSeconds", message));
+            return Err(event.mistake("MaximumBatchingWindowInSeconds", message));
         }
         None if trigger.batch_size > 10 && trigger.batching_window.is_zero() => {
             let message =
                 "above 10 messages MaximumBatchingWindowInSeconds must be at least 1 second";
-            return Err(event.fault("BatchSize", message));
+            return Err(event.mistake("BatchSize", message));
         }
         _ => {}
     }
@@ -209,7 +209,7 @@ fn queue_trigger(
         && most > reserved
     {
         let message = format!("{most} is above ReservedConcurrentExecutions, {reserved}");
-        return Err(event.fault("ScalingConfig.MaximumConcurrency", message));
+        return Err(event.mistake("ScalingConfig.MaximumConcurrency", message));
     }
     // https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
     let visibility = attribute("VisibilityTimeout").and_then(|seconds| seconds.parse().ok());
@@ -220,7 +220,7 @@ fn queue_trigger(
             "{function} has a Timeout of {timeout} s, above the VisibilityTimeout of {queue}, \
              {visibility} s: set that to at least {advised} s"
         );
-        return Err(event.fault(queue_property, message));
+        return Err(event.mistake(queue_property, message));
     }
     let is_enabled = event.optional("Enabled")?.unwrap_or(true);
     Ok(is_enabled.then_some(trigger))

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 
-use crate::error::Fault;
+use crate::error::Mistake;
 use crate::events::{QueueTrigger, Route};
 use crate::properties::{Reader, duration, executions, megabytes, of};
 
@@ -125,7 +125,7 @@ fn folder<'n, D: Deserializer<'n>>(value: D) -> Result<PathBuf, D::Error> {
 }
 
 /// Reads a function without its events. `base` is the folder of the template.
-pub(crate) fn read(place: &Reader<'_>, name: String, base: &Path) -> Result<Function, Fault> {
+pub(crate) fn read(place: &Reader<'_>, name: String, base: &Path) -> Result<Function, Mistake> {
     /// Bytes of names and values together: <https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html>
     const MOST_BYTES: usize = 4096;
     place.required::<Runtime>("Runtime")?;
@@ -137,7 +137,7 @@ pub(crate) fn read(place: &Reader<'_>, name: String, base: &Path) -> Result<Func
         .sum();
     if bytes > MOST_BYTES {
         let message = format!("{bytes} bytes, and Lambda takes at most {MOST_BYTES}");
-        return Err(place.fault("Environment", message));
+        return Err(place.mistake("Environment", message));
     }
     let provisioned = function.provisioned_concurrency;
     if let Some(reserved) = function
@@ -145,7 +145,7 @@ pub(crate) fn read(place: &Reader<'_>, name: String, base: &Path) -> Result<Func
         .filter(|most| provisioned > *most)
     {
         let message = format!("{provisioned} is above ReservedConcurrentExecutions, {reserved}");
-        return Err(place.fault("ProvisionedConcurrencyConfig", message));
+        return Err(place.mistake("ProvisionedConcurrencyConfig", message));
     }
     match (
         function.log_format,
@@ -153,11 +153,11 @@ pub(crate) fn read(place: &Reader<'_>, name: String, base: &Path) -> Result<Func
         function.system_log_level,
     ) {
         (LogFormat::Text, Some(_), _) | (LogFormat::Text, _, Some(_)) => {
-            return Err(place.fault("LoggingConfig", "log levels need LogFormat: JSON"));
+            return Err(place.mistake("LoggingConfig", "log levels need LogFormat: JSON"));
         }
         (_, _, Some(LogLevel::Trace | LogLevel::Error | LogLevel::Fatal)) => {
             let message = "SystemLogLevel must be DEBUG or INFO or WARN";
-            return Err(place.fault("LoggingConfig", message));
+            return Err(place.mistake("LoggingConfig", message));
         }
         _ => {}
     }

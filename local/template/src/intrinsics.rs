@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use base64::Engine;
 
 use crate::Context;
-use crate::error::{Fault, refuse};
+use crate::error::{Mistake, refuse};
 use crate::yaml::{Content, Map, Node};
 
 /// The inputs of resolving.
@@ -31,7 +31,7 @@ impl Resolver<'_> {
         let content = match (&node.content, node.call()) {
             (_, Some((function, argument))) => {
                 let value = self.call(function, argument);
-                value.unwrap_or_else(|fault| Content::Failed(fault.on(node.line)))
+                value.unwrap_or_else(|mistake| Content::Failed(mistake.on(node.line)))
             }
             (Content::Map(map), _) => {
                 let values = map
@@ -52,8 +52,8 @@ impl Resolver<'_> {
     pub(crate) fn once_at_a_time<T>(
         &self,
         what: String,
-        find: impl FnOnce() -> Result<T, Fault>,
-    ) -> Result<T, Fault> {
+        find: impl FnOnce() -> Result<T, Mistake>,
+    ) -> Result<T, Mistake> {
         if self.pending.borrow().contains(&what) {
             refuse!("{what} depends on itself");
         }
@@ -63,7 +63,7 @@ impl Resolver<'_> {
         found
     }
 
-    fn call(&self, function: &str, argument: &Node) -> Result<Content, Fault> {
+    fn call(&self, function: &str, argument: &Node) -> Result<Content, Mistake> {
         // These do not look at all of their argument.
         match (function, argument.list()) {
             ("Ref", _) => return self.reference(text(argument)?),
@@ -83,9 +83,10 @@ impl Resolver<'_> {
             _ => {}
         }
         let argument = self.resolve(argument);
-        if let Some(Content::Failed(fault)) = find(&argument, |it| matches!(it, Content::Failed(_)))
+        if let Some(Content::Failed(mistake)) =
+            find(&argument, |it| matches!(it, Content::Failed(_)))
         {
-            return Err(fault.clone());
+            return Err(mistake.clone());
         }
         let is_function = |it: &Content| Node::new(0, it.clone()).call().is_some();
         if self.keeps_references && find(&argument, is_function).is_some() {
@@ -163,7 +164,7 @@ impl Resolver<'_> {
     }
 
     /// `Ref`: a pseudo parameter, a parameter, or the physical id of a resource.
-    fn reference(&self, name: &str) -> Result<Content, Fault> {
+    fn reference(&self, name: &str) -> Result<Content, Mistake> {
         let context = self.context;
         let stack = &context.stack_name;
         Ok(Content::Text(match name {
@@ -185,7 +186,7 @@ impl Resolver<'_> {
     }
 
     /// `GetAtt`.
-    fn attribute(&self, resource: &str, attribute: &str) -> Result<Content, Fault> {
+    fn attribute(&self, resource: &str, attribute: &str) -> Result<Content, Mistake> {
         if self.keeps_references {
             return Ok(kept(
                 "Fn::GetAtt",
@@ -195,7 +196,7 @@ impl Resolver<'_> {
         self.attribute_of(resource, attribute).map(Content::Text)
     }
 
-    fn substitute(&self, argument: &Node) -> Result<Content, Fault> {
+    fn substitute(&self, argument: &Node) -> Result<Content, Mistake> {
         let (template, variables) = match argument.list() {
             Some([template, variables]) => (template.text(), variables.map()),
             _ => (argument.text(), None),
@@ -240,7 +241,7 @@ impl Resolver<'_> {
     }
 
     /// The truth of a condition, named or written out.
-    pub(crate) fn truth(&self, expression: &Node) -> Result<bool, Fault> {
+    pub(crate) fn truth(&self, expression: &Node) -> Result<bool, Mistake> {
         let name = expression.get("Condition").unwrap_or(expression);
         if let Some(name) = name.text() {
             return self.once_at_a_time(format!("the condition {name}"), || {
@@ -252,7 +253,7 @@ impl Resolver<'_> {
         }
         let value = self.resolve(expression);
         match (&value.content, value.text()) {
-            (Content::Failed(fault), _) => Err(fault.clone()),
+            (Content::Failed(mistake), _) => Err(mistake.clone()),
             (_, Some("true")) => Ok(true),
             (_, Some("false")) => Ok(false),
             _ => refuse!("needs a condition function such as !Equals"),
@@ -265,7 +266,7 @@ fn kept(function: &str, argument: Content) -> Content {
 }
 
 /// A value within the text of `Sub`: a reference that is kept becomes `${Name}` there.
-fn variable(value: &Node) -> Result<String, Fault> {
+fn variable(value: &Node) -> Result<String, Mistake> {
     match value.call() {
         Some(("Ref", name)) => Ok(format!("${{{}}}", text(name)?)),
         Some(("Fn::Sub", template)) => text(template).map(str::to_owned),
@@ -300,16 +301,16 @@ fn find(node: &Node, holds: impl Fn(&Content) -> bool + Copy) -> Option<&Content
     }
 }
 
-pub(crate) fn text(node: &Node) -> Result<&str, Fault> {
+pub(crate) fn text(node: &Node) -> Result<&str, Mistake> {
     match (&node.content, node.text()) {
         (_, Some(text)) => Ok(text),
-        (Content::Failed(fault), _) => Err(fault.clone()),
-        _ => Err(Fault::new(format!("needs text, not {}", node.show())).on(node.line)),
+        (Content::Failed(mistake), _) => Err(mistake.clone()),
+        _ => Err(Mistake::new(format!("needs text, not {}", node.show())).on(node.line)),
     }
 }
 
-fn list(node: &Node) -> Result<&[Node], Fault> {
-    let message = || Fault::new(format!("needs a list, not {}", node.show()));
+fn list(node: &Node) -> Result<&[Node], Mistake> {
+    let message = || Mistake::new(format!("needs a list, not {}", node.show()));
     node.list().ok_or_else(message)
 }
 

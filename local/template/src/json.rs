@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use crate::error::Fault;
+use crate::error::Mistake;
 use crate::intrinsics::Resolver;
 use crate::properties::Notices;
 use crate::yaml::{Content, Node};
@@ -32,16 +32,16 @@ pub fn to_json(
         resolver.keeps_references = true;
         sections(&root, &resolver, &notices)
     });
-    resolved.map_err(|fault| fault.in_file(file))
+    resolved.map_err(|mistake| mistake.in_file(file))
 }
 
-fn sections(root: &Node, resolver: &Resolver<'_>, notices: &Notices) -> Result<Value, Fault> {
+fn sections(root: &Node, resolver: &Resolver<'_>, notices: &Notices) -> Result<Value, Mistake> {
     let parameters = Node::new(root.line, Content::Map(resolver.parameters.clone()));
     let mappings = Node::new(root.line, Content::Map(resolver.mappings.clone()));
     let mut conditions = Map::new();
     for (name, condition) in &resolver.conditions {
         let truth = resolver.truth(condition);
-        let truth = truth.map_err(|fault| fault.on(condition.line).at(name))?;
+        let truth = truth.map_err(|mistake| mistake.on(condition.line).at(name))?;
         conditions.insert(name.clone(), truth.into());
     }
     let mut resources = Map::new();

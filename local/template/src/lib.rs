@@ -39,7 +39,7 @@ pub use json::to_json;
 pub use queue::{Queue, Redrive};
 pub use table::Table;
 
-use error::Fault;
+use error::Mistake;
 use intrinsics::Resolver;
 use properties::Notices;
 use yaml::{Map, Node};
@@ -107,7 +107,7 @@ pub fn parse(
             notices: notices.sentences(),
             ..template
         })
-        .map_err(|fault| fault.in_file(file))
+        .map_err(|mistake| mistake.in_file(file))
 }
 
 fn text_of(file: &Path) -> Result<String, TemplateError> {
@@ -116,7 +116,7 @@ fn text_of(file: &Path) -> Result<String, TemplateError> {
             ErrorKind::NotFound => "there is no such file; choose one with --template".to_owned(),
             _ => format!("cannot be read: {error}"),
         };
-        Fault::new(message).in_file(file)
+        Mistake::new(message).in_file(file)
     })
 }
 
@@ -126,9 +126,9 @@ fn resolver<'c>(
     parameters: &BTreeMap<String, String>,
     context: &'c Context,
     notices: &Notices,
-) -> Result<Resolver<'c>, Fault> {
+) -> Result<Resolver<'c>, Mistake> {
     if root.get("Resources").is_none() {
-        return Err(Fault::new("the template has no Resources").on(root.line));
+        return Err(Mistake::new("the template has no Resources").on(root.line));
     }
     let mut resolver = Resolver {
         context,
@@ -147,18 +147,18 @@ fn resolver<'c>(
     Ok(resolver)
 }
 
-fn section(root: &Node, name: &str) -> Result<Map, Fault> {
+fn section(root: &Node, name: &str) -> Result<Map, Mistake> {
     match root.get(name).filter(|section| !section.is_null()) {
         None => Ok(Map::new()),
         Some(section) => section.map().cloned().ok_or_else(|| {
             let message = format!("must be a map, not {}", section.show());
-            Fault::new(message).on(section.line).at(name)
+            Mistake::new(message).on(section.line).at(name)
         }),
     }
 }
 
 /// Macros other than SAM's cannot run here.
-fn check_transform(transform: &Node) -> Result<(), Fault> {
+fn check_transform(transform: &Node) -> Result<(), Mistake> {
     let names = transform.list().unwrap_or(std::slice::from_ref(transform));
     for name in names.iter().map(Node::text) {
         if !matches!(
@@ -166,8 +166,8 @@ fn check_transform(transform: &Node) -> Result<(), Fault> {
             Some("AWS::Serverless-2016-10-31" | "AWS::LanguageExtensions")
         ) {
             let name = name.unwrap_or("with parameters");
-            let fault = Fault::new(format!("the macro {name} cannot run on this machine"));
-            return Err(fault.on(transform.line).at("Transform"));
+            let mistake = Mistake::new(format!("the macro {name} cannot run on this machine"));
+            return Err(mistake.on(transform.line).at("Transform"));
         }
     }
     Ok(())

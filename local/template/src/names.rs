@@ -1,6 +1,6 @@
 //! The results of `Ref` and `GetAtt` of a resource: physical ids, ARNs and URLs in AWS's formats.
 
-use crate::error::{Fault, refuse};
+use crate::error::{Mistake, refuse};
 use crate::intrinsics::{Resolver, text};
 use crate::properties::Reader;
 use crate::yaml::Node;
@@ -28,15 +28,15 @@ impl Resolver<'_> {
     }
 
     /// Whether a resource's condition is true.
-    pub(crate) fn exists(&self, resource: &Node) -> Result<bool, Fault> {
+    pub(crate) fn exists(&self, resource: &Node) -> Result<bool, Mistake> {
         let condition = resource.get("Condition");
         condition.map_or(Ok(true), |it| {
-            self.truth(it).map_err(|fault| fault.on(it.line))
+            self.truth(it).map_err(|mistake| mistake.on(it.line))
         })
     }
 
     /// The type of a resource that exists.
-    fn kind(&self, id: &str) -> Result<&str, Fault> {
+    fn kind(&self, id: &str) -> Result<&str, Mistake> {
         match self.resources.get(id) {
             Some(resource) if self.exists(resource)? => Ok(resource.kind()),
             None if id == IMPLICIT_API => Ok(HTTP_API),
@@ -45,7 +45,7 @@ impl Resolver<'_> {
     }
 
     /// The name of a resource on AWS: the one in the template, or `<stack>-<logical id>`.
-    pub(crate) fn name(&self, id: &str) -> Result<String, Fault> {
+    pub(crate) fn name(&self, id: &str) -> Result<String, Mistake> {
         let property = match self.kind(id)? {
             FUNCTION => "FunctionName",
             LOG_GROUP => "LogGroupName",
@@ -83,21 +83,21 @@ impl Resolver<'_> {
         arn: &str,
         place: &Reader<'_>,
         property: &str,
-    ) -> Result<String, Fault> {
+    ) -> Result<String, Mistake> {
         for (id, resource) in &self.resources {
             let is_queue = resource.kind() == QUEUE && self.exists(resource)?;
             if is_queue && self.arn("sqs", &self.name(id)?) == arn {
                 return Ok(id.clone());
             }
         }
-        Err(place.fault(
+        Err(place.mistake(
             property,
             "must be !GetAtt Queue.Arn of a queue in this template",
         ))
     }
 
     /// The result of `Ref` of a resource.
-    pub(crate) fn physical_id(&self, id: &str) -> Result<String, Fault> {
+    pub(crate) fn physical_id(&self, id: &str) -> Result<String, Mistake> {
         Ok(match self.kind(id)? {
             QUEUE => self.queue_url(&self.name(id)?),
             HTTP_API => api_id(id),
@@ -106,7 +106,7 @@ impl Resolver<'_> {
     }
 
     /// The result of `GetAtt` of a resource.
-    pub(crate) fn attribute_of(&self, id: &str, attribute: &str) -> Result<String, Fault> {
+    pub(crate) fn attribute_of(&self, id: &str, attribute: &str) -> Result<String, Mistake> {
         let (kind, name) = (self.kind(id)?, self.name(id)?);
         Ok(match (kind, attribute) {
             (FUNCTION, "Arn") => self.arn("lambda", &format!("function:{name}")),

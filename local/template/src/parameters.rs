@@ -7,7 +7,7 @@ use regex_lite::Regex;
 use serde::Deserialize;
 use serde_json::Number;
 
-use crate::error::{Fault, refuse};
+use crate::error::{Mistake, refuse};
 use crate::intrinsics::{Resolver, texts};
 use crate::properties::{Notices, Reader};
 use crate::yaml::{Content, Map, Node};
@@ -34,7 +34,7 @@ pub(crate) fn resolve(
     declared: &Map,
     given: &BTreeMap<String, String>,
     notices: &Notices,
-) -> Result<Map, Fault> {
+) -> Result<Map, Mistake> {
     if let Some(unknown) = given.keys().find(|name| !declared.contains_key(*name)) {
         let known: Vec<&str> = declared.keys().map(String::as_str).collect();
         let known = known.join(", ");
@@ -50,13 +50,13 @@ pub(crate) fn resolve(
             notices,
         };
         let content = value(&place.read()?, node.line, given.get(name));
-        let content = content.map_err(|fault| fault.on(node.line).at(&place.path))?;
+        let content = content.map_err(|mistake| mistake.on(node.line).at(&place.path))?;
         values.insert(name.clone(), Node::new(node.line, content));
     }
     Ok(values)
 }
 
-fn value(declared: &Declaration, line: usize, given: Option<&String>) -> Result<Content, Fault> {
+fn value(declared: &Declaration, line: usize, given: Option<&String>) -> Result<Content, Mistake> {
     let kind = &declared.kind;
     // An SSM parameter's default is the name of its value.
     let default = declared

@@ -16,7 +16,7 @@ use serde::de::{
     Unexpected, Visitor,
 };
 
-use crate::error::Fault;
+use crate::error::Mistake;
 use crate::yaml::{Content, Map, Node};
 
 /// Properties that have no effect on one machine and need no notice: permissions, deployment,
@@ -129,7 +129,7 @@ pub(crate) struct Reader<'n> {
 }
 
 impl<'n> Reader<'n> {
-    pub(crate) fn read<T: Deserialize<'n>>(&self) -> Result<T, Fault> {
+    pub(crate) fn read<T: Deserialize<'n>>(&self) -> Result<T, Mistake> {
         self.placed(T::deserialize(self.clone()))
     }
 
@@ -142,7 +142,7 @@ impl<'n> Reader<'n> {
     }
 
     /// The properties of a map whose names the template chooses.
-    pub(crate) fn entries(&self) -> Result<impl Iterator<Item = (&'n str, Reader<'n>)>, Fault> {
+    pub(crate) fn entries(&self) -> Result<impl Iterator<Item = (&'n str, Reader<'n>)>, Mistake> {
         let entry = |(name, node): (&'n String, &'n Node)| (name.as_str(), self.child(name, node));
         Ok(self.map()?.iter().map(entry))
     }
@@ -153,42 +153,44 @@ impl<'n> Reader<'n> {
     }
 
     /// One property by itself.
-    pub(crate) fn optional<T: Deserialize<'n>>(&self, name: &str) -> Result<Option<T>, Fault> {
+    pub(crate) fn optional<T: Deserialize<'n>>(&self, name: &str) -> Result<Option<T>, Mistake> {
         self.map()?;
         self.get(name).map(|value| value.read()).transpose()
     }
 
     /// One property by itself, such as one that decides how the others are read.
-    pub(crate) fn required<T: Deserialize<'n>>(&self, name: &'static str) -> Result<T, Fault> {
+    pub(crate) fn required<T: Deserialize<'n>>(&self, name: &'static str) -> Result<T, Mistake> {
         self.optional(name)?.ok_or_else(|| self.missing(name))
     }
 
     /// An error about a property that is not there.
-    pub(crate) fn missing(&self, name: &'static str) -> Fault {
-        Fault::missing_field(name).on(self.node.line).at(&self.path)
+    pub(crate) fn missing(&self, name: &'static str) -> Mistake {
+        Mistake::missing_field(name)
+            .on(self.node.line)
+            .at(&self.path)
     }
 
     /// An error about one property.
-    pub(crate) fn fault(&self, property: &str, message: impl Into<String>) -> Fault {
+    pub(crate) fn mistake(&self, property: &str, message: impl Into<String>) -> Mistake {
         let line = self.node.get(property).unwrap_or(self.node).line;
         let path = format!("{}.{property}", self.path);
-        Fault::new(message).on(line).at(&path)
+        Mistake::new(message).on(line).at(&path)
     }
 
-    fn is_no(&self, needed: &str) -> Fault {
-        Fault::new(format!("must be {needed}, not {}", self.node.show()))
+    fn is_no(&self, needed: &str) -> Mistake {
+        Mistake::new(format!("must be {needed}, not {}", self.node.show()))
     }
 
-    fn map(&self) -> Result<&'n Map, Fault> {
+    fn map(&self) -> Result<&'n Map, Mistake> {
         self.placed(match &self.node.content {
             Content::Map(map) => Ok(map),
-            Content::Failed(fault) => Err(fault.clone()),
+            Content::Failed(mistake) => Err(mistake.clone()),
             _ => Err(self.is_no("a map")),
         })
     }
 
     /// Decides about the properties that are none of the `fields` of the struct `of`.
-    fn check_names<'f>(&self, of: &str, fields: &[&'f str]) -> Result<(), Fault> {
+    fn check_names<'f>(&self, of: &str, fields: &[&'f str]) -> Result<(), Mistake> {
         for (property, value) in self.entries()? {
             let is_known = |names: &&[&str]| names.contains(&property);
             if [fields, &READ_APART, &SILENT].iter().any(is_known) {
@@ -201,29 +203,29 @@ impl<'n> Reader<'n> {
                 continue;
             }
             if let Some(reason) = refusal(of, property) {
-                return Err(self.fault(property, reason));
+                return Err(self.mistake(property, reason));
             }
             // Two letters may differ. A misspelt property would otherwise have no effect.
             let names = fields.iter().chain(&READ_APART);
             let names = names.filter_map(|it| it.split('.').next());
             let mut alike = names.filter(|name| strsim::osa_distance(name, property) <= 2);
             if let Some(meant) = alike.next() {
-                return Err(self.fault(property, format!("unknown property; is {meant} meant?")));
+                return Err(self.mistake(property, format!("unknown property; is {meant} meant?")));
             }
             self.notices.property(&self.path, property);
         }
         Ok(())
     }
 
-    fn placed<T>(&self, result: Result<T, Fault>) -> Result<T, Fault> {
-        result.map_err(|fault| fault.on(self.node.line).at(&self.path))
+    fn placed<T>(&self, result: Result<T, Mistake>) -> Result<T, Mistake> {
+        result.map_err(|mistake| mistake.on(self.node.line).at(&self.path))
     }
 }
 
 impl<'n> Deserializer<'n> for Reader<'n> {
-    type Error = Fault;
+    type Error = Mistake;
 
-    fn deserialize_any<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_any<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, Mistake> {
         match &self.node.content {
             Content::Null => visitor.visit_unit(),
             Content::Text(text) | Content::Literal(text) => visitor.visit_borrowed_str(text),
@@ -235,15 +237,15 @@ impl<'n> Deserializer<'n> for Reader<'n> {
                 visitor.visit_seq(SeqDeserializer::new(items.iter().map(place)))
             }
             Content::Map(_) => visitor.visit_map(Entries::new(self.entries()?)),
-            Content::Failed(fault) => Err(fault.clone()),
+            Content::Failed(mistake) => Err(mistake.clone()),
         }
     }
 
-    fn deserialize_option<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_option<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, Mistake> {
         visitor.visit_some(self)
     }
 
-    fn deserialize_bool<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_bool<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, Mistake> {
         match self.node.text() {
             Some("true") => visitor.visit_bool(true),
             Some("false") => visitor.visit_bool(false),
@@ -256,7 +258,7 @@ impl<'n> Deserializer<'n> for Reader<'n> {
         _: &'static str,
         _: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Fault> {
+    ) -> Result<V::Value, Mistake> {
         visitor.visit_enum(self.read::<&str>()?.into_deserializer())
     }
 
@@ -265,7 +267,7 @@ impl<'n> Deserializer<'n> for Reader<'n> {
         name: &'static str,
         fields: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Fault> {
+    ) -> Result<V::Value, Mistake> {
         self.check_names(name, fields)?;
         let value = |field: &&'static str| {
             let mut names = field.split('.');
@@ -276,7 +278,7 @@ impl<'n> Deserializer<'n> for Reader<'n> {
     }
 
     /// A value that is not hosted may refer to something that is not hosted either.
-    fn deserialize_ignored_any<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_ignored_any<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, Mistake> {
         visitor.visit_unit()
     }
 
@@ -300,12 +302,12 @@ impl<'n, I: Iterator<Item = (&'n str, Reader<'n>)>> Entries<'n, I> {
 }
 
 impl<'n, I: Iterator<Item = (&'n str, Reader<'n>)>> MapAccess<'n> for Entries<'n, I> {
-    type Error = Fault;
+    type Error = Mistake;
 
     fn next_key_seed<K: DeserializeSeed<'n>>(
         &mut self,
         seed: K,
-    ) -> Result<Option<K::Value>, Fault> {
+    ) -> Result<Option<K::Value>, Mistake> {
         let Some((name, value)) = self.rest.next() else {
             return Ok(None);
         };
@@ -314,14 +316,14 @@ impl<'n, I: Iterator<Item = (&'n str, Reader<'n>)>> MapAccess<'n> for Entries<'n
         seed.deserialize(name).map(Some)
     }
 
-    fn next_value_seed<V: DeserializeSeed<'n>>(&mut self, seed: V) -> Result<V::Value, Fault> {
+    fn next_value_seed<V: DeserializeSeed<'n>>(&mut self, seed: V) -> Result<V::Value, Mistake> {
         let value = self.value.take();
-        let value = value.ok_or_else(|| Fault::new("a value without a name"))?;
+        let value = value.ok_or_else(|| Mistake::new("a value without a name"))?;
         value.placed(seed.deserialize(value.clone()))
     }
 }
 
-impl<'n> IntoDeserializer<'n, Fault> for Reader<'n> {
+impl<'n> IntoDeserializer<'n, Mistake> for Reader<'n> {
     type Deserializer = Reader<'n>;
 
     fn into_deserializer(self) -> Reader<'n> {
@@ -329,21 +331,21 @@ impl<'n> IntoDeserializer<'n, Fault> for Reader<'n> {
     }
 }
 
-impl Error for Fault {
-    fn custom<T: fmt::Display>(message: T) -> Fault {
-        Fault::new(message.to_string())
+impl Error for Mistake {
+    fn custom<T: fmt::Display>(message: T) -> Mistake {
+        Mistake::new(message.to_string())
     }
 
-    fn missing_field(field: &'static str) -> Fault {
-        Fault::new(format!("the property {field} is missing"))
+    fn missing_field(field: &'static str) -> Mistake {
+        Mistake::new(format!("the property {field} is missing"))
     }
 
-    fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Fault {
+    fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Mistake {
         let expected = expected.join(" or ");
-        Fault::new(format!("must be {expected}, not {variant:?}"))
+        Mistake::new(format!("must be {expected}, not {variant:?}"))
     }
 
-    fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Fault {
+    fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Mistake {
         let found = match found {
             Unexpected::Str(text) => format!("{text:?}"),
             Unexpected::Seq => "a list".to_owned(),
@@ -355,7 +357,7 @@ impl Error for Fault {
             "a sequence" => "a list".to_owned(),
             other => other.to_owned(),
         };
-        Fault::new(format!("must be {expected}, not {found}"))
+        Mistake::new(format!("must be {expected}, not {found}"))
     }
 }
 

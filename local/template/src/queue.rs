@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::error::Fault;
+use crate::error::Mistake;
 use crate::intrinsics::Resolver;
 use crate::properties::{Reader, bytes, of, receives, seconds};
 
@@ -69,7 +69,7 @@ pub(crate) fn read(
     place: &Reader<'_>,
     name: String,
     resolver: &Resolver<'_>,
-) -> Result<Queue, Fault> {
+) -> Result<Queue, Mistake> {
     let mut attributes: Attributes = place.read()?;
     let mut redrive = attributes.redrive_policy.take();
     if let (Some(redrive), Some(place)) = (&mut redrive, place.get("RedrivePolicy")) {

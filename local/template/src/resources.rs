@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::error::Fault;
+use crate::error::Mistake;
 use crate::intrinsics::Resolver;
 use crate::names::{EVENT_SOURCE_MAPPING, FUNCTION, HTTP_API, QUEUE, SIMPLE_TABLE, TABLE};
 use crate::properties::{Notices, Reader};
@@ -23,7 +23,7 @@ pub(crate) struct Resource<'t> {
 pub(crate) fn existing<'t>(
     resolver: &'t Resolver<'_>,
     notices: &'t Notices,
-) -> Result<Vec<Resource<'t>>, Fault> {
+) -> Result<Vec<Resource<'t>>, Mistake> {
     let mut existing = Vec::new();
     for (id, node) in &resolver.resources {
         let path = id.clone();
@@ -33,11 +33,11 @@ pub(crate) fn existing<'t>(
             notices,
         }
         .required("Type")?;
-        let placed = |fault: Fault| fault.on(node.line).at(id);
+        let placed = |mistake: Mistake| mistake.on(node.line).at(id);
         // Ids become names of files and of AWS resources.
         if id.is_empty() || id.len() > 255 || !id.chars().all(|c| c.is_ascii_alphanumeric()) {
             let message = "a logical id is 1 to 255 letters and digits";
-            return Err(placed(Fault::new(message)));
+            return Err(placed(Mistake::new(message)));
         }
         if resolver.exists(node).map_err(placed)? {
             let properties = globals::properties(resolver, kind, node);
@@ -57,7 +57,7 @@ pub(crate) fn read(
     resolver: &Resolver<'_>,
     base: &Path,
     notices: &Notices,
-) -> Result<Template, Fault> {
+) -> Result<Template, Mistake> {
     let mut resources = existing(resolver, notices)?;
     // A function's events refer to queues, a mapping to functions, an API to their routes.
     resources.sort_by_key(|resource| match resource.kind {
@@ -84,7 +84,7 @@ pub(crate) fn read(
         let name = || {
             resolver
                 .name(id)
-                .map_err(|fault| fault.on(node.line).at(id))
+                .map_err(|mistake| mistake.on(node.line).at(id))
         };
         match *kind {
             FUNCTION => {
@@ -111,8 +111,8 @@ pub(crate) fn read(
                 template.api = api::read(&properties, unresolved, resolver, &template.functions)?;
             }
             "AWS::Serverless::Api" => {
-                let fault = Fault::new("REST APIs are not hosted: use HttpApi");
-                return Err(fault.on(node.line).at(&format!("{id}.Type")));
+                let mistake = Mistake::new("REST APIs are not hosted: use HttpApi");
+                return Err(mistake.on(node.line).at(&format!("{id}.Type")));
             }
             _ => notices.kind(kind),
         }

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::error::Fault;
+use crate::error::Mistake;
 use crate::properties::Reader;
 
 /// One DynamoDB table.
@@ -68,7 +68,7 @@ fn provisioned() -> String {
     "PROVISIONED".to_owned()
 }
 
-pub(crate) fn read(table: &Reader<'_>, name: String) -> Result<Table, Fault> {
+pub(crate) fn read(table: &Reader<'_>, name: String) -> Result<Table, Mistake> {
     let properties: Properties = table.read()?;
     let mut create = json!(properties);
     create["TableName"] = name.as_str().into();
@@ -82,7 +82,7 @@ pub(crate) fn read(table: &Reader<'_>, name: String) -> Result<Table, Fault> {
     })
 }
 
-pub(crate) fn read_simple(table: &Reader<'_>, name: String) -> Result<Table, Fault> {
+pub(crate) fn read_simple(table: &Reader<'_>, name: String) -> Result<Table, Mistake> {
     let properties: SimpleTable = table.read()?;
     let (key, key_type) = (properties.key, properties.key_type);
     let throughput = properties.provisioned_throughput;

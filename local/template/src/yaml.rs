@@ -6,7 +6,7 @@ use saphyr::{MarkedYaml, ScalarStyle, Tag, YamlData, YamlLoader};
 use saphyr_parser::{Parser, ScanError};
 use serde_json::{Number, Value};
 
-use crate::error::Fault;
+use crate::error::Mistake;
 
 /// A map in the order of the file.
 pub(crate) type Map = IndexMap<String, Node>;
@@ -29,7 +29,7 @@ pub(crate) enum Content {
     List(Vec<Node>),
     Map(Map),
     /// A function that gives no value. It is an error only if the value is needed.
-    Failed(Fault),
+    Failed(Mistake),
 }
 
 impl Node {
@@ -91,7 +91,7 @@ impl Node {
     ///
     /// # Errors
     /// The first function in it that gives no value.
-    pub(crate) fn to_json(&self, path: &str) -> Result<Value, Fault> {
+    pub(crate) fn to_json(&self, path: &str) -> Result<Value, Mistake> {
         Ok(match &self.content {
             Content::Null => Value::Null,
             Content::Text(text) => text.as_str().into(),
@@ -104,16 +104,16 @@ impl Node {
                 let entry = |(name, it): (&String, &Node)| {
                     Ok((name.clone(), it.to_json(&format!("{path}.{name}"))?))
                 };
-                map.iter().map(entry).collect::<Result<_, Fault>>()?
+                map.iter().map(entry).collect::<Result<_, Mistake>>()?
             }
-            Content::Failed(fault) => return Err(fault.clone().on(self.line).at(path)),
+            Content::Failed(mistake) => return Err(mistake.clone().on(self.line).at(path)),
         })
     }
 }
 
 /// # Errors
 /// If the text is not one YAML document that CloudFormation accepts.
-pub(crate) fn read(text: &str) -> Result<Node, Fault> {
+pub(crate) fn read(text: &str) -> Result<Node, Mistake> {
     let mut loader = YamlLoader::default();
     loader.early_parse(false);
     loader.alias_limit(0);
@@ -124,7 +124,7 @@ pub(crate) fn read(text: &str) -> Result<Node, Fault> {
             }
             info => format!("not YAML: {info}"),
         };
-        Fault::new(message).on(error.marker().line())
+        Mistake::new(message).on(error.marker().line())
     };
     let loaded = Parser::new_from_str(text).load(&mut loader, true);
     loaded.map_err(|error| not_yaml(&error))?;
@@ -133,16 +133,16 @@ pub(crate) fn read(text: &str) -> Result<Node, Fault> {
         .map_or(Ok(()), |error| Err(not_yaml(error)))?;
     let documents: Vec<MarkedYaml<'_>> = loader.into_documents();
     match &documents[..] {
-        [] => Err(Fault::new("the file is empty").on(1)),
+        [] => Err(Mistake::new("the file is empty").on(1)),
         [document] => node(document),
         [_, second, ..] => {
-            let fault = Fault::new("a second YAML document; a template is one");
-            Err(fault.on(second.span.start.line()))
+            let mistake = Mistake::new("a second YAML document; a template is one");
+            Err(mistake.on(second.span.start.line()))
         }
     }
 }
 
-fn node(yaml: &MarkedYaml<'_>) -> Result<Node, Fault> {
+fn node(yaml: &MarkedYaml<'_>) -> Result<Node, Mistake> {
     let line = yaml.span.start.line();
     let content = match &yaml.data {
         YamlData::Representation(text, style, tag) => {
@@ -165,7 +165,7 @@ fn node(yaml: &MarkedYaml<'_>) -> Result<Node, Fault> {
                     YamlData::Representation(key, _, None) => {
                         Ok((key.to_string(), Node::new(line, node(value)?.content)))
                     }
-                    _ => Err(Fault::new("a key that is not text").on(line)),
+                    _ => Err(Mistake::new("a key that is not text").on(line)),
                 }
             };
             Content::Map(map.iter().map(entry).collect::<Result<_, _>>()?)
@@ -218,8 +218,8 @@ mod tests {
     }
 
     fn refusal(text: &str) -> String {
-        let fault = read(text).expect_err("the text is refused");
-        fault.in_file("t".as_ref()).to_string()
+        let mistake = read(text).expect_err("the text is refused");
+        mistake.in_file("t".as_ref()).to_string()
     }
 
     #[test]
