@@ -1059,6 +1059,21 @@ async fn each_environment_has_a_tmp_of_its_own_for_its_whole_life() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_bootstrap_that_is_a_link_below_tmp_is_found() {
+    let host = TestHost::new();
+    let elsewhere = tempfile::tempdir().expect("a temporary folder");
+    let binary = elsewhere.path().join("function");
+    std::fs::copy(support::example(), &binary).expect("it is copied");
+    let spec = host.spec("Linked");
+    let bootstrap = spec.code_dir.join("bootstrap");
+    std::fs::remove_file(&bootstrap).expect("the link is removed");
+    std::os::unix::fs::symlink(&binary, &bootstrap).expect("another link is made");
+    let function = host.start(spec).await.expect("it starts");
+    assert_eq!(invoke(&function, json!({})).await["invocation"], 1);
+    function.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_log_and_the_environment_have_the_format_of_the_template() {
     let host = TestHost::new();
     let mut spec = host.spec("Json");

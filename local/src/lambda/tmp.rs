@@ -101,6 +101,9 @@ impl TmpFolders {
         let folder = tempfile::tempdir_in(self.0.folder.path())?;
         let mut visible = self.0.visible.clone();
         visible.push(code_dir.to_owned());
+        // It may be a link to a file elsewhere.
+        let bootstrap = code_dir.join("bootstrap").canonicalize()?;
+        visible.extend(bootstrap.parent().map(Path::to_owned));
         Ok(Tmp {
             folder,
             visible,
