@@ -3,37 +3,27 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
-use crate::error::Mistake;
+use crate::error::refuse;
 use crate::function::Function;
-use crate::intrinsics::{Resolver, texts};
-use crate::names::DEFINITION_BODY;
-use crate::properties::{Reader, number, requests};
-use crate::yaml::{Content, Map, Node};
-
-/// The key of a route for any method in a definition.
-const ANY: &str = "x-amazon-apigateway-any-method";
+use crate::intrinsics::{Resolver, entries, items};
+use crate::properties::Properties;
 
 /// The HTTP API that this host serves.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(rename = "HttpApi")]
+#[derive(Debug, Clone, Default)]
 pub struct Api {
     /// `CorsConfiguration`; without it no header about other origins is sent.
-    #[serde(rename = "CorsConfiguration")]
     pub cors: Option<Cors>,
     /// `DefaultRouteSettings`: the limits of each route.
-    #[serde(rename = "DefaultRouteSettings", default)]
     pub throttle: Throttle,
     /// `RouteSettings`: the limits of a route by its key, such as `POST /orders`, in place of `throttle`.
-    #[serde(rename = "RouteSettings", default)]
     pub route_throttles: BTreeMap<String, Throttle>,
 }
 
 /// The pages of other origins that may call the API: AWS answers their preflights itself.
 /// <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-cors.html>
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cors {
     /// `Access-Control-Allow-Origin`: origins, `*`, or `https://*`.
     pub allow_origins: Vec<String>,
@@ -44,7 +34,6 @@ pub struct Cors {
     /// `Access-Control-Expose-Headers`.
     pub expose_headers: Vec<String>,
     /// `Access-Control-Max-Age`: seconds that a browser may remember a preflight; -1 for not at all.
-    #[serde(deserialize_with = "max_age")]
     pub max_age: Option<i32>,
     /// `Access-Control-Allow-Credentials`.
     pub allow_credentials: bool,
@@ -52,146 +41,116 @@ pub struct Cors {
 
 /// How many requests pass before the API answers 429. None is the account's limit.
 /// <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-throttling.html>
-#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Throttle {
     /// `ThrottlingRateLimit`: requests a second.
-    #[serde(rename = "ThrottlingRateLimit", deserialize_with = "rate")]
     pub rate: Option<f64>,
     /// `ThrottlingBurstLimit`: requests at once, the size of the token bucket.
-    #[serde(
-        rename = "ThrottlingBurstLimit",
-        deserialize_with = "requests::<0, { u32::MAX }, _, _>"
-    )]
     pub burst: Option<u32>,
 }
 
-fn rate<'n, D: Deserializer<'n>>(value: D) -> Result<Option<f64>, D::Error> {
-    number(value, 0.0..=f64::INFINITY, "requests a second").map(Some)
-}
-
-fn max_age<'n, D: Deserializer<'n>>(value: D) -> Result<Option<i32>, D::Error> {
-    number(value, -1..=86_400, "seconds").map(Some)
-}
-
-/// Reads an API, of which `unresolved` are the properties before they were resolved.
-pub(crate) fn read(
-    api: &Reader<'_>,
-    unresolved: &Node,
-    resolver: &Resolver<'_>,
-    functions: &[Function],
-) -> Result<Api, Mistake> {
-    check_definition(api, unresolved, resolver, functions)?;
-    let mut node = api.node.clone();
-    if let Content::Map(properties) = &mut node.content
-        && let Some(cors) = properties.shift_remove("CorsConfiguration")
-    {
-        let cors = written_out(cors).map(|cors| ("CorsConfiguration".to_owned(), cors));
-        properties.extend(cors);
+pub(crate) fn read(properties: &Properties<'_>, functions: &[Function]) -> Result<Api, String> {
+    let resolver = properties.resolver;
+    let definition = properties.raw("DefinitionBody");
+    if !definition.is_null() {
+        let check = || resolver.check_definition(&definition["paths"], functions);
+        resolver.at(&["DefinitionBody", "paths"], check)?;
     }
-    let node = &node;
-    let read: Api = Reader {
-        node,
-        ..api.clone()
+    let mut api = Api {
+        cors: cors(properties)?,
+        throttle: properties.within("DefaultRouteSettings", throttle)?,
+        route_throttles: BTreeMap::new(),
+    };
+    let settings: Value = properties.get("RouteSettings")?.unwrap_or_default();
+    for (route, settings) in entries(&settings) {
+        let read = || resolver.read(settings, throttle);
+        let throttle = resolver.at(&["RouteSettings", route], read)?;
+        api.route_throttles.insert(route.clone(), throttle);
     }
-    .read()?;
-    match &read.cors {
-        Some(cors) if cors.allow_credentials && cors.allow_origins.iter().any(|it| it == "*") => {
-            Err(api.mistake(
-                "CorsConfiguration",
-                "AllowCredentials needs AllowOrigins without *",
-            ))
-        }
-        _ => Ok(read),
-    }
+    Ok(api)
 }
 
-/// SAM has short forms of CORS: `true` is any origin, `false` is none, another text is the one origin.
-fn written_out(cors: Node) -> Option<Node> {
-    let origin = match cors.text() {
-        None => return Some(cors),
-        Some("false") => return None,
-        Some("true") => "*",
-        Some(origin) => origin,
-    };
-    let origins = Node::new(cors.line, texts([origin].into_iter(), cors.line));
-    let map = Map::from([("AllowOrigins".to_owned(), origins)]);
-    Some(Node::new(cors.line, Content::Map(map)))
+fn throttle(settings: &Properties<'_>) -> Result<Throttle, String> {
+    Ok(Throttle {
+        rate: settings.number("ThrottlingRateLimit", 0.0..=f64::INFINITY)?,
+        burst: settings.number("ThrottlingBurstLimit", 0..=u32::MAX)?,
+    })
 }
 
-/// A definition may say who may call a function's route, as long as that is anyone: this host
-/// checks no signature and no token.
-fn check_definition(
-    api: &Reader<'_>,
-    unresolved: &Node,
-    resolver: &Resolver<'_>,
-    functions: &[Function],
-) -> Result<(), Mistake> {
-    let Some(definition) = api.get(DEFINITION_BODY) else {
-        return Ok(());
-    };
-    let Some(paths) = definition.get("paths") else {
-        return Err(api.mistake(DEFINITION_BODY, "declare routes as HttpApi events"));
-    };
-    let is_route = |path: &str, method: &str| {
-        let mut routes = functions.iter().flat_map(|function| &function.routes);
-        routes.any(|it| {
-            let known = it.method.as_deref().unwrap_or(ANY);
-            it.path == path && known.eq_ignore_ascii_case(method)
-        })
-    };
-    for (path, item) in paths.entries()? {
-        for (method, operation) in item.entries()? {
-            if !is_route(path, method) {
-                return Err(item.mistake(method, "declare the route as an HttpApi event"));
+fn cors(properties: &Properties<'_>) -> Result<Option<Cors>, String> {
+    let mut cors = Cors::default();
+    match properties.get("CorsConfiguration")? {
+        // SAM's short forms: false is no origin, true is any, another text is the one.
+        None => return Ok(None),
+        Some(Value::String(origin)) => match origin.as_str() {
+            "false" => return Ok(None),
+            "true" => cors.allow_origins.push("*".to_owned()),
+            _ => cors.allow_origins.push(origin),
+        },
+        Some(_) => properties.within("CorsConfiguration", |given| {
+            let list = |name| Ok::<_, String>(given.get(name)?.unwrap_or_default());
+            cors.allow_origins = list("AllowOrigins")?;
+            cors.allow_methods = list("AllowMethods")?;
+            cors.allow_headers = list("AllowHeaders")?;
+            cors.expose_headers = list("ExposeHeaders")?;
+            cors.max_age = given.number("MaxAge", -1..=86_400)?;
+            cors.allow_credentials = given.number("AllowCredentials", false..=true)? == Some(true);
+            if cors.allow_credentials && cors.allow_origins.iter().any(|it| it == "*") {
+                refuse!("AllowCredentials needs AllowOrigins without *");
             }
-            let security = operation.get("security");
-            if security.is_none_or(|it| it.node.list().is_some_and(<[Node]>::is_empty)) {
-                continue;
-            }
-            let names = [DEFINITION_BODY, "paths", path, method];
-            let written = names
-                .iter()
-                .try_fold(unresolved, |node, name| node.get(name));
-            let parameters = written
-                .map(|it| parameters_of(resolver, it))
-                .unwrap_or_default();
-            let how = match Vec::from_iter(parameters).join(" or ").as_str() {
-                "" => "leave `security` away by a condition".to_owned(),
-                names => format!("open the route with --parameter {names}=..."),
-            };
-            return Err(item.mistake(method, format!("authorizers are not hosted: {how}")));
-        }
+            Ok(())
+        })?,
     }
-    Ok(())
+    Ok(Some(cors))
 }
 
-/// The parameters that a value depends on, directly or through conditions.
-fn parameters_of<'r>(resolver: &'r Resolver<'_>, node: &'r Node) -> BTreeSet<&'r str> {
-    let (mut parameters, mut conditions) = (BTreeSet::new(), BTreeSet::new());
-    let mut nodes = vec![node];
-    while let Some(node) = nodes.pop() {
-        let condition = match (node.call(), &node.content) {
-            (Some(("Ref", name)), _) => {
-                let known = |name: &&str| resolver.parameters.contains_key(*name);
-                parameters.extend(name.text().filter(known));
-                continue;
-            }
-            (Some(("Fn::If", arguments)), _) => arguments.list().and_then(<[Node]>::first),
-            (_, Content::Map(map)) => {
-                nodes.extend(map.values());
-                map.get("Condition")
-            }
-            (_, Content::List(items)) => {
-                nodes.extend(items);
-                None
-            }
-            _ => None,
+impl Resolver<'_> {
+    /// A definition may say who may call a function's route, as long as that is anyone: this host checks no signature
+    /// and no token.
+    fn check_definition(&self, paths: &Value, functions: &[Function]) -> Result<(), String> {
+        let is_route = |path: &str, method: &str| {
+            let mut routes = functions.iter().flat_map(|function| &function.routes);
+            routes.any(|route| {
+                let known = route.method.as_deref();
+                let known = known.unwrap_or("x-amazon-apigateway-any-method");
+                route.path == path && known.eq_ignore_ascii_case(method)
+            })
         };
-        // Once each, because conditions may form a circle.
-        let name = condition.and_then(Node::text);
-        let name = name.filter(|name| conditions.insert(*name));
-        nodes.extend(name.and_then(|name| resolver.conditions.get(name)));
+        let resolved = self.resolve(paths)?;
+        if !resolved.is_object() {
+            refuse!("declare routes as HttpApi events");
+        }
+        for (path, item) in entries(&resolved) {
+            for (method, operation) in entries(item) {
+                self.at(&[path, method], || {
+                    if !is_route(path, method) {
+                        refuse!("declare the route as an HttpApi event");
+                    }
+                    if items(&operation["security"]).is_empty() {
+                        return Ok(());
+                    }
+                    let mut parameters = BTreeSet::new();
+                    self.parameters_of(&paths[path][method], &mut parameters);
+                    match Vec::from_iter(parameters).join(" or ").as_str() {
+                        "" => refuse!("authorizers are not hosted: leave `security` away by a condition"),
+                        names => refuse!("authorizers are not hosted: open the route with --parameter {names}=..."),
+                    }
+                })?;
+            }
+        }
+        Ok(())
     }
-    parameters
+
+    /// The parameters that a value names, directly or through conditions.
+    fn parameters_of(&self, value: &Value, found: &mut BTreeSet<String>) {
+        match value {
+            Value::String(name) if self.parameters.contains_key(name) => {
+                found.insert(name.clone());
+            }
+            Value::String(name) => self.parameters_of(&self.template["Conditions"][name], found),
+            Value::Array(items) => items.iter().for_each(|it| self.parameters_of(it, found)),
+            Value::Object(map) => map.values().for_each(|it| self.parameters_of(it, found)),
+            _ => {}
+        }
+    }
 }

@@ -1,10 +1,12 @@
 //! Errors in a template, with their place.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::yaml::Lines;
+
 /// An error in a template: where and why, in one line.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}:{} {message}", file.display(), line.map(|line| format!("{line}:")).unwrap_or_default())]
 pub struct TemplateError {
     /// The template file.
     pub file: PathBuf,
@@ -14,64 +16,38 @@ pub struct TemplateError {
     pub message: String,
 }
 
-impl fmt::Display for TemplateError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:", self.file.display())?;
-        if let Some(line) = self.line {
-            write!(f, "{line}:")?;
-        }
-        write!(f, " {}", self.message)
-    }
-}
-
-impl std::error::Error for TemplateError {}
-
-/// An error inside a template. Line and path are added on its way out.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("{message}")]
-pub(crate) struct Mistake {
-    line: Option<usize>,
-    path: String,
-    message: String,
-}
-
-/// Ends a function with a [`Mistake`].
+/// Ends a function with an error, of one of some properties if that is named.
 macro_rules! refuse {
-    ($($message:tt)*) => { return Err(Mistake::new(format!($($message)*))) };
+    ($properties:ident, $name:literal => $($message:tt)*) => {
+        return $properties.resolver.at(&[$name], || Err(format!($($message)*)))
+    };
+    ($($message:tt)*) => { return Err(format!($($message)*)) };
 }
 pub(crate) use refuse;
 
-impl Mistake {
-    pub(crate) fn new(message: impl Into<String>) -> Mistake {
-        Mistake {
-            line: None,
-            path: String::new(),
-            message: message.into(),
-        }
-    }
-
-    /// Sets the line, unless a value further inside has set it already.
-    pub(crate) fn on(mut self, line: usize) -> Mistake {
-        self.line.get_or_insert(line);
-        self
-    }
-
-    /// Sets the path of the property, unless a value further inside has set it already.
-    pub(crate) fn at(mut self, path: &str) -> Mistake {
-        if self.path.is_empty() {
-            self.path = path.to_owned();
-        }
-        self
-    }
-
-    pub(crate) fn in_file(self, file: &Path) -> TemplateError {
-        let colon = if self.path.is_empty() { "" } else { ": " };
-        let message = format!("{}{colon}{}", self.path, self.message);
+impl TemplateError {
+    pub(crate) fn new(file: &Path, line: Option<usize>, message: &str) -> TemplateError {
         TemplateError {
             file: file.to_owned(),
-            line: self.line,
+            line,
             // A text of the template may hold line breaks.
             message: message.replace(char::is_control, " "),
         }
     }
+}
+
+/// A path as a person names it: `F.Events.E`.
+pub(crate) fn place(path: &[String]) -> String {
+    let names = path.iter().map(String::as_str);
+    let names = names.filter(|name| !matches!(*name, "Resources" | "Properties"));
+    Vec::from_iter(names).join(".")
+}
+
+/// The line of the innermost part of a path that stands in the file. A function may have a property from `Globals`.
+pub(crate) fn line_of(path: &[String], lines: &Lines) -> Option<usize> {
+    (1..=path.len()).rev().find_map(|length| {
+        let shared = ["Globals", "Function", &path[length - 1]].map(str::to_owned);
+        let shared = lines.get(&shared[..]).filter(|_| length == 4);
+        lines.get(&path[..length]).or(shared).copied()
+    })
 }

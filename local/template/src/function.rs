@@ -5,69 +5,45 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::de::Error;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
-use crate::error::Mistake;
+use crate::error::refuse;
 use crate::events::{QueueTrigger, Route};
-use crate::properties::{Reader, duration, executions, megabytes, of};
+use crate::properties::Properties;
 
 /// One Lambda function. Limits: <https://docs.aws.amazon.com/lambda/latest/api/API_CreateFunction.html>
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone)]
 pub struct Function {
     /// Its name in the template.
-    #[serde(skip)]
     pub logical_id: String,
     /// Its name on AWS: `FunctionName`, or `local-<logical id>`.
-    #[serde(skip)]
     pub name: String,
     /// `CodeUri`: the folder that holds `bootstrap`.
-    #[serde(rename = "CodeUri", deserialize_with = "folder")]
     pub code_dir: PathBuf,
     /// `Handler`, passed on as `_HANDLER`.
-    #[serde(rename = "Handler")]
     pub handler: String,
     /// `MemorySize` in MB; 128 unless set.
-    #[serde(rename = "MemorySize", default = "of::<128>")]
-    #[serde(deserialize_with = "megabytes::<128, 10_240, _, _>")]
     pub memory_mb: u32,
     /// `Timeout`: the time limit of one invocation; 3 s unless set.
-    #[serde(rename = "Timeout", default = "three_seconds")]
-    #[serde(deserialize_with = "duration::<1, 900, _>")]
     pub timeout: Duration,
     /// `Environment.Variables`.
-    #[serde(rename = "Environment.Variables", default)]
     pub environment: BTreeMap<String, String>,
     /// `ReservedConcurrentExecutions`: the most execution environments at one time.
-    #[serde(rename = "ReservedConcurrentExecutions", default)]
-    #[serde(deserialize_with = "executions::<0, { u32::MAX }, _, _>")]
     pub reserved_concurrency: Option<u32>,
-    /// `ProvisionedConcurrencyConfig.ProvisionedConcurrentExecutions`: how many environments start
-    /// ahead.
-    #[serde(
-        rename = "ProvisionedConcurrencyConfig.ProvisionedConcurrentExecutions",
-        default
-    )]
-    #[serde(deserialize_with = "executions::<1, { u32::MAX }, _, _>")]
+    /// `ProvisionedConcurrentExecutions`: how many environments start ahead.
     pub provisioned_concurrency: u32,
-    /// `LoggingConfig.LogFormat`; text unless set.
-    #[serde(rename = "LoggingConfig.LogFormat", default)]
+    /// `LogFormat`; text unless set.
     pub log_format: LogFormat,
-    /// `LoggingConfig.ApplicationLogLevel`: the least level of the function's own lines that is kept. Only with JSON,
-    /// where it is `INFO` unless set.
-    #[serde(rename = "LoggingConfig.ApplicationLogLevel")]
+    /// `ApplicationLogLevel`: the least level of the function's own lines that is kept. Only with JSON, where it is
+    /// `INFO` unless set.
     pub application_log_level: Option<LogLevel>,
-    /// `LoggingConfig.SystemLogLevel`: the same for the platform's lines, `DEBUG`, `INFO` or `WARN`.
-    #[serde(rename = "LoggingConfig.SystemLogLevel")]
+    /// `SystemLogLevel`: the same for the platform's lines, `DEBUG`, `INFO` or `WARN`.
     pub system_log_level: Option<LogLevel>,
-    /// `LoggingConfig.LogGroup`; `/aws/lambda/<name>` unless set.
-    #[serde(rename = "LoggingConfig.LogGroup", default)]
+    /// `LogGroup`; `/aws/lambda/<name>` unless set.
     pub log_group: String,
     /// `HttpApi` events.
-    #[serde(skip)]
     pub routes: Vec<Route>,
-    /// `SQS` events.
-    #[serde(skip)]
+    /// `SQS` events and event source mappings.
     pub queue_triggers: Vec<QueueTrigger>,
 }
 
@@ -96,76 +72,68 @@ pub enum LogLevel {
     Fatal,
 }
 
-#[derive(Deserialize)]
-enum Runtime {
-    #[serde(rename = "provided.al2023")]
-    Al2023,
-    #[serde(rename = "provided.al2")]
-    Al2,
-}
-
-#[derive(Deserialize)]
-enum PackageType {
-    Zip,
-}
-
-fn three_seconds() -> Duration {
-    Duration::from_secs(3)
-}
-
-fn folder<'n, D: Deserializer<'n>>(value: D) -> Result<PathBuf, D::Error> {
-    match <&str>::deserialize(value) {
-        Ok(uri) if !uri.is_empty() && !uri.ends_with(".zip") && !uri.contains("://") => {
-            Ok(uri.into())
-        }
-        _ => Err(D::Error::custom(
-            "must be a folder that holds the function's bootstrap",
-        )),
-    }
-}
-
 /// Reads a function without its events. `base` is the folder of the template.
-pub(crate) fn read(place: &Reader<'_>, name: String, base: &Path) -> Result<Function, Mistake> {
-    /// Bytes of names and values together: <https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html>
-    const MOST_BYTES: usize = 4096;
-    place.required::<Runtime>("Runtime")?;
-    place.optional::<PackageType>("PackageType")?;
-    let mut function: Function = place.read()?;
-    let variables = function.environment.iter();
-    let bytes: usize = variables
-        .map(|(name, value)| name.len() + value.len())
-        .sum();
-    if bytes > MOST_BYTES {
-        let message = format!("{bytes} bytes, and Lambda takes at most {MOST_BYTES}");
-        return Err(place.mistake("Environment", message));
+pub(crate) fn read(given: &Properties<'_>, id: &str, base: &Path) -> Result<Function, String> {
+    let name = given.resolver.name(id)?;
+    given.need::<String>("Runtime")?;
+    given.one_of("Runtime", &["provided.al2023", "provided.al2"])?;
+    given.one_of("PackageType", &["Zip"])?;
+    let uri: String = given.need("CodeUri")?;
+    if uri.is_empty() || uri.ends_with(".zip") || uri.contains("://") {
+        refuse!(given, "CodeUri" => "must be a folder that holds the function's bootstrap, not {uri:?}");
     }
-    let provisioned = function.provisioned_concurrency;
-    if let Some(reserved) = function
-        .reserved_concurrency
-        .filter(|most| provisioned > *most)
-    {
-        let message = format!("{provisioned} is above ReservedConcurrentExecutions, {reserved}");
-        return Err(place.mistake("ProvisionedConcurrencyConfig", message));
+    let memory_mb = given.number("MemorySize", 128..=10_240)?;
+    let timeout = given.number("Timeout", 1..=900)?;
+    let environment = given.within("Environment", |it| it.get("Variables"))?;
+    let mut function = Function {
+        logical_id: id.to_owned(),
+        code_dir: base.join(uri),
+        handler: given.need("Handler")?,
+        memory_mb: memory_mb.unwrap_or(128),
+        timeout: Duration::from_secs(timeout.unwrap_or(3)),
+        environment: environment.unwrap_or_default(),
+        reserved_concurrency: given.number("ReservedConcurrentExecutions", 0..=u32::MAX)?,
+        provisioned_concurrency: 0,
+        log_format: LogFormat::Text,
+        application_log_level: None,
+        system_log_level: None,
+        log_group: format!("/aws/lambda/{name}"),
+        name,
+        routes: Vec::new(),
+        queue_triggers: Vec::new(),
+    };
+    // https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
+    let bytes = |(name, value): (&String, &String)| name.len() + value.len();
+    let bytes: usize = function.environment.iter().map(bytes).sum();
+    if bytes > 4096 {
+        refuse!(given, "Environment" => "{bytes} bytes, and Lambda takes at most 4096");
     }
-    match (
-        function.log_format,
-        function.application_log_level,
-        function.system_log_level,
-    ) {
-        (LogFormat::Text, Some(_), _) | (LogFormat::Text, _, Some(_)) => {
-            return Err(place.mistake("LoggingConfig", "log levels need LogFormat: JSON"));
+    given.within("ProvisionedConcurrencyConfig", |config| {
+        let provisioned = config.number("ProvisionedConcurrentExecutions", 1..=u32::MAX)?;
+        function.provisioned_concurrency = provisioned.unwrap_or(0);
+        match function.reserved_concurrency {
+            Some(most) if provisioned > Some(most) => {
+                refuse!("must not be above ReservedConcurrentExecutions, {most}")
+            }
+            _ => Ok(()),
         }
-        (_, _, Some(LogLevel::Trace | LogLevel::Error | LogLevel::Fatal)) => {
-            let message = "SystemLogLevel must be DEBUG or INFO or WARN";
-            return Err(place.mistake("LoggingConfig", message));
+    })?;
+    given.within("LoggingConfig", |logging| {
+        function.log_format = logging.get("LogFormat")?.unwrap_or_default();
+        let application: Option<LogLevel> = logging.get("ApplicationLogLevel")?;
+        let system: Option<LogLevel> = logging.get("SystemLogLevel")?;
+        if let Some(group) = logging.get("LogGroup")? {
+            function.log_group = group;
         }
-        _ => {}
-    }
-    if function.log_group.is_empty() {
-        function.log_group = format!("/aws/lambda/{name}");
-    }
-    function.logical_id = place.path.clone();
-    function.name = name;
-    function.code_dir = base.join(function.code_dir);
+        if function.log_format == LogFormat::Text && (application, system) != (None, None) {
+            refuse!("log levels need LogFormat: JSON");
+        }
+        if system.is_some_and(|it| it < LogLevel::Debug || it > LogLevel::Warn) {
+            refuse!(logging, "SystemLogLevel" => "must be DEBUG or INFO or WARN");
+        }
+        function.application_log_level = application;
+        function.system_log_level = system;
+        Ok(())
+    })?;
     Ok(function)
 }

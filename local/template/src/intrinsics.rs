@@ -4,321 +4,305 @@
 use std::cell::RefCell;
 
 use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
 
 use crate::Context;
-use crate::error::{Mistake, refuse};
-use crate::yaml::{Content, Map, Node};
+use crate::error::refuse;
+use crate::properties::Notices;
 
-/// The inputs of resolving.
-pub(crate) struct Resolver<'a> {
-    pub(crate) context: &'a Context,
-    /// Leave references to resources as they are, as CloudFormation has to before it creates them.
+/// Stands before a reference that is kept, such as `${Queue.Arn}`. The character is for private use, so in no template.
+const KEPT: char = '\u{e000}';
+
+/// What values are resolved with.
+pub(crate) struct Resolver<'t> {
+    pub(crate) context: &'t Context,
+    pub(crate) template: &'t Value,
+    pub(crate) parameters: Map<String, Value>,
+    /// Those whose condition holds, with the properties of `Globals`, not resolved.
+    pub(crate) resources: Map<String, Value>,
+    /// Keep references to resources: only a deployment gives a resource its name.
     pub(crate) keeps_references: bool,
-    pub(crate) parameters: Map,
-    pub(crate) globals: Map,
-    pub(crate) mappings: Map,
-    pub(crate) conditions: Map,
-    /// All resources, also those with a false condition.
-    pub(crate) resources: Map,
-    /// The conditions and names that are being looked for. Meeting one again means a circle.
-    pub(crate) pending: RefCell<Vec<String>>,
+    /// Where it is at work; after an error, where that was met.
+    pub(crate) path: RefCell<Vec<String>>,
+    pub(crate) notices: Notices,
 }
 
 impl Resolver<'_> {
-    /// A value without intrinsic functions. `AWS::NoValue` becomes null, and is left out of lists
-    /// and maps.
-    pub(crate) fn resolve(&self, node: &Node) -> Node {
-        let content = match (&node.content, node.call()) {
-            (_, Some((function, argument))) => {
-                let value = self.call(function, argument);
-                value.unwrap_or_else(|mistake| Content::Failed(mistake.on(node.line)))
-            }
-            (Content::Map(map), _) => {
-                let values = map
-                    .iter()
-                    .map(|(name, it)| (name.clone(), self.resolve(it)));
-                Content::Map(values.filter(|(_, value)| !value.is_null()).collect())
-            }
-            (Content::List(items), _) => {
-                let items = items.iter().map(|item| self.resolve(item));
-                Content::List(items.filter(|item| !item.is_null()).collect())
-            }
-            (scalar, _) => scalar.clone(),
-        };
-        Node::new(node.line, content)
-    }
-
-    /// Looks for something that may depend on itself, such as `the name of Queue`.
-    pub(crate) fn once_at_a_time<T>(
-        &self,
-        what: String,
-        find: impl FnOnce() -> Result<T, Mistake>,
-    ) -> Result<T, Mistake> {
-        if self.pending.borrow().contains(&what) {
-            refuse!("{what} depends on itself");
-        }
-        self.pending.borrow_mut().push(what);
-        let found = find();
-        self.pending.borrow_mut().pop();
-        found
-    }
-
-    fn call(&self, function: &str, argument: &Node) -> Result<Content, Mistake> {
-        // These do not look at all of their argument.
-        match (function, argument.list()) {
-            ("Ref", _) => return self.reference(text(argument)?),
-            ("Fn::Sub", _) => return self.substitute(argument),
-            ("Fn::If", Some([condition, yes, no])) => {
-                let branch = if self.truth(condition)? { yes } else { no };
-                return Ok(self.resolve(branch).content);
-            }
-            ("Fn::Not", Some([condition])) => return Ok(boolean(!self.truth(condition)?)),
-            ("Fn::And" | "Fn::Or", Some(conditions)) => {
-                let truths = conditions.iter().map(|condition| self.truth(condition));
-                let truths = truths.collect::<Result<Vec<_>, _>>()?;
-                // One false decides And, one true decides Or.
-                let decisive = function == "Fn::Or";
-                return Ok(boolean(truths.contains(&decisive) == decisive));
-            }
-            _ => {}
-        }
-        let argument = self.resolve(argument);
-        if let Some(Content::Failed(mistake)) =
-            find(&argument, |it| matches!(it, Content::Failed(_)))
-        {
-            return Err(mistake.clone());
-        }
-        let is_function = |it: &Content| Node::new(0, it.clone()).call().is_some();
-        if self.keeps_references && find(&argument, is_function).is_some() {
-            return Ok(Content::Map(Map::from([(function.to_owned(), argument)])));
-        }
-        let arguments = argument.list().unwrap_or(std::slice::from_ref(&argument));
-        Ok(match (function, arguments) {
-            ("Fn::GetAtt", [name]) => match text(name)?.split_once('.') {
-                Some((resource, attribute)) => self.attribute(resource, attribute)?,
-                None => refuse!("needs Resource.Attribute"),
-            },
-            ("Fn::GetAtt", [resource, attribute]) => {
-                self.attribute(text(resource)?, text(attribute)?)?
-            }
-            ("Fn::Join", [delimiter, items]) => {
-                let texts = list(items)?
-                    .iter()
-                    .map(text)
-                    .collect::<Result<Vec<_>, _>>()?;
-                Content::Text(texts.join(text(delimiter)?))
-            }
-            ("Fn::Select", [index, items]) => {
-                let (index, items) = (text(index)?, list(items)?);
-                match index
-                    .trim()
-                    .parse()
-                    .ok()
-                    .and_then(|at: usize| items.get(at))
-                {
-                    Some(item) => item.content.clone(),
-                    None => refuse!("there is no item {index} in {} items", items.len()),
+    /// A value without intrinsic functions. `AWS::NoValue` is null, and is left out of lists and maps.
+    pub(crate) fn resolve(&self, value: &Value) -> Result<Value, String> {
+        Ok(match value {
+            Value::Object(map) => {
+                if let Some((function, argument)) = call(value) {
+                    return self.at(&[function], || self.call(function, argument));
                 }
-            }
-            ("Fn::Split", [delimiter, whole]) => match text(delimiter)? {
-                "" => refuse!("the delimiter is empty"),
-                delimiter => texts(text(whole)?.split(delimiter), argument.line),
-            },
-            ("Fn::FindInMap", [map, first, second, options @ ..]) => {
-                let keys = [text(map)?, text(first)?, text(second)?];
-                let map = self.mappings.get(keys[0]);
-                let value = map.and_then(|map| map.get(keys[1])?.get(keys[2]));
-                let default = options
-                    .first()
-                    .and_then(|options| options.get("DefaultValue"));
-                match value.or(default) {
-                    Some(value) => value.content.clone(),
-                    None => refuse!("there is nothing at {:?} in Mappings", keys.join(".")),
+                let mut resolved = Map::new();
+                for (name, value) in map {
+                    resolved.insert(name.clone(), self.at(&[name], || self.resolve(value))?);
                 }
+                resolved.retain(|_, value| !value.is_null());
+                resolved.into()
             }
-            ("Fn::Base64", [whole]) => {
-                Content::Text(base64::engine::general_purpose::STANDARD.encode(text(whole)?))
+            Value::Array(items) => {
+                let mut resolved = Vec::new();
+                for (at, item) in items.iter().enumerate() {
+                    resolved.push(self.at(&[&at.to_string()], || self.resolve(item))?);
+                }
+                resolved.retain(|item| !item.is_null());
+                resolved.into()
             }
-            ("Fn::GetAZs", _) => {
-                let zones = ["a", "b", "c"].map(|zone| format!("{}{zone}", self.context.region));
-                texts(zones.iter().map(String::as_str), argument.line)
-            }
-            ("Fn::Equals", [one, other]) => boolean(text(one)? == text(other)?),
-            ("Fn::Contains", [items, value]) => {
-                let value = Some(text(value)?);
-                boolean(list(items)?.iter().any(|item| item.text() == value))
-            }
-            ("Fn::Join", _) => refuse!("needs a delimiter and a list"),
-            ("Fn::Select", _) => refuse!("needs an index and a list"),
-            ("Fn::Split", _) => refuse!("needs a delimiter and text"),
-            ("Fn::FindInMap", _) => refuse!("needs a map, a first and a second key"),
-            ("Fn::If", _) => refuse!("needs a condition and two values"),
-            ("Fn::Equals", _) => refuse!("needs two values"),
-            ("Fn::Contains", _) => refuse!("needs a list and a value"),
-            ("Fn::And" | "Fn::Or" | "Fn::Not", _) => refuse!("needs a list of conditions"),
-            _ if self.keeps_references => {
-                Content::Map(Map::from([(function.to_owned(), argument)]))
-            }
-            _ => refuse!("{function} is not evaluated by this host"),
+            scalar => scalar.clone(),
         })
     }
 
-    /// `Ref`: a pseudo parameter, a parameter, or the physical id of a resource.
-    fn reference(&self, name: &str) -> Result<Content, Mistake> {
-        let context = self.context;
-        let stack = &context.stack_name;
-        Ok(Content::Text(match name {
-            "AWS::NoValue" => return Ok(Content::Null),
-            "AWS::Region" => context.region.clone(),
-            "AWS::AccountId" => context.account.clone(),
-            "AWS::StackName" => stack.clone(),
-            "AWS::Partition" => "aws".to_owned(),
-            "AWS::URLSuffix" => "amazonaws.com".to_owned(),
-            "AWS::StackId" => self.arn("cloudformation", &format!("stack/{stack}/0")),
-            _ => match self.parameters.get(name) {
-                Some(value) => return Ok(value.content.clone()),
-                None if self.keeps_references => {
-                    return Ok(kept("Ref", Content::Text(name.to_owned())));
-                }
-                None => self.physical_id(name)?,
-            },
-        }))
+    /// Finds something further within the template.
+    pub(crate) fn at<T>(
+        &self,
+        names: &[&str],
+        find: impl FnOnce() -> Result<T, String>,
+    ) -> Result<T, String> {
+        let depth = self.path.borrow().len();
+        let names = names.iter().map(ToString::to_string);
+        self.path.borrow_mut().extend(names);
+        let found = find()?;
+        self.path.borrow_mut().truncate(depth);
+        Ok(found)
     }
 
-    /// `GetAtt`.
-    fn attribute(&self, resource: &str, attribute: &str) -> Result<Content, Mistake> {
-        if self.keeps_references {
-            return Ok(kept(
-                "Fn::GetAtt",
-                texts([resource, attribute].into_iter(), 0),
-            ));
+    /// Finds something elsewhere in the template that may depend on itself.
+    pub(crate) fn once<T>(
+        &self,
+        what: &str,
+        find: impl FnOnce() -> Result<T, String>,
+    ) -> Result<T, String> {
+        if self.path.borrow().iter().any(|it| it == what) {
+            refuse!("{what} depends on itself");
         }
-        self.attribute_of(resource, attribute).map(Content::Text)
+        self.at(&[what], find)
     }
 
-    fn substitute(&self, argument: &Node) -> Result<Content, Mistake> {
-        let (template, variables) = match argument.list() {
-            Some([template, variables]) => (template.text(), variables.map()),
-            _ => (argument.text(), None),
-        };
-        let Some(mut rest) = template else {
-            refuse!("needs text, or a list of text and a map");
-        };
-        let (mut result, mut is_kept) = (String::new(), false);
-        // As text if nothing is kept; `${!Name}` is the text `${Name}`.
-        let mut escapes = Vec::new();
+    fn call(&self, function: &str, argument: &Value) -> Result<Value, String> {
+        if function == "Fn::If" {
+            let [Value::String(condition), yes, no] = items(argument) else {
+                refuse!("needs the name of a condition and two values");
+            };
+            return self.resolve(if self.condition(condition)? { yes } else { no });
+        }
+        let argument = &self.resolve(argument)?;
+        if self.keeps_references {
+            let json = argument.to_string();
+            let has_reference = json.contains(KEPT) && !matches!(function, "Fn::Sub" | "Fn::Join");
+            if has_reference || json.contains("{\"Fn::") {
+                return Ok(json!({ function: argument }));
+            }
+        }
+        Ok(match function {
+            "Ref" => self.reference(&self.typed::<String>(argument)?)?,
+            "Condition" => self.condition(&self.typed::<String>(argument)?)?.into(),
+            "Fn::GetAtt" => match argument {
+                Value::String(dotted) => self.attribute(dotted)?,
+                names => self.attribute(&self.typed::<Vec<String>>(names)?.join("."))?,
+            },
+            "Fn::Sub" => match items(argument) {
+                [Value::String(text), variables] => self.substitute(text, variables)?,
+                _ => self.substitute(&self.typed::<String>(argument)?, &Value::Null)?,
+            },
+            "Fn::Join" => {
+                let (delimiter, items): (String, Vec<String>) = self.typed(argument)?;
+                items.join(&delimiter).into()
+            }
+            "Fn::Select" => {
+                let (index, items): (String, Vec<Value>) = self.typed(argument)?;
+                match index.parse().ok().and_then(|at: usize| items.get(at)) {
+                    Some(item) => item.clone(),
+                    None => refuse!("there is no item {index} in {} items", items.len()),
+                }
+            }
+            "Fn::Split" => {
+                let (delimiter, whole): (String, String) = self.typed(argument)?;
+                if delimiter.is_empty() {
+                    refuse!("the delimiter is empty");
+                }
+                whole.split(&delimiter).collect()
+            }
+            "Fn::FindInMap" => {
+                let keys = items(argument).iter().take(3).cloned().collect();
+                let keys: [String; 3] = self.typed(&keys)?;
+                let mappings = &self.template["Mappings"];
+                let found = keys.iter().fold(mappings, |map, key| &map[key]);
+                match (found, &argument[3]["DefaultValue"]) {
+                    (Value::Null, Value::Null) => refuse!("{keys:?} is not in Mappings"),
+                    (Value::Null, default) => default.clone(),
+                    (found, _) => found.clone(),
+                }
+            }
+            "Fn::Base64" => STANDARD.encode(self.typed::<String>(argument)?).into(),
+            "Fn::GetAZs" => {
+                let zones = ["a", "b", "c"].iter();
+                zones
+                    .map(|zone| self.context.region.clone() + zone)
+                    .collect()
+            }
+            "Fn::Equals" => {
+                let (one, other): (String, String) = self.typed(argument)?;
+                (one == other).into()
+            }
+            "Fn::Contains" => {
+                let (items, value): (Vec<String>, String) = self.typed(argument)?;
+                items.contains(&value).into()
+            }
+            "Fn::And" => truths(argument)?.iter().all(|it| *it).into(),
+            "Fn::Or" => truths(argument)?.iter().any(|it| *it).into(),
+            "Fn::Not" => (!truths(argument)?.iter().all(|it| *it)).into(),
+            _ if self.keeps_references => json!({ function: argument }),
+            _ => refuse!("is not evaluated by this host"),
+        })
+    }
+
+    /// Reads a value that is resolved. CloudFormation takes numbers and booleans as text, so all scalars are text.
+    pub(crate) fn typed<T: DeserializeOwned>(&self, value: &Value) -> Result<T, String> {
+        let texts = each_scalar(value, &|scalar| match scalar {
+            Value::Number(_) | Value::Bool(_) => scalar.to_string().into(),
+            _ => scalar.clone(),
+        });
+        serde_path_to_error::deserialize(texts).map_err(|error| {
+            let inner = error.path().iter().map(ToString::to_string);
+            self.path.borrow_mut().extend(inner);
+            error.inner().to_string()
+        })
+    }
+
+    fn reference(&self, name: &str) -> Result<Value, String> {
+        let stack = &self.context.stack_name;
+        Ok(match name {
+            "AWS::NoValue" => Value::Null,
+            "AWS::Region" => self.context.region.clone().into(),
+            "AWS::AccountId" => self.context.account.clone().into(),
+            "AWS::StackName" => stack.clone().into(),
+            "AWS::Partition" => "aws".into(),
+            "AWS::URLSuffix" => "amazonaws.com".into(),
+            "AWS::StackId" => self
+                .arn("cloudformation", &format!("stack/{stack}/0"))
+                .into(),
+            _ => match self.parameters.get(name) {
+                Some(value) => value.clone(),
+                None if self.keeps_references => format!("{KEPT}${{{name}}}").into(),
+                None => self.value_of(name, "Ref")?.into(),
+            },
+        })
+    }
+
+    fn attribute(&self, dotted: &str) -> Result<Value, String> {
+        match dotted.split_once('.') {
+            None => refuse!("needs Resource.Attribute, not {dotted:?}"),
+            Some(_) if self.keeps_references => Ok(format!("{KEPT}${{{dotted}}}").into()),
+            Some((id, attribute)) => self.value_of(id, attribute).map(Value::from),
+        }
+    }
+
+    fn substitute(&self, template: &str, variables: &Value) -> Result<Value, String> {
+        let (mut result, mut rest) = (String::new(), template);
         while let Some((before, after)) = rest.split_once("${") {
             let Some((name, after)) = after.split_once('}') else {
                 refuse!("`${{` without `}}`");
             };
-            result.push_str(before);
-            rest = after;
-            if name.starts_with('!') {
-                escapes.push(result.len() + "${".len());
-                result.push_str(&format!("${{{name}}}"));
-                continue;
-            }
+            (result, rest) = (result + before, after);
             let name = name.trim();
-            let value = match variables.and_then(|variables| variables.get(name)) {
-                Some(value) => self.resolve(value).content,
-                None => match name.split_once('.') {
-                    Some((resource, attribute)) => self.attribute(resource, attribute)?,
-                    None => self.reference(name)?,
-                },
+            let value = match (variables.get(name), name.strip_prefix('!')) {
+                (Some(value), _) => value.clone(),
+                (_, Some(literal)) => format!("${{{literal}}}").into(),
+                _ if name.contains('.') => self.attribute(name)?,
+                _ => self.reference(name)?,
             };
-            let value = Node::new(argument.line, value);
-            is_kept |= value.call().is_some();
-            result.push_str(&variable(&value)?);
+            result += &self.typed::<String>(&value)?;
         }
-        result.push_str(rest);
-        if is_kept {
-            return Ok(kept("Fn::Sub", Content::Text(result)));
-        }
-        for at in escapes.into_iter().rev() {
-            result.remove(at);
-        }
-        Ok(Content::Text(result))
+        Ok((result + rest).into())
     }
 
-    /// The truth of a condition, named or written out.
-    pub(crate) fn truth(&self, expression: &Node) -> Result<bool, Mistake> {
-        let name = expression.get("Condition").unwrap_or(expression);
-        if let Some(name) = name.text() {
-            return self.once_at_a_time(format!("the condition {name}"), || {
-                match self.conditions.get(name) {
-                    Some(condition) => self.truth(condition),
-                    None => refuse!("there is no condition {name:?}"),
-                }
-            });
+    /// Whether a condition of the template holds.
+    pub(crate) fn condition(&self, name: &str) -> Result<bool, String> {
+        match &self.template["Conditions"][name] {
+            Value::Null => refuse!("there is no condition {name:?}"),
+            it => self.once(&format!("the condition {name}"), || self.truth(it)),
         }
-        let value = self.resolve(expression);
-        match (&value.content, value.text()) {
-            (Content::Failed(mistake), _) => Err(mistake.clone()),
-            (_, Some("true")) => Ok(true),
-            (_, Some("false")) => Ok(false),
+    }
+
+    /// The result of a condition function.
+    pub(crate) fn truth(&self, condition: &Value) -> Result<bool, String> {
+        match self.resolve(condition)? {
+            Value::Bool(truth) => Ok(truth),
             _ => refuse!("needs a condition function such as !Equals"),
         }
     }
-}
 
-fn kept(function: &str, argument: Content) -> Content {
-    Content::Map(Map::from([(function.to_owned(), Node::new(0, argument))]))
-}
-
-/// A value within the text of `Sub`: a reference that is kept becomes `${Name}` there.
-fn variable(value: &Node) -> Result<String, Mistake> {
-    match value.call() {
-        Some(("Ref", name)) => Ok(format!("${{{}}}", text(name)?)),
-        Some(("Fn::Sub", template)) => text(template).map(str::to_owned),
-        Some(("Fn::GetAtt", names)) => {
-            let names = list(names)?
-                .iter()
-                .map(text)
-                .collect::<Result<Vec<_>, _>>()?;
-            Ok(format!("${{{}}}", names.join(".")))
+    /// Whether a resource or an output exists.
+    pub(crate) fn exists(&self, part: &Value) -> Result<bool, String> {
+        match &part["Condition"] {
+            Value::Null => Ok(true),
+            name => self.condition(&self.typed::<String>(name)?),
         }
-        Some(("Fn::Join", arguments)) => match list(arguments)? {
-            [delimiter, items] => {
-                let items = list(items)?
-                    .iter()
-                    .map(variable)
-                    .collect::<Result<Vec<_>, _>>()?;
-                Ok(items.join(text(delimiter)?))
+    }
+}
+
+/// The name and argument of an intrinsic function. A policy's `Condition` is a map.
+pub(crate) fn call(value: &Value) -> Option<(&String, &Value)> {
+    let map = value.as_object().filter(|map| map.len() == 1)?;
+    let (name, argument) = map.iter().next()?;
+    let is_call = match name.as_str() {
+        "Condition" => argument.is_string(),
+        name => name == "Ref" || name.starts_with("Fn::"),
+    };
+    is_call.then_some((name, argument))
+}
+
+/// The entries of a map; none if it is not there.
+pub(crate) fn entries(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    value.as_object().into_iter().flatten()
+}
+
+/// The items of a list; none if it is not there.
+pub(crate) fn items(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+fn truths(conditions: &Value) -> Result<Vec<bool>, String> {
+    let truths = items(conditions).iter().map(Value::as_bool);
+    match truths.collect::<Option<Vec<bool>>>() {
+        Some(truths) if !truths.is_empty() => Ok(truths),
+        _ => refuse!("needs a list of conditions"),
+    }
+}
+
+fn each_scalar(value: &Value, change: &impl Fn(&Value) -> Value) -> Value {
+    match value {
+        Value::Array(items) => items.iter().map(|it| each_scalar(it, change)).collect(),
+        Value::Object(map) => {
+            let entries = map.iter();
+            let entries = entries.map(|(name, it)| (name.clone(), each_scalar(it, change)));
+            Value::Object(entries.collect())
+        }
+        scalar => change(scalar),
+    }
+}
+
+/// Gives references that were kept CloudFormation's form.
+pub(crate) fn with_references(value: &Value) -> Value {
+    each_scalar(value, &|scalar| {
+        let Some(text) = scalar.as_str().filter(|text| text.contains(KEPT)) else {
+            return scalar.clone();
+        };
+        // `${Name}` and no more.
+        let name = text.strip_prefix(KEPT).and_then(|it| it.strip_prefix("${"));
+        match name.and_then(|it| it.split_once('}')) {
+            Some((name, "")) => match name.split_once('.') {
+                Some((id, attribute)) => json!({ "Fn::GetAtt": [id, attribute] }),
+                None => json!({ "Ref": name }),
+            },
+            _ => {
+                let escaped = text.replace("${", "${!");
+                json!({ "Fn::Sub": escaped.replace(&format!("{KEPT}${{!"), "${") })
             }
-            _ => refuse!("needs a delimiter and a list"),
-        },
-        _ => text(value).map(str::to_owned),
-    }
-}
-
-/// The first value for which this holds, at any depth.
-fn find(node: &Node, holds: impl Fn(&Content) -> bool + Copy) -> Option<&Content> {
-    match &node.content {
-        content if holds(content) => Some(content),
-        Content::List(items) => items.iter().find_map(|item| find(item, holds)),
-        Content::Map(map) => map.values().find_map(|value| find(value, holds)),
-        _ => None,
-    }
-}
-
-pub(crate) fn text(node: &Node) -> Result<&str, Mistake> {
-    match (&node.content, node.text()) {
-        (_, Some(text)) => Ok(text),
-        (Content::Failed(mistake), _) => Err(mistake.clone()),
-        _ => Err(Mistake::new(format!("needs text, not {}", node.show())).on(node.line)),
-    }
-}
-
-fn list(node: &Node) -> Result<&[Node], Mistake> {
-    let message = || Mistake::new(format!("needs a list, not {}", node.show()));
-    node.list().ok_or_else(message)
-}
-
-fn boolean(truth: bool) -> Content {
-    Content::Literal(truth.to_string())
-}
-
-pub(crate) fn texts<'t>(texts: impl Iterator<Item = &'t str>, line: usize) -> Content {
-    let text = |text: &str| Node::new(line, Content::Text(text.to_owned()));
-    Content::List(texts.map(text).collect())
+        }
+    })
 }

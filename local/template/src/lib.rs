@@ -1,19 +1,16 @@
 //! Reads a SAM or CloudFormation template: [`load`] gives the resources that the local host runs, [`to_json`] the
 //! whole template with its functions resolved, [`check_code`] says whether Lambda could run the functions' binaries.
 //!
-//! The steps, in order: `yaml` (text to values with line numbers), `parameters`, and the `rules`
-//! for their combinations, `intrinsics` with `names` (the results of `Ref` and `GetAtt`), and
-//! `resources` with `globals` (SAM's shared properties) and one file for each kind of resource.
-//! `properties` reads values into structs and decides about the properties that this host does not have. Checks that
-//! `sam validate` and cfn-lint make are left to them. Limits that AWS checks at deployment are checked
-//! here too, if a run here would mislead without them.
+//! The steps, in order: `yaml` (text to values), `parameters`, `intrinsics` with `names` (the results of `Ref` and
+//! `GetAtt`), and `resources` with one file for each kind of resource, which read their `properties` by name. Limits that
+//! AWS checks at deployment are checked where a run here would mislead without them. The rest is left to `sam validate`
+//! and cfn-lint.
 
 mod api;
 mod code;
 mod error;
 mod events;
 mod function;
-mod globals;
 mod intrinsics;
 mod json;
 mod names;
@@ -21,7 +18,6 @@ mod parameters;
 mod properties;
 mod queue;
 mod resources;
-mod rules;
 mod table;
 mod yaml;
 
@@ -29,6 +25,8 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::Path;
+
+use serde_json::{Map, Value};
 
 pub use api::{Api, Cors, Throttle};
 pub use code::check_code;
@@ -39,10 +37,9 @@ pub use json::to_json;
 pub use queue::{Queue, Redrive};
 pub use table::Table;
 
-use error::Mistake;
-use intrinsics::Resolver;
+use error::{line_of, place, refuse};
+use intrinsics::{Resolver, entries};
 use properties::Notices;
-use yaml::{Map, Node};
 
 /// Values that a template can refer to but does not contain.
 #[derive(Debug, Clone)]
@@ -70,16 +67,15 @@ pub struct Template {
     pub tables: Vec<Table>,
     /// `AWS::SQS::Queue`.
     pub queues: Vec<Queue>,
-    /// The parts of the template that this host leaves out: one sentence for all kinds of
-    /// resources, one for each property.
+    /// The parts of the template that this host leaves out: one sentence for all types of resources, one for each
+    /// property.
     pub notices: Vec<String>,
 }
 
 /// Reads and resolves a template.
 ///
 /// # Errors
-/// If the file cannot be read, is not a template, or asks for something that AWS refuses or this
-/// host cannot run.
+/// If the file cannot be read, is not a template, or asks for something that AWS refuses or this host cannot run.
 pub fn load(
     file: &Path,
     parameters: &BTreeMap<String, String>,
@@ -99,15 +95,9 @@ pub fn parse(
     context: &Context,
 ) -> Result<Template, TemplateError> {
     let base = file.parent().unwrap_or(Path::new(""));
-    let notices = Notices::default();
-    yaml::read(text)
-        .and_then(|root| resolver(&root, parameters, context, &notices))
-        .and_then(|resolver| resources::read(&resolver, base, &notices))
-        .map(|template| Template {
-            notices: notices.sentences(),
-            ..template
-        })
-        .map_err(|mistake| mistake.in_file(file))
+    resolved(text, file, parameters, context, false, |resolver| {
+        resources::read(resolver, base)
+    })
 }
 
 fn text_of(file: &Path) -> Result<String, TemplateError> {
@@ -116,59 +106,60 @@ fn text_of(file: &Path) -> Result<String, TemplateError> {
             ErrorKind::NotFound => "there is no such file; choose one with --template".to_owned(),
             _ => format!("cannot be read: {error}"),
         };
-        Mistake::new(message).in_file(file)
+        TemplateError::new(file, None, &message)
     })
 }
 
-/// What resolves the values of a template, its parameters checked.
-fn resolver<'c>(
-    root: &Node,
+fn resolved<T>(
+    text: &str,
+    file: &Path,
     parameters: &BTreeMap<String, String>,
-    context: &'c Context,
-    notices: &Notices,
-) -> Result<Resolver<'c>, Mistake> {
-    if root.get("Resources").is_none() {
-        return Err(Mistake::new("the template has no Resources").on(root.line));
-    }
+    context: &Context,
+    keeps_references: bool,
+    read: impl FnOnce(&Resolver<'_>) -> Result<T, String>,
+) -> Result<T, TemplateError> {
+    let yaml = yaml::read(text);
+    let (template, lines) =
+        yaml.map_err(|(line, message)| TemplateError::new(file, Some(line), &message))?;
     let mut resolver = Resolver {
         context,
-        keeps_references: false,
+        template: &template,
         parameters: Map::new(),
-        globals: section(root, "Globals")?,
-        mappings: section(root, "Mappings")?,
-        conditions: section(root, "Conditions")?,
-        resources: section(root, "Resources")?,
-        pending: RefCell::default(),
+        resources: Map::new(),
+        keeps_references,
+        path: RefCell::default(),
+        notices: Notices::default(),
     };
-    root.get("Transform").map_or(Ok(()), check_transform)?;
-    let declared = section(root, "Parameters")?;
-    resolver.parameters = parameters::resolve(&resolver, &declared, parameters, notices)?;
-    rules::check(&resolver, &section(root, "Rules")?)?;
-    Ok(resolver)
+    let result = check(&mut resolver, parameters).and_then(|()| read(&resolver));
+    result.map_err(|message| {
+        let path = resolver.path.borrow();
+        let separator = if path.is_empty() { "" } else { ": " };
+        let message = format!("{}{separator}{message}", place(&path));
+        TemplateError::new(file, line_of(&path, &lines), &message)
+    })
 }
 
-fn section(root: &Node, name: &str) -> Result<Map, Mistake> {
-    match root.get(name).filter(|section| !section.is_null()) {
-        None => Ok(Map::new()),
-        Some(section) => section.map().cloned().ok_or_else(|| {
-            let message = format!("must be a map, not {}", section.show());
-            Mistake::new(message).on(section.line).at(name)
-        }),
+/// Checks the sections that the resources depend on, in the order in which CloudFormation reads them.
+fn check(resolver: &mut Resolver<'_>, given: &BTreeMap<String, String>) -> Result<(), String> {
+    let template = resolver.template;
+    if !template["Resources"].is_object() {
+        refuse!("the template needs Resources, which is a map");
     }
-}
-
-/// Macros other than SAM's cannot run here.
-fn check_transform(transform: &Node) -> Result<(), Mistake> {
-    let names = transform.list().unwrap_or(std::slice::from_ref(transform));
-    for name in names.iter().map(Node::text) {
-        if !matches!(
-            name,
-            Some("AWS::Serverless-2016-10-31" | "AWS::LanguageExtensions")
-        ) {
-            let name = name.unwrap_or("with parameters");
-            let mistake = Mistake::new(format!("the macro {name} cannot run on this machine"));
-            return Err(mistake.on(transform.line).at("Transform"));
+    let transforms = match &template["Transform"] {
+        Value::Array(transforms) => &transforms[..],
+        transform => std::slice::from_ref(transform),
+    };
+    for transform in transforms {
+        let known = ["AWS::Serverless-2016-10-31", "AWS::LanguageExtensions"];
+        if !transform.is_null() && !known.iter().any(|it| transform == it) {
+            refuse!("the macro {transform} cannot run on this machine");
         }
     }
+    resolver.parameters = resolver.parameters(given)?;
+    for (name, condition) in entries(&template["Conditions"]) {
+        resolver.at(&["Conditions", name], || resolver.truth(condition))?;
+    }
+    resolver.check_rules()?;
+    resolver.resources = resolver.existing()?;
     Ok(())
 }

@@ -3,12 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::error::Mistake;
-use crate::intrinsics::Resolver;
-use crate::properties::{Reader, bytes, of, receives, seconds};
+use crate::error::refuse;
+use crate::properties::Properties;
 
 /// One SQS queue.
 #[derive(Debug, Clone)]
@@ -24,77 +22,56 @@ pub struct Queue {
 }
 
 /// A queue's redrive policy.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Redrive {
     /// Logical id of the dead-letter queue.
-    #[serde(rename = "deadLetterTargetArn")]
     pub dead_letter_queue: String,
     /// How often a message may be received before it moves there.
-    #[serde(
-        rename = "maxReceiveCount",
-        deserialize_with = "receives::<1, 1000, _, _>"
-    )]
     pub max_receive_count: u32,
 }
 
-/// The attributes of `CreateQueue`, with AWS's defaults.
-#[derive(Deserialize, Serialize)]
-#[serde(rename = "Queue", rename_all = "PascalCase")]
-struct Attributes {
-    #[serde(default = "of::<0>", deserialize_with = "seconds::<0, 900, _, _>")]
-    delay_seconds: u32,
-    #[serde(
-        default = "of::<1_048_576>",
-        deserialize_with = "bytes::<1024, 1_048_576, _, _>"
-    )]
-    maximum_message_size: u32,
-    #[serde(
-        default = "of::<345_600>",
-        deserialize_with = "seconds::<60, 1_209_600, _, _>"
-    )]
-    message_retention_period: u32,
-    #[serde(default = "of::<0>", deserialize_with = "seconds::<0, 20, _, _>")]
-    receive_message_wait_time_seconds: u32,
-    #[serde(default = "of::<30>", deserialize_with = "seconds::<0, 43_200, _, _>")]
-    visibility_timeout: u32,
-    fifo_queue: Option<bool>,
-    content_based_deduplication: Option<String>,
-    deduplication_scope: Option<String>,
-    fifo_throughput_limit: Option<String>,
-    #[serde(skip_serializing)]
-    redrive_policy: Option<Redrive>,
-}
-
-pub(crate) fn read(
-    place: &Reader<'_>,
-    name: String,
-    resolver: &Resolver<'_>,
-) -> Result<Queue, Mistake> {
-    let mut attributes: Attributes = place.read()?;
-    let mut redrive = attributes.redrive_policy.take();
-    if let (Some(redrive), Some(place)) = (&mut redrive, place.get("RedrivePolicy")) {
-        let arn = &redrive.dead_letter_queue;
-        redrive.dead_letter_queue = resolver.queue_of_arn(arn, &place, "deadLetterTargetArn")?;
+pub(crate) fn read(properties: &Properties<'_>, id: &str) -> Result<Queue, String> {
+    let mut attributes = BTreeMap::new();
+    for (name, limits, default) in [
+        ("DelaySeconds", 0..=900, 0),
+        ("MaximumMessageSize", 1024..=1_048_576, 1_048_576),
+        ("MessageRetentionPeriod", 60..=1_209_600, 345_600),
+        ("ReceiveMessageWaitTimeSeconds", 0..=20, 0),
+        ("VisibilityTimeout", 0..=43_200, 30),
+    ] {
+        let number: u32 = properties.number(name, limits)?.unwrap_or(default);
+        attributes.insert(name.to_owned(), number.to_string());
     }
-    // `CreateQueue` takes no FifoQueue that is false.
-    attributes.fifo_queue = attributes.fifo_queue.filter(|is_fifo| *is_fifo);
-    let texts = json!(attributes);
-    let texts = texts
-        .as_object()
-        .into_iter()
-        .flatten()
-        .filter(|(_, value)| !value.is_null());
-    let text = |value: &Value| {
-        value
-            .as_str()
-            .map_or_else(|| value.to_string(), str::to_owned)
+    for name in ["FifoQueue", "ContentBasedDeduplication"] {
+        // `CreateQueue` takes no FifoQueue that is false.
+        if properties.number(name, false..=true)? == Some(true) {
+            attributes.insert(name.to_owned(), true.to_string());
+        }
+    }
+    for name in ["DeduplicationScope", "FifoThroughputLimit"] {
+        let text: Option<String> = properties.get(name)?;
+        attributes.extend(text.map(|text| (name.to_owned(), text)));
+    }
+    let resolver = properties.resolver;
+    let redrive = |policy: &Properties<'_>| {
+        let arn: String = policy.need("deadLetterTargetArn")?;
+        let queue = || resolver.queue_of_arn(&arn);
+        let Some(max_receive_count) = policy.number("maxReceiveCount", 1..=1000)? else {
+            refuse!("the property maxReceiveCount is missing");
+        };
+        Ok(Redrive {
+            dead_letter_queue: resolver.at(&["deadLetterTargetArn"], queue)?,
+            max_receive_count,
+        })
     };
+    let policy: Option<Value> = properties.get("RedrivePolicy")?;
+    let redrive = policy
+        .map(|_| properties.within("RedrivePolicy", redrive))
+        .transpose()?;
     Ok(Queue {
-        logical_id: place.path.clone(),
-        name,
-        attributes: texts
-            .map(|(name, value)| (name.clone(), text(value)))
-            .collect(),
+        logical_id: id.to_owned(),
+        name: resolver.name(id)?,
+        attributes,
         redrive,
     })
 }

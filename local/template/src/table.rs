@@ -1,11 +1,9 @@
 //! `AWS::DynamoDB::Table` and `AWS::Serverless::SimpleTable`.
 //! <https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-dynamodb-table.html>
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use crate::error::Mistake;
-use crate::properties::Reader;
+use crate::properties::Properties;
 
 /// One DynamoDB table.
 #[derive(Debug, Clone)]
@@ -20,107 +18,77 @@ pub struct Table {
     pub ttl_attribute: Option<String>,
 }
 
-/// The properties that `CreateTable` takes unchanged, which DynamoDB itself checks, and the time to live.
-#[derive(Deserialize, Serialize)]
-#[serde(rename = "Table", rename_all = "PascalCase")]
-struct Properties {
-    #[serde(default = "provisioned")]
-    billing_mode: String,
-    attribute_definitions: Option<Value>,
-    key_schema: Option<Value>,
-    global_secondary_indexes: Option<Value>,
-    local_secondary_indexes: Option<Value>,
-    provisioned_throughput: Option<Value>,
-    #[serde(rename = "TimeToLiveSpecification.AttributeName", skip_serializing)]
-    ttl_attribute: Option<String>,
-    #[serde(rename = "TimeToLiveSpecification.Enabled", skip_serializing, default)]
-    ttl_is_enabled: bool,
+pub(crate) fn read(properties: &Properties<'_>, id: &str) -> Result<Table, String> {
+    let mut create = json!({ "BillingMode": "PROVISIONED" });
+    // `CreateTable` takes these unchanged, and DynamoDB checks them itself.
+    for name in [
+        "AttributeDefinitions",
+        "BillingMode",
+        "GlobalSecondaryIndexes",
+        "KeySchema",
+        "LocalSecondaryIndexes",
+        "ProvisionedThroughput",
+    ] {
+        if let Some(value) = properties.get(name)? {
+            create[name] = value;
+        }
+    }
+    let ttl_attribute = properties.within("TimeToLiveSpecification", |ttl| {
+        let is_enabled = ttl.number("Enabled", false..=true)? == Some(true);
+        Ok(ttl.get("AttributeName")?.filter(|_| is_enabled))
+    })?;
+    table(properties, id, create, ttl_attribute)
 }
 
 /// A table with nothing but a primary key.
 /// <https://docs.aws.amazon.com/serverless-application-model/latest/developerguide/sam-resource-simpletable.html>
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct SimpleTable {
-    #[serde(rename = "PrimaryKey.Name", default = "id")]
-    key: String,
-    #[serde(rename = "PrimaryKey.Type", default)]
-    key_type: KeyType,
-    provisioned_throughput: Option<Value>,
-}
-
-#[derive(Default, Clone, Copy, Deserialize, Serialize)]
-enum KeyType {
-    #[default]
-    #[serde(rename(serialize = "S"))]
-    String,
-    #[serde(rename(serialize = "N"))]
-    Number,
-    #[serde(rename(serialize = "B"))]
-    Binary,
-}
-
-fn id() -> String {
-    "id".to_owned()
-}
-
-fn provisioned() -> String {
-    "PROVISIONED".to_owned()
-}
-
-pub(crate) fn read(table: &Reader<'_>, name: String) -> Result<Table, Mistake> {
-    let properties: Properties = table.read()?;
-    let mut create = json!(properties);
-    create["TableName"] = name.as_str().into();
-    Ok(Table {
-        logical_id: table.path.clone(),
-        name,
-        create: with_numbers(create),
-        ttl_attribute: properties
-            .ttl_attribute
-            .filter(|_| properties.ttl_is_enabled),
-    })
-}
-
-pub(crate) fn read_simple(table: &Reader<'_>, name: String) -> Result<Table, Mistake> {
-    let properties: SimpleTable = table.read()?;
-    let (key, key_type) = (properties.key, properties.key_type);
-    let throughput = properties.provisioned_throughput;
-    let billing = throughput
-        .as_ref()
-        .map_or("PAY_PER_REQUEST", |_| "PROVISIONED");
-    let create = json!({
-        "TableName": name,
-        "AttributeDefinitions": [{"AttributeName": key, "AttributeType": key_type}],
+pub(crate) fn read_simple(properties: &Properties<'_>, id: &str) -> Result<Table, String> {
+    let (key, kind) = properties.within("PrimaryKey", |key| {
+        let kind = key.one_of("Type", &["String", "Number", "Binary"])?;
+        let name: Option<String> = key.get("Name")?;
+        Ok((name.unwrap_or("id".to_owned()), kind))
+    })?;
+    let mut create = json!({
+        "AttributeDefinitions": [{"AttributeName": key, "AttributeType": kind[..1]}],
         "KeySchema": [{"AttributeName": key, "KeyType": "HASH"}],
-        "BillingMode": billing,
-        "ProvisionedThroughput": throughput,
+        "BillingMode": "PAY_PER_REQUEST",
     });
+    if let Some(throughput) = properties.get("ProvisionedThroughput")? {
+        create["BillingMode"] = "PROVISIONED".into();
+        create["ProvisionedThroughput"] = throughput;
+    }
+    table(properties, id, create, None)
+}
+
+fn table(
+    properties: &Properties<'_>,
+    id: &str,
+    mut create: Value,
+    ttl_attribute: Option<String>,
+) -> Result<Table, String> {
+    let name = properties.resolver.name(id)?;
+    create["TableName"] = name.as_str().into();
+    count_units(&mut create);
     Ok(Table {
-        logical_id: table.path.clone(),
+        logical_id: id.to_owned(),
         name,
-        create: with_numbers(create),
-        ttl_attribute: None,
+        create,
+        ttl_attribute,
     })
 }
 
-/// The body as DynamoDB's API takes it: a number of units is no text, and nothing is null.
-fn with_numbers(value: Value) -> Value {
-    let entry = |(name, value): (String, Value)| match value {
-        Value::Null => None,
-        Value::String(text) if name.ends_with("Units") => {
-            let number = text
-                .parse()
-                .map_or(Value::String(text), |it: u64| it.into());
-            Some((name, number))
-        }
-        value => Some((name, with_numbers(value))),
-    };
+/// In DynamoDB's API a number of units is no text.
+fn count_units(value: &mut Value) {
     match value {
         Value::Object(map) => {
-            Value::Object(map.into_iter().filter_map(entry).collect::<Map<_, _>>())
+            for (name, value) in map {
+                match value.as_str().map(str::parse::<u64>) {
+                    Some(Ok(units)) if name.ends_with("Units") => *value = units.into(),
+                    _ => count_units(value),
+                }
+            }
         }
-        Value::Array(items) => items.into_iter().map(with_numbers).collect(),
-        other => other,
+        Value::Array(items) => items.iter_mut().for_each(count_units),
+        _ => {}
     }
 }

@@ -73,17 +73,20 @@ fn cors_that_aws_refuses_is_refused() {
         ),
         (
             "{MaxAge: 86401}",
-            "Api.CorsConfiguration.MaxAge: must be -1 to 86400 seconds, not \"86401\"",
+            "Api.CorsConfiguration.MaxAge: must be -1 to 86400, not \"86401\"",
         ),
         (
             "{AllowMethods: GET}",
-            "Api.CorsConfiguration.AllowMethods: must be a list, not \"GET\"",
+            "Api.CorsConfiguration.AllowMethods: invalid type: string \"GET\", expected a sequence",
         ),
         (
             "{AllowOrigins: ['*'], AllowCredentials: true}",
             "AllowCredentials needs AllowOrigins without *",
         ),
-        ("[GET]", "Api.CorsConfiguration: must be a map, not a list"),
+        (
+            "[GET]",
+            "Api.CorsConfiguration: must be a map, not [\"GET\"]",
+        ),
     ] {
         let error = cors(configuration).expect_err(configuration);
         assert!(
@@ -115,7 +118,7 @@ fn throttling_that_aws_refuses_is_refused() {
     for (settings, message) in [
         (
             "{ThrottlingRateLimit: -1}",
-            "ThrottlingRateLimit: must be 0 to inf requests a second",
+            "ThrottlingRateLimit: must be 0 to inf, not",
         ),
         (
             "{ThrottlingBurstLimit: 1.5}",
@@ -171,15 +174,15 @@ fn logging_that_aws_refuses_is_refused() {
     for (logging, message) in [
         (
             "{LogFormat: json}",
-            "F.LoggingConfig.LogFormat: must be Text or JSON, not \"json\"",
+            "F.LoggingConfig.LogFormat: unknown variant `json`, expected `Text` or `JSON`",
         ),
         (
             "{LogFormat: JSON, ApplicationLogLevel: LOUD}",
-            "F.LoggingConfig.ApplicationLogLevel: must be TRACE or",
+            "F.LoggingConfig.ApplicationLogLevel: unknown variant `LOUD`, expected one of `TRACE`",
         ),
         (
             "{LogFormat: JSON, SystemLogLevel: ERROR}",
-            "SystemLogLevel must be DEBUG or INFO or WARN",
+            "F.LoggingConfig.SystemLogLevel: must be DEBUG or INFO or WARN",
         ),
         (
             "{ApplicationLogLevel: INFO}",
@@ -216,7 +219,10 @@ fn a_batching_window_on_a_fifo_queue_is_refused() {
             "MaximumBatchingWindowInSeconds: 1",
             "MaximumBatchingWindowInSeconds: a FIFO queue has no batching window",
         ),
-        ("BatchSize: 11", "BatchSize: must be 1 to 10 messages"),
+        (
+            "BatchSize: 11",
+            "BatchSize: must be 1 to 10 of a FIFO queue",
+        ),
     ] {
         let error = with(properties).expect_err(properties);
         assert!(

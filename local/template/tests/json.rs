@@ -109,13 +109,21 @@ fn references_to_resources_stay_and_the_rest_is_resolved() {
         ),
         (
             "!Join ['-', [!Ref Size, !Ref Queue]]",
-            json!({"Fn::Join": ["-", [5, {"Ref": "Queue"}]]}),
+            json!({"Fn::Sub": "5-${Queue}"}),
         ),
         (
             "!Select [1, !Split [':', !Ref Queue]]",
             json!({"Fn::Select": [1, {"Fn::Split": [":", {"Ref": "Queue"}]}]}),
         ),
         ("!ImportValue x", json!({"Fn::ImportValue": "x"})),
+        (
+            "!Sub ['${q} ${Queue}', {q: !ImportValue x}]",
+            json!({"Fn::Sub": ["${q} ${Queue}", {"q": {"Fn::ImportValue": "x"}}]}),
+        ),
+        (
+            "{'Fn::Base64': !Sub 'a ${Queue} ${!b}'}",
+            json!({"Fn::Base64": {"Fn::Sub": "a ${Queue} ${!b}"}}),
+        ),
         ("[a, !Ref AWS::NoValue]", json!(["a"])),
         (
             "[true, 'true', 1.5, '1.5', 000000000000]",
@@ -131,7 +139,10 @@ fn a_function_that_gives_no_value_is_an_error_with_its_place() {
     let folder = TempDir::new().unwrap();
     let text = "Resources: {X: {Type: T, Properties: {list: [{v: !Select [3, [a]]}]}}}";
     let error = resolve_in(folder.path(), text, &[]).unwrap_err();
-    assert_eq!(error, "X.Properties.list.v: there is no item 3 in 1 items");
+    assert_eq!(
+        error,
+        "X.list.0.v.Fn::Select: there is no item 3 in 1 items"
+    );
 }
 
 #[test]

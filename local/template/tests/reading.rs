@@ -322,24 +322,36 @@ fn intrinsic_functions_that_are_wrong_are_refused() {
         ),
         ("!GetAtt Queue", "needs Resource.Attribute"),
         ("!Sub '${Stage'", "`${` without `}`"),
-        ("!Sub '${Zones}'", "needs text, not a list"),
-        ("!Join [a]", "needs a delimiter and a list"),
+        (
+            "!Sub '${Zones}'",
+            "invalid type: sequence, expected a string",
+        ),
+        (
+            "!Join [a]",
+            "Fn::Join: invalid length 1, expected a tuple of size 2",
+        ),
         ("!Select [9, !Ref Zones]", "there is no item 9"),
-        ("!Select [0, text]", "needs a list"),
+        (
+            "!Select [0, text]",
+            "Fn::Select.[1]: invalid type: string \"text\", expected a sequence",
+        ),
         ("!Split ['', a]", "the delimiter is empty"),
         (
             "!FindInMap [Sizes, dev, nothing]",
-            "nothing at \"Sizes.dev.nothing\"",
+            "[\"Sizes\", \"dev\", \"nothing\"] is not in Mappings",
         ),
         ("!If [Unknown, a, b]", "there is no condition \"Unknown\""),
-        ("!If [Both, a]", "needs a condition and two values"),
+        (
+            "!If [Both, a]",
+            "needs the name of a condition and two values",
+        ),
         (
             "!ImportValue x",
-            "Fn::ImportValue is not evaluated by this host",
+            "Fn::ImportValue: is not evaluated by this host",
         ),
-        ("{a: b}", "must be text, not a map"),
-        ("!Nothing a", "Fn::Nothing is not evaluated by this host"),
-        ("!If [!Ref Stage, a, b]", "needs a condition function"),
+        ("{a: b}", "invalid type: map, expected a string"),
+        ("!Nothing a", "Fn::Nothing: is not evaluated by this host"),
+        ("!If [!Ref Stage, a, b]", "needs the name of a condition"),
     ] {
         let variables = format!("Environment: {{Variables: {{XX: {expression}}}}}");
         let error = refusal(&(with_function(&variables, RESOURCES) + SECTIONS));
@@ -364,7 +376,10 @@ fn a_resource_whose_condition_is_false_is_left_out() {
         .collect();
     assert_eq!(queues, ["On"]);
     let error = refusal(&text.replace("Handler: bootstrap", "Handler: !Ref Off"));
-    assert!(error.contains("F.Handler: refers to \"Off\""), "{error}");
+    assert!(
+        error.contains("F.Handler.Ref: refers to \"Off\""),
+        "{error}"
+    );
     let error = refusal(&text.replace("Condition: Never", "Condition: Nowhere"));
     assert!(
         error.contains("there is no condition \"Nowhere\""),
@@ -406,6 +421,11 @@ fn parameters_are_checked_against_their_rules() {
         ("{Type: Number}", vec![("P", "x")], "must be a number"),
         (
             "{Type: Number, MinValue: 2}",
+            vec![("P", "x")],
+            "must be a number",
+        ),
+        (
+            "{Type: Number, MinValue: 2}",
             vec![("P", "1")],
             "must be at least 2",
         ),
@@ -417,7 +437,12 @@ fn parameters_are_checked_against_their_rules() {
         (
             "{Type: String, Defualt: a}",
             vec![],
-            "Defualt: unknown property; is Default meant?",
+            "Parameters.P: it has no Default",
+        ),
+        (
+            "{Type: String, Default: a, AllowedValus: [a]}",
+            vec![],
+            "Parameters.P.AllowedValus: unknown property; is AllowedValues meant?",
         ),
         (
             "{Type: 'AWS::SSM::Parameter::Value<String>', Default: /a}",
@@ -435,20 +460,14 @@ fn function_properties_that_aws_or_this_host_refuses_are_refused() {
     for (property, message) in [
         (
             "MemorySize: 64",
-            "F.MemorySize: must be 128 to 10240 MB, not \"64\"",
+            "F.MemorySize: must be 128 to 10240, not \"64\"",
         ),
         (
             "MemorySize: lots",
-            "F.MemorySize: must be 128 to 10240 MB, not \"lots\"",
+            "F.MemorySize: must be 128 to 10240, not \"lots\"",
         ),
-        (
-            "Timeout: 901",
-            "F.Timeout: must be 1 to 900 seconds, not \"901\"",
-        ),
-        (
-            "Timeout: 0",
-            "F.Timeout: must be 1 to 900 seconds, not \"0\"",
-        ),
+        ("Timeout: 901", "F.Timeout: must be 1 to 900, not \"901\""),
+        ("Timeout: 0", "F.Timeout: must be 1 to 900, not \"0\""),
         (
             "MemmorySize: 128",
             "F.MemmorySize: unknown property; is MemorySize meant?",
@@ -466,16 +485,16 @@ fn function_properties_that_aws_or_this_host_refuses_are_refused() {
         ("Environment: {Variable: {}}", "is Variables meant?"),
         (
             "Environment: [a]",
-            "F.Environment: must be a map, not a list",
+            "F.Environment: must be a map, not [\"a\"]",
         ),
         (
             "ReservedConcurrentExecutions: 1\nAutoPublishAlias: live\nProvisionedConcurrencyConfig: \
              {ProvisionedConcurrentExecutions: 2}",
-            "2 is above ReservedConcurrentExecutions, 1",
+            "must not be above ReservedConcurrentExecutions, 1",
         ),
         (
             "Events: {E: {Type: Api}}",
-            "F.Events.E.Type: REST APIs are not hosted: use HttpApi",
+            "F.Events.E: REST APIs are not hosted: use HttpApi",
         ),
         (
             "Events: {E: {Properties: {}}}",
@@ -502,20 +521,24 @@ fn function_properties_that_aws_or_this_host_refuses_are_refused() {
         let error = refusal(&text);
         assert!(error.contains(message) && error.contains(":6: "), "{error}");
     }
-    for uri in ["s3://bucket/key", "function.zip", "{Bucket: a, Key: b}"] {
+    for (uri, message) in [
+        ("s3://bucket/key", "F.CodeUri: must be a folder"),
+        ("function.zip", "F.CodeUri: must be a folder"),
+        (
+            "{Bucket: a, Key: b}",
+            "F.CodeUri: invalid type: map, expected a string",
+        ),
+    ] {
         let text = with_function("", "").replace("target/lambda/f/", uri);
-        assert!(
-            refusal(&text).contains("F.CodeUri: must be a folder"),
-            "{uri}"
-        );
+        assert!(refusal(&text).contains(message), "{uri}");
     }
 }
 
 #[test]
 fn http_api_events_that_aws_or_this_host_refuses_are_refused() {
     for (properties, message) in [
-        ("{Path: /a}", "the property Method is missing"),
-        ("{Method: GET}", "the property Path is missing"),
+        ("{Path: /a}", "needs Method and Path, or neither"),
+        ("{Method: GET}", "needs Method and Path, or neither"),
         ("{Path: a, Method: GET}", "Path: must start with /"),
         (
             "{Path: '/{a', Method: GET}",
@@ -532,8 +555,8 @@ fn http_api_events_that_aws_or_this_host_refuses_are_refused() {
             "must be 2.0, not",
         ),
         (
-            "{Path: /a, Methd: GET}",
-            "Methd: unknown property; is Method meant?",
+            "{Path: /a, Method: GET, Apild: a}",
+            "Apild: unknown property; is ApiId meant?",
         ),
         (
             "{Path: /a, Method: GET, ApiId: !Ref Queue}",
@@ -559,7 +582,7 @@ fn sqs_events_that_aws_or_this_host_refuses_are_refused() {
         (", Queue: !Ref Queue", "Queue: must be !GetAtt Queue.Arn"),
         (
             ", Queue: !GetAtt Queue.Arn, BatchSize: 0",
-            "BatchSize: must be 1 to 10000 messages",
+            "BatchSize: must be 1 to 10000, not \"0\"",
         ),
         (
             ", Queue: !GetAtt Queue.Arn, BatchSize: 10001",
@@ -567,11 +590,11 @@ fn sqs_events_that_aws_or_this_host_refuses_are_refused() {
         ),
         (
             ", Queue: !GetAtt Queue.Arn, BatchSize: 11",
-            "must be at least 1 second",
+            "MaximumBatchingWindowInSeconds of at least 1",
         ),
         (
             ", Queue: !GetAtt Queue.Arn, MaximumBatchingWindowInSeconds: 301",
-            "must be 0 to 300 seconds",
+            "must be 0 to 300, not \"301\"",
         ),
         (
             ", Queue: !GetAtt Queue.Arn, ScalingConfig: {MaximumConcurrency: 1}",
@@ -579,7 +602,7 @@ fn sqs_events_that_aws_or_this_host_refuses_are_refused() {
         ),
         (
             ", Queue: !GetAtt Queue.Arn, ScalingConfig: {MaximumConcurrency: 6}",
-            "6 is above ReservedConcurrentExecutions, 5",
+            "MaximumConcurrency is above ReservedConcurrentExecutions, 5",
         ),
         (
             ", Queue: !GetAtt Queue.Arn, FunctionResponseTypes: [All]",
@@ -759,7 +782,7 @@ Conditions:
         ("/b: {get: {}}", "paths./b.get: declare the route as"),
         (
             "'Fn::Transform': {Name: AWS::Include}",
-            "Fn::Transform is not evaluated",
+            "Fn::Transform: is not evaluated",
         ),
     ] {
         let error = refusal(&with_definition(closed, SECTIONS));
@@ -812,7 +835,7 @@ Rules:
     }
     let error = refusal(&text.replace("Assert: !Not", "Asert: !Not"));
     assert!(
-        error.contains("Rules.Odd: an assertion needs Assert"),
+        error.contains("Rules.Odd: needs a condition function"),
         "{error}"
     );
 }
@@ -866,7 +889,7 @@ fn queues_and_tables_that_aws_refuses_are_refused() {
     for (resource, message) in [
         (
             "{Type: AWS::SQS::Queue, Properties: {VisibilityTimeout: 43201}}",
-            "0 to 43200 seconds",
+            "VisibilityTimeout: must be 0 to 43200, not \"43201\"",
         ),
         (
             "{Type: AWS::SQS::Queue, Properties: {VisibiltyTimeout: 3}}",
@@ -888,15 +911,28 @@ fn queues_and_tables_that_aws_refuses_are_refused() {
         ),
         (
             "{Type: AWS::Serverless::HttpApi, Properties: {DefinitionBody: {}}}",
-            "DefinitionBody: declare routes as HttpApi events",
+            "DefinitionBody.paths: declare routes as HttpApi events",
         ),
         (
             "{Type: AWS::Serverless::HttpApi, Properties: {Auth: {DefaultAuthorizer: A}}}",
             "Auth: authorizers are not hosted",
         ),
-        ("{Type: [a]}", "X.Type: must be text"),
-        ("{Properties: {}}", "X: the property Type is missing"),
-        ("text", "X: must be a map"),
+        (
+            "{Type: AWS::SQS::Queue, Properties: {RedrivePolicy: {maxReceiveCount: 1}}}",
+            "X.RedrivePolicy: the property deadLetterTargetArn is missing",
+        ),
+        (
+            "{Type: AWS::SQS::Queue, Properties: {RedrivePolicy: {deadLetterTargetArn: !GetAtt \
+             Queue.Arn}}}",
+            "X.RedrivePolicy: the property maxReceiveCount is missing",
+        ),
+        (
+            "{Type: AWS::Serverless::Api}",
+            "X: REST APIs are not hosted: use HttpApi",
+        ),
+        ("{Type: [a]}", "X: needs a Type, which is text"),
+        ("{Properties: {}}", "X: needs a Type, which is text"),
+        ("text", "X: needs a Type, which is text"),
     ] {
         let error = refusal(&with_function("", &format!("{RESOURCES}X: {resource}")));
         assert!(error.contains(message), "{resource}: {error}");
@@ -938,20 +974,20 @@ fn provisioned_throughput_may_be_text() {
 fn templates_that_are_no_templates_are_refused() {
     for (text, message) in [
         ("", "/app/template.yaml:1: the file is empty"),
-        ("[]", "has no Resources"),
-        ("{}", "has no Resources"),
-        ("Resources: []", "Resources: must be a map"),
+        ("[]", "the template needs Resources"),
+        ("{}", "the template needs Resources"),
+        ("Resources: []", "needs Resources, which is a map"),
         (
             "Resources: {a-b: {Type: X}}",
             "a logical id is 1 to 255 letters and digits",
         ),
         (
             "Transform: Mine\nResources: {}",
-            "the macro Mine cannot run",
+            "the macro \"Mine\" cannot run",
         ),
         (
             "Transform: [{Name: Mine, Parameters: {}}]\nResources: {}",
-            "the macro with parameters cannot run",
+            "the macro {\"Name\":\"Mine\",\"Parameters\":{}} cannot run",
         ),
         ("Resources:\n\tA: 1", "not YAML"),
     ] {
