@@ -93,7 +93,7 @@ impl Resolver<'_> {
         if self.keeps_references {
             let json = argument.to_string();
             let has_reference = json.contains(KEPT) && !matches!(function, "Fn::Sub" | "Fn::Join");
-            if has_reference || json.contains("{\"Fn::") {
+            if has_reference || json.contains("{\"Fn::") || json.contains("{\"Ref\":") {
                 return Ok(json!({ function: argument }));
             }
         }
@@ -187,6 +187,8 @@ impl Resolver<'_> {
                 .into(),
             _ => match self.parameters.get(name) {
                 Some(value) => value.clone(),
+                // SAM's own, such as `Function.Version`.
+                None if self.keeps_references && name.contains('.') => json!({ "Ref": name }),
                 None if self.keeps_references => format!("{KEPT}${{{name}}}").into(),
                 None => self.value_of(name, "Ref")?.into(),
             },

@@ -30,22 +30,22 @@ fn sections(resolver: &Resolver<'_>) -> Result<Value, String> {
     for (name, _) in entries(&resolver.template["Conditions"]) {
         conditions.insert(name.clone(), resolver.condition(name)?.into());
     }
-    let mut outputs = resolver.template["Outputs"].clone();
-    for (_, output) in outputs.as_object_mut().into_iter().flatten() {
-        if !resolver.exists(output)? {
-            *output = Value::Null;
+    let mut outputs = Map::new();
+    for (name, output) in entries(&resolver.template["Outputs"]) {
+        if resolver.exists(output)? {
+            outputs.insert(name.clone(), output.clone());
         }
     }
-    let (resources, outputs) = (json!(resolver.resources), json!(outputs));
-    let resolve = |name: &str, section: Value| {
-        let section = resolver.at(&[name], || resolver.resolve(&section))?;
+    let mappings = resolver.template.get("Mappings").cloned();
+    let resolve = |name: &str, section: &Map<String, Value>| {
+        let section = resolver.at(&[name], || resolver.resolve(&json!(section)))?;
         Ok::<_, String>(with_references(&section))
     };
     Ok(json!({
         "Parameters": resolver.parameters,
-        "Mappings": resolver.template["Mappings"],
+        "Mappings": mappings.unwrap_or(json!({})),
         "Conditions": conditions,
-        "Resources": resolve("Resources", resources)?,
-        "Outputs": resolve("Outputs", outputs)?,
+        "Resources": resolve("Resources", &resolver.resources)?,
+        "Outputs": resolve("Outputs", &outputs)?,
     }))
 }

@@ -71,6 +71,10 @@ Outputs:
             "Outputs": {"Size": {"Value": 128}},
         })
     );
+    let sections = json!({
+        "Parameters": {}, "Mappings": {}, "Conditions": {}, "Resources": {}, "Outputs": {}
+    });
+    assert_eq!(resolve("Resources: {}", &[]), sections);
     let prod = resolve(text, &[("Stage", "prod"), ("Size", "256")]);
     assert_eq!(prod["Conditions"]["IsProd"], true);
     assert_eq!(prod["Resources"]["F"]["Properties"]["MemorySize"], 256);
@@ -90,6 +94,11 @@ fn references_to_resources_stay_and_the_rest_is_resolved() {
             json!("5 of us-east-1 ${Queue}"),
         ),
         ("!Ref Queue", json!({"Ref": "Queue"})),
+        ("!Ref F.Version", json!({"Ref": "F.Version"})),
+        (
+            "!Join ['', [a, !Ref F.Version]]",
+            json!({"Fn::Join": ["", ["a", {"Ref": "F.Version"}]]}),
+        ),
         ("!GetAtt Queue.Arn", json!({"Fn::GetAtt": ["Queue", "Arn"]})),
         (
             "{'Fn::GetAtt': [Queue, Arn]}",
