@@ -22,7 +22,9 @@ impl Resolver<'_> {
         if let Some(unknown) = given.keys().find(|name| declared[name].is_null()) {
             let known = entries(declared).map(|(name, _)| name.as_str());
             let known = Vec::from_iter(known).join(", ");
-            refuse!("there is no parameter {unknown:?} (--parameter); there are: {known}");
+            refuse!(
+                "there is no parameter {unknown:?} (--parameter); the template declares: {known}"
+            );
         }
         let mut values = Map::new();
         for (name, parameter) in entries(declared) {
