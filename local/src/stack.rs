@@ -113,12 +113,12 @@ impl Stack {
             }
         }
         if let Some(env_file) = &options.env_file {
-            lambda::apply_env_file(env_file, &mut template.functions).map_err(|e| e.to_string())?;
+            lambda::apply_env_file(env_file, &mut template.functions)?;
         }
         // Functions may need what is in the project, wherever that is.
         let mut visible = vec![log_dir.clone()];
         visible.extend(std::env::current_dir());
-        let machine = Machine::prepare(visible).map_err(|e| e.to_string())?;
+        let machine = Machine::prepare(visible)?;
         template.notices.extend(machine.notice().map(str::to_owned));
         aws.create(&template.tables, &template.queues).await?;
 
@@ -137,8 +137,7 @@ impl Stack {
         };
         let mut functions = Vec::with_capacity(template.functions.len());
         for spec in &template.functions {
-            let function = Function::start(spec.clone(), host.clone()).await;
-            functions.push(function.map_err(|e| e.to_string())?);
+            functions.push(Function::start(spec.clone(), host.clone()).await?);
         }
         aws.invoke_from_now_on(&functions);
         let control = Control {

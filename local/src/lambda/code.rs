@@ -5,8 +5,6 @@ use std::io::Read;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
-use super::error::StartError;
-
 /// Tells one build of a `bootstrap` from another: its file, size and time of change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Code {
@@ -28,9 +26,9 @@ impl Code {
 }
 
 /// Checks an executable before it is run.
-pub(super) fn check(function: &str, bootstrap: &Path) -> Result<(), StartError> {
+pub(super) fn check(function: &str, bootstrap: &Path) -> Result<(), String> {
     let path = bootstrap.display();
-    let refuse = |what: String| Err(StartError(format!("function {function}: {what}")));
+    let refuse = |what: String| Err(format!("function {function}: {what}"));
     let metadata = std::fs::metadata(bootstrap).ok();
     let Some(metadata) = metadata.filter(Metadata::is_file) else {
         return refuse(format!("there is no {path}; run `make build`"));

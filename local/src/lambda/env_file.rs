@@ -6,7 +6,6 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::error::StartError;
 use crate::template;
 
 /// Variables by the logical id of a function. Those of this name are for all functions.
@@ -18,8 +17,8 @@ const FOR_ALL: &str = "Parameters";
 ///
 /// # Errors
 /// If the file cannot be read, has another form, or names a function that is not there.
-pub fn apply(path: &Path, functions: &mut [template::Function]) -> Result<(), StartError> {
-    let refuse = |what: String| StartError(format!("{} (--env-file): {what}", path.display()));
+pub fn apply(path: &Path, functions: &mut [template::Function]) -> Result<(), String> {
+    let refuse = |what: String| format!("{} (--env-file): {what}", path.display());
     let json = std::fs::read(path).map_err(|error| refuse(error.to_string()))?;
     let mut variables: Variables = serde_json::from_slice(&json).map_err(|error| {
         refuse(format!(

@@ -15,13 +15,13 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 use uuid::Uuid;
 
-use super::error::{Failure, FunctionError, InvokeError, timed_out};
+use super::error::{FunctionError, InvokeError, TIMED_OUT};
 use super::invocation::{Invocation, Job};
 use super::log::Log;
-use super::places::{Next, Place};
-use super::platform_log::{InitReport, Line, Phase, Report, Status};
+use super::platform_log::{Entry, InitPhase, Report};
+use super::pool::{Next, Place};
 use super::process::{Doing, Launcher, Process, Setup};
-use super::runtime_api::{ApiCall, ApiRequest, Responder, RuntimeState};
+use super::runtime_api::{ApiCall, ApiRequest, Responder, RuntimeState, accepted};
 
 /// The limit of the init phase of an on-demand environment. After that, init runs again inside the
 /// first invocation.
@@ -46,14 +46,13 @@ pub(super) async fn live(
     mut stop: watch::Receiver<bool>,
     ready: oneshot::Sender<Result<(), InvokeError>>,
 ) {
-    let today = OffsetDateTime::now_utc().date();
-    let (year, month, day) = (today.year(), u8::from(today.month()), today.day());
+    let today = OffsetDateTime::now_utc().date().to_string();
     let id = Uuid::new_v4().simple();
     let launcher = Launcher {
         log: Arc::new(Log::new(Arc::clone(&setup.log_file))),
-        log_stream: format!("{year:04}/{month:02}/{day:02}/[$LATEST]{id}"),
+        log_stream: format!("{}/[$LATEST]{id}", today.replace('-', "/")),
         provisioned,
-        tmp: None,
+        tmp: setup.host.machine.tmp.folder(&setup.spec.code_dir),
         setup,
     };
     let mut environment = Environment {
@@ -83,7 +82,7 @@ struct Environment {
     /// The runtime's request for its next event, while none is running.
     next: Option<Responder>,
     /// The init phase, until a `REPORT` line has reported it.
-    init: Option<InitReport>,
+    init: Option<InitPhase>,
     /// CPU time that `REPORT` lines have reported.
     cpu_reported: Duration,
 }
@@ -100,36 +99,31 @@ impl Environment {
     /// The init phase. If it fails, the first invocation repeats it.
     async fn begin(&mut self) -> Result<(), InvokeError> {
         let provisioned = self.launcher.provisioned;
-        let timeout = self.launcher.setup.spec.timeout;
         let turn = self.turn().await;
         let started = Instant::now();
         let limit = if provisioned {
-            PROVISIONED_INIT_LIMIT.max(timeout)
+            PROVISIONED_INIT_LIMIT.max(self.launcher.setup.spec.timeout)
         } else {
             INIT_LIMIT
         };
         let result = match self.launch().await {
-            Ok(()) => self.init(started + limit, turn).await,
+            Ok(()) => self.init("", started + limit, turn).await,
             failed => failed,
         };
         let duration = started.elapsed();
-        if let Err(failure) = result {
-            self.fail_init(Phase::Init, duration, &failure).await;
-            return Err(failure.error("", timeout));
+        if let Err(error) = result {
+            self.fail_init("init", duration, &error).await;
+            return Err(error);
         }
         let (cpu, _) = self.measure();
-        self.init = Some(InitReport {
+        self.init = Some(InitPhase {
             duration,
             cpu,
             billed: !provisioned,
         });
         if provisioned {
-            self.launcher.say(&Line::InitReport {
-                duration,
-                phase: Phase::Init,
-                provisioned,
-                status: None,
-            });
+            let report = Entry::init_report(duration, "init", provisioned, None);
+            self.launcher.say(report);
         }
         Ok(())
     }
@@ -142,32 +136,38 @@ impl Environment {
     }
 
     /// Starts the process.
-    async fn launch(&mut self) -> Result<(), Failure> {
-        let result = self.launcher.launch().await;
-        if !matches!(result, Err(Failure::Host(_))) {
-            let provisioned = self.launcher.provisioned;
-            self.launcher.say(&Line::InitStart { provisioned });
+    async fn launch(&mut self) -> Result<(), InvokeError> {
+        let launched = self.launcher.launch().await;
+        if !matches!(launched, Err(InvokeError::Service(_))) {
+            let start = Entry::init_start(self.launcher.provisioned);
+            self.launcher.say(start);
         }
         self.cpu_reported = Duration::ZERO;
-        self.process = Some(result?);
+        self.process = Some(launched?);
         Ok(())
     }
 
     /// Waits until the process asks for its first event.
     async fn init(
         &mut self,
+        request_id: &str,
         deadline: Instant,
         mut turn: Option<OwnedSemaphorePermit>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), InvokeError> {
         let turn_ends = Instant::now() + TURN;
         loop {
             let ApiCall { request, reply } = tokio::select! {
                 biased;
                 doing = does(&mut self.process) => match doing {
                     Doing::Calls(call) => call,
-                    Doing::Exits(status) => return Err(Failure::exited(&status)),
+                    Doing::Exits(status) => {
+                        return Err(FunctionError::exited(request_id, &status).into());
+                    }
                 },
-                () = sleep_until(deadline) => return Err(Failure::TimedOut),
+                () = sleep_until(deadline) => {
+                    let timeout = self.launcher.setup.spec.timeout;
+                    return Err(FunctionError::timed_out(request_id, timeout).into());
+                }
                 () = sleep_until(turn_ends), if turn.is_some() => {
                     turn = None;
                     continue;
@@ -183,44 +183,33 @@ impl Environment {
                     failed_inits.store(0, Ordering::Relaxed);
                     return Ok(());
                 }
-                ApiRequest::InitError {
-                    error_type,
-                    body: Ok(body),
-                } => {
-                    reply.accepted();
-                    return Err(Failure::Init(FunctionError::reported(error_type, body)));
+                ApiRequest::InitError(error) => {
+                    reply.send(accepted());
+                    return Err(error.into());
                 }
-                ApiRequest::InitError {
-                    body: Err(reason), ..
-                } => reply.bad_body(reason),
                 request => ApiCall { request, reply }.refuse(RuntimeState::Started),
             }
         }
     }
 
     /// Ends an init phase that failed.
-    async fn fail_init(&mut self, phase: Phase, duration: Duration, failure: &Failure) {
+    async fn fail_init(&mut self, phase: &str, duration: Duration, error: &InvokeError) {
         let failed_inits = &self.launcher.setup.failed_inits;
         let before = failed_inits.fetch_add(1, Ordering::Relaxed);
-        if let Failure::Host(why) = failure {
+        let InvokeError::FunctionError(error) = error else {
             // Hundreds of environments may fail for the same reason.
             if before == 0 {
-                eprintln!("local: {why}");
+                eprintln!("local: {error}");
             }
             return;
-        }
-        if let Failure::Init(error) = failure
-            && self.process.is_none()
-        {
+        };
+        if self.process.is_none() {
             self.launcher.log.write(format!("{error}\n"));
         }
         self.kill().await;
-        self.launcher.say(&Line::InitReport {
-            duration,
-            phase,
-            provisioned: self.launcher.provisioned,
-            status: Some(failure.status()),
-        });
+        let provisioned = self.launcher.provisioned;
+        let report = Entry::init_report(duration, phase, provisioned, Some(error));
+        self.launcher.say(report);
     }
 
     /// Waits for an invocation, frozen unless one is waiting already. `None` means the end.
@@ -265,8 +254,9 @@ impl Environment {
                 request: ApiRequest::Next,
                 reply,
             } => {
-                if let Some(dropped) = self.next.replace(reply) {
-                    dropped.invalid_state(RuntimeState::Ready, "Ready");
+                let request = ApiRequest::Next;
+                if let Some(reply) = self.next.replace(reply) {
+                    ApiCall { request, reply }.refuse(RuntimeState::Ready);
                 }
             }
             call => call.refuse(RuntimeState::Ready),
@@ -275,39 +265,38 @@ impl Environment {
 
     /// Runs one invocation, in a new process if there is none.
     async fn serve(&mut self, job: Job) {
-        let timeout = self.launcher.setup.spec.timeout;
         let turn = match self.process {
             Some(_) => None,
             None => Some(self.turn().await),
         };
         self.launcher.log.start_tail();
-        let mut invocation = Invocation::begin(job, timeout);
+        let mut invocation = Invocation::begin(job, self.launcher.setup.spec.timeout);
+        let request_id = invocation.job.request_id.clone();
         let launched = match turn {
             Some(_) => self.launch().await,
             None => Ok(()),
         };
-        if let Err(failure @ Failure::Host(_)) = &launched {
-            let duration = invocation.started.elapsed();
-            self.fail_init(Phase::Invoke, duration, failure).await;
-            invocation.answer(Err(failure.error("", timeout)));
+        if let Err(error @ InvokeError::Service(_)) = launched {
+            self.fail_init("invoke", Duration::ZERO, &error).await;
+            invocation.answer(Err(error));
             return;
         }
-        let request_id = &invocation.request_id;
-        self.launcher.say(&Line::Start { request_id });
+        self.launcher.say(Entry::start(&request_id));
         let ready = match (launched, turn) {
-            (Ok(()), Some(turn)) => self.init(invocation.deadline, turn).await,
+            (Ok(()), Some(turn)) => self.init(&request_id, invocation.deadline, turn).await,
             (launched, _) => launched,
         };
+        if let Err(error) = &ready {
+            let duration = invocation.started.elapsed();
+            self.fail_init("invoke", duration, error).await;
+        }
         let result = match ready {
             Ok(()) => self.converse(&mut invocation).await,
-            Err(failure) => {
-                let duration = invocation.started.elapsed();
-                self.fail_init(Phase::Invoke, duration, &failure).await;
-                Err(failure)
-            }
+            failed => failed,
         };
         match result {
-            Ok(()) => {
+            Err(InvokeError::FunctionError(error)) => self.fail(&mut invocation, error).await,
+            _ => {
                 let used = self.report(&invocation, None);
                 if used > self.memory() {
                     // The process grew too fast for the check. AWS would have killed it.
@@ -316,16 +305,16 @@ impl Environment {
                     self.kill().await;
                 }
             }
-            Err(failure) => self.fail(&mut invocation, &failure).await,
         }
-        if let Some(log_tail) = invocation.log_tail.take() {
+        if let Some(log_tail) = invocation.job.log_tail.take() {
             let _ = log_tail.send(self.launcher.log.tail());
         }
     }
 
     /// Hands the event to the runtime, and the runtime's result to the caller, until the runtime
     /// asks for its next event.
-    async fn converse(&mut self, invocation: &mut Invocation) -> Result<(), Failure> {
+    async fn converse(&mut self, invocation: &mut Invocation) -> Result<(), InvokeError> {
+        let request_id = invocation.job.request_id.clone();
         let memory = self.memory();
         let host = &self.launcher.setup.host;
         let arn = format!(
@@ -342,18 +331,22 @@ impl Environment {
                 biased;
                 doing = does(&mut self.process) => match doing {
                     Doing::Calls(call) => call,
-                    Doing::Exits(status) => return Err(Failure::exited(&status)),
+                    Doing::Exits(status) => {
+                        return Err(FunctionError::exited(&request_id, &status).into());
+                    }
                 },
-                () = sleep_until(invocation.deadline) => return Err(Failure::TimedOut),
+                () = sleep_until(invocation.deadline) => {
+                    let timeout = self.launcher.setup.spec.timeout;
+                    return Err(FunctionError::timed_out(&request_id, timeout).into());
+                }
                 _ = memory_watch.tick() => {
                     let process = self.process.as_mut();
                     if process.is_some_and(|it| it.usage().peak_memory > memory) {
-                        return Err(Failure::out_of_memory());
+                        return Err(FunctionError::out_of_memory(&request_id).into());
                     }
                     continue;
                 }
             };
-            let ours = |id: &str| id == invocation.request_id && !invocation.is_answered();
             match request {
                 ApiRequest::Next if invocation.is_answered() => {
                     self.next = Some(reply);
@@ -362,29 +355,14 @@ impl Environment {
                 ApiRequest::Next if undelivered => {
                     undelivered = reply.event(invocation, &arn).is_err();
                 }
-                ApiRequest::Response { request_id, body } if ours(&request_id) => {
+                ApiRequest::Result {
+                    request_id: id,
+                    result,
+                    answer,
+                } if id == request_id && !invocation.is_answered() => {
                     self.place.settling();
-                    match body {
-                        Ok(body) => {
-                            invocation.answer(Ok(body));
-                            reply.accepted();
-                        }
-                        Err(reason) => {
-                            let error = FunctionError::bad_response(reason);
-                            invocation.answer(Err(InvokeError::FunctionError(error)));
-                            reply.bad_body(reason);
-                        }
-                    }
-                }
-                ApiRequest::Error {
-                    request_id,
-                    error_type,
-                    body,
-                } if ours(&request_id) => {
-                    let error = FunctionError::reported(error_type, body.unwrap_or_default());
-                    self.place.settling();
-                    invocation.answer(Err(InvokeError::FunctionError(error)));
-                    reply.accepted();
+                    invocation.answer(result.map_err(InvokeError::from));
+                    reply.send(*answer);
                 }
                 request => {
                     let state = if invocation.is_answered() {
@@ -399,51 +377,36 @@ impl Environment {
     }
 
     /// Answers the caller, ends the process, and logs a failed invocation as Lambda does.
-    async fn fail(&mut self, invocation: &mut Invocation, failure: &Failure) {
-        let timeout = self.launcher.setup.spec.timeout;
-        let error = failure.error(&invocation.request_id, timeout);
-        let reason = match (failure, &error) {
-            (Failure::TimedOut, _) => timed_out(timeout),
-            (_, InvokeError::FunctionError(error)) => {
-                format!("{}\n{}", error.message, error.error_type)
-            }
-            (_, error) => error.to_string(),
-        };
+    async fn fail(&mut self, invocation: &mut Invocation, error: FunctionError) {
         self.place.settling();
-        invocation.answer(Err(error));
+        invocation.answer(Err(error.clone().into()));
         if let Some(process) = &self.process {
             process.flush_output();
         }
-        self.launcher.say(&Line::Failed {
-            request_id: &invocation.request_id,
-            status: failure.status(),
-            reason,
-        });
-        self.report(invocation, Some(failure.status()));
+        let failed = Entry::failed(&invocation.job.request_id, &error);
+        self.launcher.say(failed);
+        self.report(invocation, Some(&error));
         self.kill().await;
     }
 
     /// Writes the end of an invocation to the log, and returns the peak memory in bytes.
-    fn report(&mut self, invocation: &Invocation, status: Option<Status>) -> u64 {
-        let duration = invocation.started.elapsed();
+    fn report(&mut self, invocation: &Invocation, error: Option<&FunctionError>) -> u64 {
+        let elapsed = invocation.started.elapsed();
         let (cpu, peak_memory) = self.measure();
         if let Some(process) = &self.process {
             process.flush_output();
         }
         let spec = &self.launcher.setup.spec;
-        let report = Report {
-            request_id: &invocation.request_id,
-            duration: match status {
-                Some(Status::Timeout) => spec.timeout,
-                _ => duration,
-            },
+        let timed_out = error.is_some_and(|it| it.error_type == TIMED_OUT);
+        self.launcher.say(Entry::report(&Report {
+            request_id: &invocation.job.request_id,
+            duration: if timed_out { spec.timeout } else { elapsed },
             init: self.init.take(),
             memory_size_mb: spec.memory_mb,
             max_memory_used: peak_memory,
             cpu,
-            status,
-        };
-        self.launcher.say(&Line::Report(report));
+            error,
+        }));
         peak_memory
     }
 

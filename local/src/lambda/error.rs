@@ -1,5 +1,4 @@
-//! Errors: a function that cannot be hosted, an invocation without a result, and why an environment
-//! failed, in Lambda's words.
+//! Why an invocation returned no result, in Lambda's words.
 
 use std::io;
 use std::os::unix::process::ExitStatusExt;
@@ -12,13 +11,10 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::MAX_PAYLOAD;
-use super::platform_log::Status;
 use crate::serve::Unread;
 
-/// Why a function cannot be hosted: one line that names the thing and says what to do.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct StartError(pub(super) String);
+/// The type of the error of an invocation that took too long.
+pub(super) const TIMED_OUT: &str = "Sandbox.Timedout";
 
 /// Why an invocation returned no result.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -31,7 +27,7 @@ pub enum InvokeError {
     EventTooLarge,
     /// The function reported an error, took too long, or its process ended.
     #[error("{0}")]
-    FunctionError(FunctionError),
+    FunctionError(#[from] FunctionError),
     /// This machine could not run an environment (`ServiceException`). The function is not to blame.
     #[error("{0}")]
     Service(String),
@@ -86,6 +82,37 @@ impl FunctionError {
         }
     }
 
+    fn of_request(error_type: &str, request_id: &str, reason: &str) -> Self {
+        let message = format!("RequestId: {request_id} Error: {reason}");
+        FunctionError::new(error_type, message)
+    }
+
+    pub(super) fn timed_out(request_id: &str, timeout: Duration) -> Self {
+        let seconds = timeout.as_secs_f64();
+        let reason = format!("Task timed out after {seconds:.2} seconds");
+        FunctionError::of_request(TIMED_OUT, request_id, &reason)
+    }
+
+    /// A process that used more than its memory, and was killed for it.
+    pub(super) fn out_of_memory(request_id: &str) -> Self {
+        let reason = "Runtime exited with error: signal: killed";
+        FunctionError::of_request("Runtime.ExitError", request_id, reason)
+    }
+
+    /// A process that ended by itself.
+    pub(super) fn exited(request_id: &str, status: &io::Result<ExitStatus>) -> Self {
+        let status = status.as_ref().ok();
+        let code = status.and_then(ExitStatus::code);
+        let signal = status.and_then(ExitStatusExt::signal);
+        let reason = match (code, signal) {
+            (Some(0), _) => "Runtime exited without providing a reason".to_owned(),
+            (Some(code), _) => format!("Runtime exited with error: exit status {code}"),
+            (None, Some(signal)) => format!("Runtime exited with error: signal: {}", name(signal)),
+            (None, None) => "Runtime exited with error: unknown".to_owned(),
+        };
+        FunctionError::of_request("Runtime.ExitError", request_id, &reason)
+    }
+
     /// The error of an invocation whose response cannot be passed on.
     pub(super) fn bad_response(reason: Unread) -> Self {
         let (error_type, message) = match reason {
@@ -102,66 +129,6 @@ impl FunctionError {
         };
         FunctionError::new(error_type, message)
     }
-}
-
-/// Why an init phase or an invocation failed.
-#[derive(Debug)]
-pub(super) enum Failure {
-    /// The process ended; the reason in Lambda's words.
-    Exited(String),
-    TimedOut,
-    /// The runtime posted to `/init/error`, or `bootstrap` is no program.
-    Init(FunctionError),
-    /// This machine could not start a process.
-    Host(String),
-}
-
-impl Failure {
-    /// A process that used more than its memory, and was killed for it.
-    pub(super) fn out_of_memory() -> Failure {
-        Failure::Exited("Runtime exited with error: signal: killed".to_owned())
-    }
-
-    /// A process that ended by itself.
-    pub(super) fn exited(status: &io::Result<ExitStatus>) -> Failure {
-        let status = status.as_ref().ok();
-        let code = status.and_then(ExitStatus::code);
-        let signal = status.and_then(ExitStatusExt::signal);
-        Failure::Exited(match (code, signal) {
-            (Some(0), _) => "Runtime exited without providing a reason".to_owned(),
-            (Some(code), _) => format!("Runtime exited with error: exit status {code}"),
-            (None, Some(signal)) => format!("Runtime exited with error: signal: {}", name(signal)),
-            (None, None) => "Runtime exited with error: unknown".to_owned(),
-        })
-    }
-
-    /// The error that the caller receives.
-    pub(super) fn error(&self, request_id: &str, timeout: Duration) -> InvokeError {
-        let of_request = |error_type, reason: &str| {
-            let message = format!("RequestId: {request_id} Error: {reason}");
-            FunctionError::new(error_type, message)
-        };
-        InvokeError::FunctionError(match self {
-            Failure::Exited(reason) => of_request("Runtime.ExitError", reason),
-            Failure::TimedOut => of_request("Sandbox.Timedout", &timed_out(timeout)),
-            Failure::Init(error) => error.clone(),
-            Failure::Host(why) => return InvokeError::Service(why.clone()),
-        })
-    }
-
-    /// The status in Lambda's log.
-    pub(super) fn status(&self) -> Status {
-        match self {
-            Failure::TimedOut => Status::Timeout,
-            Failure::Exited(_) => Status::Error("Runtime.ExitError".to_owned()),
-            Failure::Init(error) => Status::Error(error.error_type.clone()),
-            Failure::Host(_) => Status::Error("Sandbox.Failure".to_owned()),
-        }
-    }
-}
-
-pub(super) fn timed_out(timeout: Duration) -> String {
-    format!("Task timed out after {:.2} seconds", timeout.as_secs_f64())
 }
 
 /// Names as Lambda writes them.

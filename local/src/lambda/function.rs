@@ -1,24 +1,23 @@
-//! A function as its callers see it.
+//! A function as its callers see it, and how many environments it has.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderValue;
 use serde::Serialize;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
 use super::asynchronous::{self, MAX_EVENT};
 use super::code::{self, Code};
 use super::concurrency::Concurrency;
-use super::error::{InvokeError, StartError};
+use super::error::InvokeError;
 use super::invocation::{Caller, Job, trace_header};
 use super::log::LogFile;
-use super::pool::Pool;
+use super::pool::{Place, Pool};
 use super::process::Setup;
-use super::{Host, MAX_PAYLOAD};
+use super::{Host, MAX_PAYLOAD, environment, lock};
 use crate::faults::FunctionFaults;
 use crate::template;
 
@@ -36,7 +35,9 @@ struct Inner {
     setup: Arc<Setup>,
     concurrency: Concurrency,
     faults: FunctionFaults,
-    pool: Pool,
+    pool: Arc<Mutex<Pool>>,
+    /// Becomes true once. Each environment holds a receiver until it is gone.
+    stop: watch::Sender<bool>,
 }
 
 /// The number of a function's execution environments.
@@ -69,9 +70,9 @@ impl Function {
     /// # Errors
     /// If there is no executable `bootstrap`, the log cannot be written, the account has too little
     /// concurrency left, or a provisioned environment fails in its init phase.
-    pub async fn start(mut spec: template::Function, host: Host) -> Result<Function, StartError> {
+    pub async fn start(mut spec: template::Function, host: Host) -> Result<Function, String> {
         let name = spec.logical_id.clone();
-        let refuse = |what: String| StartError(format!("function {name}: {what}"));
+        let refuse = |what: String| format!("function {name}: {what}");
         let bootstrap = spec.code_dir.join("bootstrap");
         code::check(&name, &bootstrap)?;
         let absent = || refuse(format!("there is no {}", bootstrap.display()));
@@ -91,17 +92,28 @@ impl Function {
             failed_inits: AtomicU32::new(0),
         });
         let function = Function(Arc::new(Inner {
-            pool: Pool::new(Arc::clone(&setup), code),
+            pool: Arc::new(Mutex::new(Pool::of(code))),
             setup,
+            stop: watch::Sender::new(false),
             concurrency,
             faults,
         }));
-        if let Err(error) = function.0.pool.start_provisioned().await {
+        if let Err(error) = function.start_provisioned().await {
             function.shutdown().await;
             let what = format!("provisioned concurrency could not be started: {error}");
             return Err(refuse(what));
         }
         Ok(function)
+    }
+
+    async fn start_provisioned(&self) -> Result<(), InvokeError> {
+        let start = |_| self.start_environment(&mut lock(&self.0.pool), true);
+        let count = self.spec().provisioned_concurrency;
+        let starting: Vec<_> = (0..count).map(start).collect();
+        for ready in starting {
+            ready.await.unwrap_or(Err(InvokeError::Stopped))?;
+        }
+        Ok(())
     }
 
     /// Runs the function once and returns its result, like `Invoke` with `RequestResponse`.
@@ -142,11 +154,12 @@ impl Function {
         if event.len() > MAX_EVENT {
             return Err(InvokeError::EventTooLarge);
         }
-        if self.0.pool.places().lock().stopped {
+        if lock(&self.0.pool).stopped {
             return Err(InvokeError::Stopped);
         }
         let (request_id, trace_id) = (new_request_id(), trace_header(trace_id));
         let (function, id) = (self.clone(), request_id.clone());
+        let mut stop = self.0.stop.subscribe();
         tokio::spawn(async move {
             let run = || function.run(event.clone(), id.clone(), trace_id.clone(), None);
             tokio::select! {
@@ -154,7 +167,7 @@ impl Function {
                     let name = &function.spec().logical_id;
                     eprintln!("local: the event {id} of {name} is given up: {error}");
                 },
-                () = function.0.pool.stopped() => {}
+                _ = stop.wait_for(|stop| *stop) => {}
             }
         });
         Ok(request_id)
@@ -164,7 +177,7 @@ impl Function {
         &self,
         payload: Bytes,
         request_id: String,
-        trace_id: HeaderValue,
+        trace_id: String,
         log_tail: Option<oneshot::Sender<Bytes>>,
     ) -> Result<Bytes, InvokeError> {
         if payload.len() > MAX_PAYLOAD {
@@ -180,28 +193,87 @@ impl Function {
             request_id,
             payload,
             trace_id,
-            caller: Caller { reply, concurrency },
+            caller: Some(Caller { reply, concurrency }),
             log_tail,
         };
-        if self.0.pool.submit(job) {
+        if self.submit(job) {
             tokio::select! {
                 biased;
                 result = &mut result => return result.unwrap_or(Err(InvokeError::Stopped)),
-                () = tokio::time::sleep(SETTLING) => self.0.pool.scale_out(),
+                () = tokio::time::sleep(SETTLING) => self.scale_out(&mut lock(&self.0.pool)),
             }
         }
         result.await.unwrap_or(Err(InvokeError::Stopped))
     }
 
+    /// Passes a job to an environment or queues it. True if the caller should first wait for an
+    /// environment that will soon be free.
+    fn submit(&self, job: Job) -> bool {
+        let code = Code::of(&self.spec().code_dir.join("bootstrap"));
+        let mut pool = lock(&self.0.pool);
+        if pool.stopped {
+            // A dropped job means that its caller gets no answer.
+            return false;
+        }
+        if let Some(code) = code {
+            pool.use_code(code);
+        }
+        let settles = pool.take(job);
+        if !settles {
+            self.scale_out(&mut pool);
+        }
+        settles
+    }
+
+    /// Starts one environment if fewer are starting than invocations wait. The first free
+    /// environment, new or not, takes the invocation that has waited longest. There are never more
+    /// environments than the reserved concurrency.
+    fn scale_out(&self, pool: &mut Pool) {
+        let reserved = self.spec().reserved_concurrency;
+        let limit = reserved.map_or(usize::MAX, |reserved| reserved as usize);
+        if !pool.stopped && pool.starting < pool.waiting.len() && pool.environments < limit {
+            self.start_environment(pool, false);
+        }
+    }
+
+    /// Starts an environment; the receiver gets the result of its init phase.
+    fn start_environment(
+        &self,
+        pool: &mut Pool,
+        provisioned: bool,
+    ) -> oneshot::Receiver<Result<(), InvokeError>> {
+        let (ready, heard) = oneshot::channel();
+        let place = Place::new(&self.0.pool, pool);
+        let (setup, stop) = (Arc::clone(&self.0.setup), self.0.stop.subscribe());
+        let life = environment::live(setup, provisioned, place, stop, ready);
+        let function = self.clone();
+        tokio::spawn(async move {
+            life.await;
+            // Others may be needed in its place.
+            let mut pool = lock(&function.0.pool);
+            if provisioned && !pool.stopped {
+                function.start_environment(&mut pool, true);
+            }
+            function.scale_out(&mut pool);
+        });
+        heard
+    }
+
     /// Ends all environments and waits until they are gone. Running invocations are cut off.
     pub async fn shutdown(&self) {
-        self.0.pool.shutdown().await;
+        {
+            let mut pool = lock(&self.0.pool);
+            pool.stopped = true;
+            pool.waiting.clear();
+        }
+        self.0.stop.send_replace(true);
+        self.0.stop.closed().await;
     }
 
     /// Ends the idle environments, as AWS does after a while or after a deployment, and waits until
     /// they are gone. The next invocation is then a cold start.
     pub async fn reap(&self) {
-        let idle = std::mem::take(&mut self.0.pool.places().lock().idle);
+        let idle = std::mem::take(&mut lock(&self.0.pool).idle);
         // Dropping the sender of its invocations ends an environment.
         let ending: Vec<_> = idle.into_iter().map(|idle| idle.gone).collect();
         for gone in ending {
@@ -212,9 +284,8 @@ impl Function {
 
     /// Its execution environments at this moment.
     pub fn environments(&self) -> Environments {
-        let places = self.0.pool.places().lock();
-        let (environments, starting, idle) =
-            (places.environments, places.starting, places.idle.len());
+        let pool = lock(&self.0.pool);
+        let (environments, starting, idle) = (pool.environments, pool.starting, pool.idle.len());
         Environments {
             environments,
             starting,

@@ -3,7 +3,6 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use http::HeaderValue;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -15,8 +14,9 @@ use super::error::InvokeError;
 pub(super) struct Job {
     pub(super) request_id: String,
     pub(super) payload: Bytes,
-    pub(super) trace_id: HeaderValue,
-    pub(super) caller: Caller,
+    pub(super) trace_id: String,
+    /// `None` once there is a result.
+    pub(super) caller: Option<Caller>,
     /// Receives the end of the invocation's log, if someone asked for it.
     pub(super) log_tail: Option<oneshot::Sender<Bytes>>,
 }
@@ -31,43 +31,31 @@ pub(super) struct Caller {
 /// An invocation that an environment is running.
 #[derive(Debug)]
 pub(super) struct Invocation {
-    pub(super) request_id: String,
-    pub(super) payload: Bytes,
-    pub(super) trace_id: HeaderValue,
+    pub(super) job: Job,
     pub(super) started: Instant,
     pub(super) deadline: Instant,
     pub(super) deadline_ms: u128,
-    pub(super) log_tail: Option<oneshot::Sender<Bytes>>,
-    /// `None` once there is a result.
-    caller: Option<Caller>,
 }
 
 impl Invocation {
     pub(super) fn begin(job: Job, timeout: Duration) -> Invocation {
         let started = Instant::now();
-        let deadline = SystemTime::now() + timeout;
+        let deadline = (SystemTime::now() + timeout).duration_since(UNIX_EPOCH);
         Invocation {
-            request_id: job.request_id,
-            payload: job.payload,
-            trace_id: job.trace_id,
+            job,
             started,
             deadline: started + timeout,
-            deadline_ms: deadline
-                .duration_since(UNIX_EPOCH)
-                .unwrap_or_default()
-                .as_millis(),
-            log_tail: job.log_tail,
-            caller: Some(job.caller),
+            deadline_ms: deadline.unwrap_or_default().as_millis(),
         }
     }
 
     pub(super) fn is_answered(&self) -> bool {
-        self.caller.is_none()
+        self.job.caller.is_none()
     }
 
     /// Sends the result to the caller, once.
     pub(super) fn answer(&mut self, result: Result<Bytes, InvokeError>) {
-        if let Some(caller) = self.caller.take() {
+        if let Some(caller) = self.job.caller.take() {
             // First, or a caller that invokes again at once could be throttled by its own last
             // invocation.
             drop(caller.concurrency);
@@ -81,7 +69,7 @@ impl Invocation {
 /// [trace header](https://docs.aws.amazon.com/xray/latest/devguide/xray-concepts.html#xray-concepts-tracingheader)
 /// of an invocation: the caller's, completed, or a new one. Nothing is traced here, so a new one is
 /// not sampled.
-pub(super) fn trace_header(given: Option<&str>) -> HeaderValue {
+pub(super) fn trace_header(given: Option<&str>) -> String {
     let mut header = trace_or_new(given);
     if !header.contains("Parent=") {
         let parent = Uuid::new_v4().simple().to_string();
@@ -90,7 +78,7 @@ pub(super) fn trace_header(given: Option<&str>) -> HeaderValue {
     if !header.contains("Sampled=") {
         header.push_str(";Sampled=0");
     }
-    HeaderValue::from_str(&header).unwrap_or_else(|_| HeaderValue::from_static("Sampled=0"))
+    header
 }
 
 /// The caller's trace header if it names a trace, else a new one.
@@ -130,7 +118,6 @@ mod tests {
         assert_eq!(trace_header(Some(full)), full);
         let root = "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700";
         let completed = trace_header(Some(root));
-        let completed = completed.to_str().expect("ASCII");
         assert!(
             completed.starts_with(&format!("{root};Parent=")),
             "{completed}"
@@ -151,7 +138,6 @@ mod tests {
             Some("Root=1-5bef4deg-ad49b0e87f6ef6c87fc2e700"),
         ] {
             let header = trace_header(given);
-            let header = header.to_str().expect("ASCII");
             let parts: Vec<&str> = header.split(';').collect();
             assert!(is_root(parts[0]), "{given:?}: {header}");
             assert!(parts[1].starts_with("Parent="), "{given:?}: {header}");

@@ -9,7 +9,6 @@ use nix::errno::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::error::StartError;
 use super::tmp::TmpFolders;
 
 /// Simultaneous starts for each core. More would only make each of them slower, until all exceed
@@ -41,7 +40,7 @@ impl Machine {
     ///
     /// # Errors
     /// If the system's temporary folder cannot be written to.
-    pub fn prepare(visible: Vec<PathBuf>) -> Result<Machine, StartError> {
+    pub fn prepare(visible: Vec<PathBuf>) -> Result<Machine, String> {
         let limit = getrlimit(Resource::Nofile);
         for current in [limit.maximum, Some(MACOS_DESCRIPTORS)] {
             let maximum = limit.maximum;

@@ -1,14 +1,14 @@
 //! Lambda on this machine: functions, their execution environments, and the Runtime API between.
 //!
-//! A [`Function`] has a pool of environments. Each environment runs the function's `bootstrap` in
+//! A [`Function`] starts as many environments as its invocations need. Each environment runs the function's `bootstrap` in
 //! one process after another, which it calls through the
 //! [Runtime API](https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html) as on AWS. Each
 //! module knows only those below it:
 //!
 //! ```text
-//! function ─▶ pool ─▶ environment ─▶ process ─▶ runtime_api, log, tmp, usage
-//!     │         └────────────┴─▶ places ─▶ code
-//!     └─▶ concurrency, asynchronous        error, platform_log, invocation: for all of them
+//! function ─▶ environment ─▶ process ─▶ runtime_api, log, machine, tmp, usage
+//!     │            └─▶ pool ─▶ code
+//!     └─▶ pool, concurrency, asynchronous      error, invocation, platform_log: for all of them
 //! ```
 
 mod asynchronous;
@@ -21,7 +21,6 @@ mod function;
 mod invocation;
 mod log;
 mod machine;
-mod places;
 mod platform_log;
 mod pool;
 mod process;
@@ -30,13 +29,14 @@ mod tmp;
 mod usage;
 
 use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::faults::Faults;
 
 pub use concurrency::AccountConcurrency;
 pub use env_file::apply as apply_env_file;
-pub use error::{FunctionError, InvokeError, StartError};
+pub use error::{FunctionError, InvokeError};
 pub use function::{Environments, Function, Invoked};
 pub(crate) use invocation::trace_or_new;
 pub use machine::Machine;
@@ -72,4 +72,9 @@ pub struct Host {
     pub machine: Machine,
     /// The injected faults.
     pub faults: Faults,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // No thread panics while holding one, and its content would be valid even then.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

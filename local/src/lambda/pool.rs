@@ -1,137 +1,183 @@
-//! Keeps as many execution environments as a function's invocations need.
+//! Assigns invocations to execution environments.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
 use super::code::Code;
-use super::environment;
-use super::error::InvokeError;
 use super::invocation::Job;
-use super::places::{Occupied, Places};
-use super::process::Setup;
+use super::lock;
 
-/// The environments of one function. Clones are the same pool.
-#[derive(Debug, Clone)]
+/// Waiting invocations, or idle environments. There is never one of each.
+#[derive(Debug, Default)]
 pub(super) struct Pool {
-    setup: Arc<Setup>,
-    places: Arc<Places>,
-    /// Becomes true once. Each environment holds a receiver until it is gone.
-    stop: watch::Sender<bool>,
+    pub(super) waiting: VecDeque<Job>,
+    pub(super) idle: Vec<Idle>,
+    /// All environments.
+    pub(super) environments: usize,
+    /// The environments in their init phase.
+    pub(super) starting: usize,
+    /// The environments that returned a result and have not asked for the next event yet.
+    settling: usize,
+    /// The code that new environments run. An environment of older code takes no more invocations.
+    code: Code,
+    last_id: u64,
+    pub(super) stopped: bool,
+}
+
+/// An environment that waits for an invocation.
+#[derive(Debug)]
+pub(super) struct Idle {
+    id: u64,
+    job: oneshot::Sender<Job>,
+    /// Its other end is dropped with the environment.
+    pub(super) gone: oneshot::Receiver<()>,
 }
 
 impl Pool {
-    pub(super) fn new(setup: Arc<Setup>, code: Code) -> Pool {
-        let places = Arc::new(Places::default());
-        places.lock().code = code;
+    pub(super) fn of(code: Code) -> Pool {
         Pool {
-            setup,
-            places,
-            stop: watch::Sender::new(false),
+            code,
+            ..Pool::default()
         }
     }
 
-    pub(super) fn places(&self) -> &Places {
-        &self.places
-    }
-
-    /// Starts the provisioned concurrency, and waits until it is ready.
-    pub(super) async fn start_provisioned(&self) -> Result<(), InvokeError> {
-        let count = self.setup.spec.provisioned_concurrency;
-        let start = |_| self.start_environment(&mut self.places.lock(), true);
-        let starting: Vec<_> = (0..count).map(start).collect();
-        for ready in starting {
-            ready.await.unwrap_or(Err(InvokeError::Stopped))?;
-        }
-        Ok(())
-    }
-
-    /// Passes a job to an environment or queues it. True if the caller should first wait for an
-    /// environment that will soon be free.
-    pub(super) fn submit(&self, job: Job) -> bool {
-        let code = Code::of(&self.setup.spec.code_dir.join("bootstrap"));
-        let mut places = self.places.lock();
-        if places.stopped {
-            // A dropped job means that its caller gets no answer.
-            return false;
-        }
-        if let Some(code) = code.filter(|code| *code != places.code) {
-            places.replace_code(code);
-        }
-        let Some(job) = places.give(job) else {
+    /// Passes a job to an idle environment or queues it. True if an environment will soon be free
+    /// for it, so that the caller should not start another one yet.
+    pub(super) fn take(&mut self, job: Job) -> bool {
+        let Some(job) = self.give(job) else {
             return false;
         };
-        places.waiting.push_back(job);
-        let settles = places.starting < places.waiting.len()
-            && places.starting + places.settling >= places.waiting.len();
-        if !settles {
-            self.scale_out_if_needed(&mut places);
+        self.waiting.push_back(job);
+        self.starting < self.waiting.len() && self.starting + self.settling >= self.waiting.len()
+    }
+
+    /// Passes a job to the environment that was used last, as AWS tends to. So those that are not
+    /// needed stay idle long enough to end. Returns the job if no environment is idle.
+    fn give(&mut self, mut job: Job) -> Option<Job> {
+        while let Some(idle) = self.idle.pop() {
+            match idle.job.send(job) {
+                Ok(()) => return None,
+                // It has just ended.
+                Err(returned) => job = returned,
+            }
         }
-        settles
+        Some(job)
     }
 
-    /// Starts one environment if fewer are starting than invocations wait.
-    pub(super) fn scale_out(&self) {
-        self.scale_out_if_needed(&mut self.places.lock());
-    }
-
-    /// Ends all environments and waits until they are gone. Running invocations are cut off.
-    pub(super) async fn shutdown(&self) {
-        {
-            let mut places = self.places.lock();
-            places.stopped = true;
-            places.waiting.clear();
-        }
-        self.stop.send_replace(true);
-        self.stop.closed().await;
-    }
-
-    /// Resolves at shutdown.
-    pub(super) async fn stopped(&self) {
-        // It fails only if the pool is gone.
-        let _ = self.stop.subscribe().wait_for(|stop| *stop).await;
-    }
-
-    /// The first free environment, new or not, takes the invocation that has waited longest. There
-    /// are never more environments than the reserved concurrency.
-    fn scale_out_if_needed(&self, places: &mut Occupied) {
-        let reserved = self.setup.spec.reserved_concurrency;
-        let limit = reserved.map_or(usize::MAX, |reserved| reserved as usize);
-        let is_needed = places.starting < places.waiting.len() && places.environments < limit;
-        if is_needed && !places.stopped {
-            self.start_environment(places, false);
+    /// Lets new environments run the present code. If it is another, the idle ones end, and the
+    /// others when they are free.
+    pub(super) fn use_code(&mut self, code: Code) {
+        if self.code != code {
+            self.code = code;
+            self.idle.clear();
         }
     }
+}
 
-    /// Starts an environment; the receiver gets the result of its init phase.
-    fn start_environment(
-        &self,
-        places: &mut Occupied,
-        provisioned: bool,
-    ) -> oneshot::Receiver<Result<(), InvokeError>> {
-        let (ready, heard) = oneshot::channel();
-        let place = self.places.enter(places);
-        let life = environment::live(
-            Arc::clone(&self.setup),
-            provisioned,
-            place,
-            self.stop.subscribe(),
-            ready,
-        );
-        let pool = self.clone();
-        tokio::spawn(async move {
-            life.await;
-            pool.make_up(provisioned);
+/// The place of one environment, released when dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    pool: Arc<Mutex<Pool>>,
+    id: u64,
+    code: Code,
+    stage: Stage,
+    gone: Option<oneshot::Sender<()>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Starting,
+    Idle,
+    Running,
+    Settling,
+}
+
+/// The next step of an environment that has become free.
+#[derive(Debug)]
+pub(super) enum Next {
+    Run(Job),
+    Wait(oneshot::Receiver<Job>),
+    End,
+}
+
+impl Place {
+    /// For an environment that is about to start.
+    pub(super) fn new(shared: &Arc<Mutex<Pool>>, pool: &mut Pool) -> Place {
+        pool.environments += 1;
+        pool.starting += 1;
+        pool.last_id += 1;
+        Place {
+            pool: Arc::clone(shared),
+            id: pool.last_id,
+            code: pool.code,
+            stage: Stage::Starting,
+            gone: None,
+        }
+    }
+
+    /// The environment is free.
+    pub(super) fn free(&mut self) -> Next {
+        let shared = Arc::clone(&self.pool);
+        let mut pool = lock(&shared);
+        if self.code != pool.code {
+            return Next::End;
+        }
+        if let Some(job) = pool.waiting.pop_front() {
+            self.change(&mut pool, Stage::Running);
+            return Next::Run(job);
+        }
+        self.change(&mut pool, Stage::Idle);
+        let (job, wait) = oneshot::channel();
+        let (ending, gone) = oneshot::channel();
+        self.gone = Some(ending);
+        pool.idle.push(Idle {
+            id: self.id,
+            job,
+            gone,
         });
-        heard
+        Next::Wait(wait)
     }
 
-    /// An environment is gone; another may be needed in its place.
-    fn make_up(&self, provisioned: bool) {
-        let mut places = self.places.lock();
-        if provisioned && !places.stopped {
-            self.start_environment(&mut places, true);
+    /// The environment has received the job that it waited for.
+    pub(super) fn running(&mut self) {
+        let shared = Arc::clone(&self.pool);
+        self.change(&mut lock(&shared), Stage::Running);
+    }
+
+    /// The invocation's result is sent; the environment will be free in a moment.
+    pub(super) fn settling(&mut self) {
+        let shared = Arc::clone(&self.pool);
+        self.change(&mut lock(&shared), Stage::Settling);
+    }
+
+    /// Takes an idle environment out of service. False if it has received a job in the meantime.
+    pub(super) fn withdraw(&self) -> bool {
+        let mut pool = lock(&self.pool);
+        let at = pool.idle.iter().position(|idle| idle.id == self.id);
+        at.map(|at| pool.idle.remove(at)).is_some()
+    }
+
+    fn change(&mut self, pool: &mut Pool, stage: Stage) {
+        match self.stage {
+            Stage::Starting => pool.starting -= 1,
+            Stage::Settling => pool.settling -= 1,
+            Stage::Idle | Stage::Running => {}
         }
-        self.scale_out_if_needed(&mut places);
+        if stage == Stage::Settling {
+            pool.settling += 1;
+        }
+        self.stage = stage;
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.withdraw();
+        let shared = Arc::clone(&self.pool);
+        let mut pool = lock(&shared);
+        self.change(&mut pool, Stage::Running);
+        pool.environments -= 1;
     }
 }

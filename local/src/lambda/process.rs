@@ -16,9 +16,9 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep};
 
 use super::Host;
-use super::error::{Failure, FunctionError};
+use super::error::{FunctionError, InvokeError};
 use super::log::{Log, LogFile, Output};
-use super::platform_log::{Line, initialization};
+use super::platform_log::{Entry, initialization};
 use super::runtime_api::{ApiCall, RuntimeApi};
 use super::tmp::Tmp;
 use super::usage::{self, Usage};
@@ -63,7 +63,7 @@ pub(super) struct Launcher {
     pub(super) log_stream: String,
     pub(super) provisioned: bool,
     /// Its `/tmp`, which survives its processes.
-    pub(super) tmp: Option<Tmp>,
+    pub(super) tmp: Tmp,
 }
 
 /// A running `bootstrap`.
@@ -92,15 +92,15 @@ pub(super) enum Doing {
 
 impl Launcher {
     /// Writes a line of Lambda's own.
-    pub(super) fn say(&self, line: &Line<'_>) {
+    pub(super) fn say(&self, entry: Entry) {
         let spec = &self.setup.spec;
         let least = spec.system_log_level.unwrap_or(LogLevel::Info);
-        self.log.write(line.written(spec.log_format, least));
+        self.log.write(entry.written(spec.log_format, least));
     }
 
     /// Starts `bootstrap`. If that fails, the function is to blame only for a file that is no
     /// program.
-    pub(super) async fn launch(&mut self) -> Result<Process, Failure> {
+    pub(super) async fn launch(&self) -> Result<Process, InvokeError> {
         let patience = Instant::now() + BEING_BUILT;
         let error = loop {
             match self.spawn().await {
@@ -123,7 +123,7 @@ impl Launcher {
                     _ => "; let fewer run at one time with --account-concurrency",
                 };
                 let function = &self.setup.spec.logical_id;
-                return Err(Failure::Host(format!(
+                return Err(InvokeError::Service(format!(
                     "cannot start an environment of {function}: {error}{advice}"
                 )));
             }
@@ -134,35 +134,26 @@ impl Launcher {
             "function {function}: cannot run {}: {error}{advice}",
             path.display()
         );
-        let error = FunctionError::new("Runtime.InvalidEntrypoint", message);
-        Err(Failure::Init(error))
+        Err(FunctionError::new("Runtime.InvalidEntrypoint", message).into())
     }
 
-    async fn spawn(&mut self) -> io::Result<Process> {
-        let setup = Arc::clone(&self.setup);
-        let Setup { spec, host, .. } = &*setup;
-        if self.tmp.is_none() {
-            self.tmp = Some(host.machine.tmp.folder(&spec.code_dir)?);
-        }
-        let Some(tmp) = &self.tmp else {
-            return Err(io::Error::other("it has no folder for /tmp"));
-        };
+    async fn spawn(&self) -> io::Result<Process> {
+        let Setup { spec, host, .. } = &*self.setup;
         let room = host.machine.room()?;
         let api = RuntimeApi::start().await?;
         let known = host.faults.of(&spec.logical_id).environment();
         let (output, stdout) = Output::start(Arc::clone(&self.log))?;
-        let variables = self.environment(&api, &known);
         let mut command = Command::new(spec.code_dir.join("bootstrap"));
         command
             .current_dir(&spec.code_dir)
             .env_clear()
-            .envs(variables)
+            .envs(self.environment(&api, &known))
             .stdin(Stdio::null())
             .stdout(stdout.try_clone()?)
             .stderr(stdout)
             .process_group(host.children_group)
             .kill_on_drop(true);
-        let child = tmp.spawn(command).await?;
+        let child = self.tmp.spawn(command).await?;
         let id = child
             .id()
             .ok_or_else(|| io::Error::other("the process has ended"))?;
@@ -224,7 +215,7 @@ impl Launcher {
             "AWS_LAMBDA_INITIALIZATION_TYPE",
             &initialization(self.provisioned),
         );
-        if let Some(folder) = self.tmp.as_ref().and_then(Tmp::variable) {
+        if let Some(folder) = self.tmp.variable() {
             set("TMPDIR", &folder);
         }
         set("_HANDLER", &spec.handler);

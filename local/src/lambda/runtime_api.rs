@@ -19,12 +19,14 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 
 use super::MAX_PAYLOAD;
+use super::error::FunctionError;
 use super::invocation::Invocation;
 use crate::serve::{self, Answer, Connection, HungUp, Policy, Server, Unread};
 
 /// A runtime needs one connection, some use two. The limit keeps a function that opens more and
 /// more from using up this host's file descriptors and memory.
 const MAX_CONNECTIONS: usize = 16;
+const VERSION: &str = "2018-06-01";
 /// As long as a function may run: its own timeout ends it sooner.
 const BODY_LIMIT: Duration = Duration::from_secs(900);
 
@@ -46,19 +48,13 @@ pub(super) struct ApiCall {
 #[derive(Debug)]
 pub(super) enum ApiRequest {
     Next,
-    Response {
+    /// The result of an invocation, and the answer if that invocation is running.
+    Result {
         request_id: String,
-        body: Result<Bytes, Unread>,
+        result: Result<Bytes, FunctionError>,
+        answer: Box<Answer>,
     },
-    Error {
-        request_id: String,
-        error_type: Option<String>,
-        body: Result<Bytes, Unread>,
-    },
-    InitError {
-        error_type: Option<String>,
-        body: Result<Bytes, Unread>,
-    },
+    InitError(FunctionError),
 }
 
 /// The state of an environment, in the emulator's names.
@@ -124,52 +120,75 @@ impl serve::Service for Translator {
 }
 
 async fn translate(request: Request<Incoming>) -> Result<ApiRequest, Answer> {
-    let path = request.uri().path().to_owned();
-    let segments: Vec<&str> = path.split('/').skip(1).collect();
-    let (method, call) = match segments.as_slice() {
-        ["2018-06-01", "runtime", "invocation", "next"] => (Method::GET, "next"),
-        ["2018-06-01", "runtime", "init", "error"] => (Method::POST, "init"),
+    let (parts, body) = request.into_parts();
+    let path: Vec<&str> = parts.uri.path().split('/').collect();
+    let (method, request_id, call) = match path.as_slice() {
+        ["", VERSION, "runtime", "invocation", "next"] => (Method::GET, "", "next"),
+        ["", VERSION, "runtime", "init", "error"] => (Method::POST, "", "init"),
         [
-            "2018-06-01",
+            "",
+            VERSION,
             "runtime",
             "invocation",
-            _,
+            id,
             call @ ("response" | "error"),
-        ] => (Method::POST, *call),
+        ] => (Method::POST, *id, *call),
         _ => {
-            return Err(error(
-                StatusCode::NOT_FOUND,
-                "NotFound",
-                "there is no such operation",
-            ));
+            let message = "there is no such operation";
+            return Err(error(StatusCode::NOT_FOUND, "NotFound", message));
         }
     };
-    if request.method() != method {
-        let message = "the operation takes another method";
-        return Err(error(
+    if parts.method != method {
+        let (status, message) = (
             StatusCode::METHOD_NOT_ALLOWED,
-            "MethodNotAllowed",
-            message,
-        ));
+            "the operation takes another method",
+        );
+        return Err(error(status, "MethodNotAllowed", message));
     }
     if call == "next" {
         return Ok(ApiRequest::Next);
     }
-    let error_type = request
-        .headers()
-        .get("lambda-runtime-function-error-type")
-        .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-    let body = serve::read(request.into_body(), MAX_PAYLOAD, BODY_LIMIT).await;
-    let request_id = segments.get(3).copied().unwrap_or_default().to_owned();
-    Ok(match call {
-        "init" => ApiRequest::InitError { error_type, body },
-        "response" => ApiRequest::Response { request_id, body },
-        _ => ApiRequest::Error {
-            request_id,
-            error_type,
-            body,
-        },
+    let error_type = parts.headers.get("lambda-runtime-function-error-type");
+    let error_type = error_type.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    let body = serve::read(body, MAX_PAYLOAD, BODY_LIMIT).await;
+    let (result, answer) = match (call, body) {
+        ("init", Ok(body)) => {
+            let error = FunctionError::reported(error_type, body);
+            return Ok(ApiRequest::InitError(error));
+        }
+        ("init", Err(reason)) => return Err(unread(reason)),
+        ("response", Ok(body)) => (Ok(body), accepted()),
+        ("response", Err(reason)) => (Err(FunctionError::bad_response(reason)), unread(reason)),
+        (_, body) => {
+            let error = FunctionError::reported(error_type, body.unwrap_or_default());
+            (Err(error), accepted())
+        }
+    };
+    Ok(ApiRequest::Result {
+        request_id: request_id.to_owned(),
+        result,
+        answer: Box::new(answer),
     })
+}
+
+/// 202.
+pub(super) fn accepted() -> Answer {
+    serve::json(StatusCode::ACCEPTED, &json!({"status": "OK"}))
+}
+
+/// 413 or 400: a body that is not complete.
+fn unread(reason: Unread) -> Answer {
+    match reason {
+        Unread::TooLarge => {
+            let status = StatusCode::PAYLOAD_TOO_LARGE;
+            let message = format!("Exceeded maximum allowed payload size ({MAX_PAYLOAD} bytes).");
+            error(status, "RequestEntityTooLarge", &message)
+        }
+        Unread::Truncated | Unread::TooSlow => {
+            let message = "HTTP request detected as truncated";
+            error(StatusCode::BAD_REQUEST, "TruncatedHTTPRequest", message)
+        }
+    }
 }
 
 /// Answers one request. It does not matter if the runtime has hung up.
@@ -180,89 +199,47 @@ impl Responder {
     /// Sends the event of an invocation of the function with this ARN, or returns an error if the
     /// runtime has hung up.
     pub(super) fn event(self, invocation: &Invocation, function: &str) -> Result<(), ()> {
-        let payload = invocation.payload.clone();
-        let mut response = serve::typed(StatusCode::OK, "application/json", payload);
-        let headers = response.headers_mut();
-        let mut set = |name, value: Result<HeaderValue, _>| {
-            if let Ok(value) = value {
-                headers.insert(HeaderName::from_static(name), value);
+        let job = &invocation.job;
+        let mut answer = serve::typed(StatusCode::OK, "application/json", job.payload.clone());
+        let deadline_ms = invocation.deadline_ms.to_string();
+        for (name, value) in [
+            ("aws-request-id", job.request_id.as_str()),
+            ("deadline-ms", &deadline_ms),
+            ("invoked-function-arn", function),
+            ("trace-id", &job.trace_id),
+        ] {
+            let name = HeaderName::try_from(format!("lambda-runtime-{name}"));
+            if let (Ok(name), Ok(value)) = (name, HeaderValue::from_str(value)) {
+                answer.headers_mut().insert(name, value);
             }
-        };
-        set(
-            "lambda-runtime-aws-request-id",
-            HeaderValue::from_str(&invocation.request_id),
-        );
-        set(
-            "lambda-runtime-deadline-ms",
-            HeaderValue::from_str(&invocation.deadline_ms.to_string()),
-        );
-        set(
-            "lambda-runtime-invoked-function-arn",
-            HeaderValue::from_str(function),
-        );
-        set("lambda-runtime-trace-id", Ok(invocation.trace_id.clone()));
-        self.0.send(response).map_err(|_| ())
+        }
+        self.0.send(answer).map_err(|_| ())
     }
 
-    /// 202.
-    pub(super) fn accepted(self) {
-        let _ = self
-            .0
-            .send(serve::json(StatusCode::ACCEPTED, &json!({"status": "OK"})));
-    }
-
-    /// 400: the invocation is not running in this environment, or no longer.
-    pub(super) fn invalid_request_id(self) {
-        let _ = self.0.send(error(
-            StatusCode::BAD_REQUEST,
-            "InvalidRequestID",
-            "Invalid request ID",
-        ));
-    }
-
-    /// 413 or 400.
-    pub(super) fn bad_body(self, reason: Unread) {
-        let _ = self.0.send(match reason {
-            Unread::TooLarge => {
-                let message =
-                    format!("Exceeded maximum allowed payload size ({MAX_PAYLOAD} bytes).");
-                error(
-                    StatusCode::PAYLOAD_TOO_LARGE,
-                    "RequestEntityTooLarge",
-                    &message,
-                )
-            }
-            Unread::Truncated | Unread::TooSlow => {
-                let message = "HTTP request detected as truncated";
-                error(StatusCode::BAD_REQUEST, "TruncatedHTTPRequest", message)
-            }
-        });
-    }
-
-    /// 403: a request that is not allowed in the current state.
-    pub(super) fn invalid_state(self, from: RuntimeState, request: &str) {
-        let message = format!(
-            "State transition from {from:?} to {request} failed for runtime. \
-             Error: State transition is not allowed"
-        );
-        let _ = self.0.send(error(
-            StatusCode::FORBIDDEN,
-            "InvalidStateTransition",
-            &message,
-        ));
+    pub(super) fn send(self, answer: Answer) {
+        let _ = self.0.send(answer);
     }
 }
 
 impl ApiCall {
     /// Refuses a request that is not allowed in `state`.
     pub(super) fn refuse(self, state: RuntimeState) {
-        match self.request {
-            ApiRequest::Next => self.reply.invalid_state(state, "Ready"),
-            ApiRequest::InitError { .. } => self.reply.invalid_state(state, "InitError"),
-            ApiRequest::Response { .. } | ApiRequest::Error { .. } => {
-                self.reply.invalid_request_id();
+        let asked = match self.request {
+            ApiRequest::Next => "Ready",
+            ApiRequest::InitError(_) => "InitError",
+            ApiRequest::Result { .. } => {
+                let status = StatusCode::BAD_REQUEST;
+                let answer = error(status, "InvalidRequestID", "Invalid request ID");
+                return self.reply.send(answer);
             }
-        }
+        };
+        let message = format!(
+            "State transition from {state:?} to {asked} failed for runtime. \
+             Error: State transition is not allowed"
+        );
+        let status = StatusCode::FORBIDDEN;
+        self.reply
+            .send(error(status, "InvalidStateTransition", &message));
     }
 }
 

@@ -16,8 +16,7 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
-
-use super::error::StartError;
+use uuid::Uuid;
 
 /// The start of the name of each run's folder.
 const PREFIX: &str = "local-tmp-";
@@ -61,7 +60,7 @@ struct Run {
 impl TmpFolders {
     /// Makes the folder of this run below the system's temporary folder, and removes those of runs
     /// that were killed.
-    pub(super) fn create(visible: Vec<PathBuf>) -> Result<TmpFolders, StartError> {
+    pub(super) fn create(visible: Vec<PathBuf>) -> Result<TmpFolders, String> {
         let parent = std::env::temp_dir();
         remove_abandoned(&parent);
         let open = || {
@@ -74,9 +73,9 @@ impl TmpFolders {
         };
         let (folder, lock) = open().map_err(|error: io::Error| {
             let parent = parent.display();
-            StartError(format!(
+            format!(
                 "cannot make a folder in {parent}: {error}; set TMPDIR to one that can be written"
-            ))
+            )
         })?;
         let trial = folder.path().to_owned();
         let mounts = thread::spawn(move || isolate(&trial, &[]).is_ok()).join();
@@ -97,18 +96,23 @@ impl TmpFolders {
     }
 
     /// The folder of a new environment that runs the code in `code_dir`.
-    pub(super) fn folder(&self, code_dir: &Path) -> io::Result<Tmp> {
-        let folder = tempfile::tempdir_in(self.0.folder.path())?;
+    pub(super) fn folder(&self, code_dir: &Path) -> Tmp {
+        let name = Uuid::new_v4().simple().to_string();
         let mut visible = self.0.visible.clone();
         visible.push(code_dir.to_owned());
         // It may be a link to a file elsewhere.
-        let bootstrap = code_dir.join("bootstrap").canonicalize()?;
-        visible.extend(bootstrap.parent().map(Path::to_owned));
-        Ok(Tmp {
-            folder,
+        let bootstrap = code_dir.join("bootstrap").canonicalize().ok();
+        visible.extend(
+            bootstrap
+                .iter()
+                .filter_map(|it| it.parent())
+                .map(Path::to_owned),
+        );
+        Tmp {
+            folder: self.0.folder.path().join(name),
             visible,
             run: self.clone(),
-        })
+        }
     }
 }
 
@@ -132,7 +136,7 @@ fn remove_abandoned(parent: &Path) {
 /// The folder of one environment; removed when dropped, once its processes are gone.
 #[derive(Debug)]
 pub(super) struct Tmp {
-    folder: TempDir,
+    folder: PathBuf,
     visible: Vec<PathBuf>,
     run: TmpFolders,
 }
@@ -140,13 +144,14 @@ pub(super) struct Tmp {
 impl Tmp {
     /// The value of `TMPDIR`, if it has to tell the function where its folder is.
     pub(super) fn variable(&self) -> Option<&Path> {
-        (!self.run.are_mounted()).then(|| self.folder.path())
+        (!self.run.are_mounted()).then_some(&self.folder)
     }
 
     /// Starts a process that sees this folder.
     pub(super) async fn spawn(&self, mut command: Command) -> io::Result<Child> {
         let mounted = self.run.are_mounted();
-        let (tmp, visible) = (self.folder.path().to_owned(), self.visible.clone());
+        let (tmp, visible) = (self.folder.clone(), self.visible.clone());
+        fs::create_dir_all(&tmp)?;
         let runtime = Handle::current();
         let (started, child) = oneshot::channel();
         // A thread of its own, because it cannot go back. Starting a process also takes about a
@@ -164,6 +169,13 @@ impl Tmp {
             let _ = started.send(isolated.and_then(|()| command.spawn()));
         })?;
         child.await.map_err(io::Error::other)?
+    }
+}
+
+impl Drop for Tmp {
+    fn drop(&mut self) {
+        // There is none if no process was started. The folder of the run goes last.
+        let _ = fs::remove_dir_all(&self.folder);
     }
 }
 

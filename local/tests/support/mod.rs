@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use local::children::Children;
 use local::faults::Faults;
-use local::lambda::{AccountConcurrency, Function, Host, Machine, StartError};
+use local::lambda::{AccountConcurrency, Function, Host, Machine};
 use local::template;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -112,7 +112,7 @@ impl TestHost {
         fs::write(self.folder.path().join("gate"), "").expect("the gate is written");
     }
 
-    pub async fn start(&self, spec: template::Function) -> Result<Function, StartError> {
+    pub async fn start(&self, spec: template::Function) -> Result<Function, String> {
         Function::start(spec, self.host.clone()).await
     }
 
