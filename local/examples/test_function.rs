@@ -26,7 +26,10 @@ fn init(what: &str) {
         "sleep" => sleep(argument),
         // Each process after the first finds the file.
         "exit-once" | "hang-once" if std::fs::create_dir(argument).is_err() => {}
-        "exit-once" => std::process::exit(1),
+        "exit-once" => {
+            let _ = writeln!(std::io::stderr(), "it fails");
+            std::process::exit(1)
+        }
         "hang-once" | "hang" => sleep("3600000"),
         "error" => {
             let address = std::env::var("AWS_LAMBDA_RUNTIME_API").unwrap_or_default();

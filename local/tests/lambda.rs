@@ -437,6 +437,7 @@ async fn init_that_fails_is_run_again_inside_the_first_invocation() {
     let mut lines = log.lines();
     let begun = lines.next().expect("a line");
     assert!(begun.starts_with("INIT_START Runtime Version: "), "{log}");
+    assert_eq!(lines.next(), Some("it fails"), "{log}");
     let failed = lines.next().expect("a line");
     assert!(failed.starts_with("INIT_REPORT Init Duration: "), "{log}");
     assert!(

@@ -137,13 +137,8 @@ impl Environment {
 
     /// Starts the process.
     async fn launch(&mut self) -> Result<(), InvokeError> {
-        let launched = self.launcher.launch().await;
-        if !matches!(launched, Err(InvokeError::Service(_))) {
-            let start = Entry::init_start(self.launcher.provisioned);
-            self.launcher.say(start);
-        }
+        self.process = Some(self.launcher.launch().await?);
         self.cpu_reported = Duration::ZERO;
-        self.process = Some(launched?);
         Ok(())
     }
 

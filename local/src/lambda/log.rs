@@ -1,7 +1,7 @@
 //! A function's log file, and how an environment's output gets into it.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, ErrorKind, PipeReader, PipeWriter, Read, Write};
+use std::io::{self, ErrorKind, PipeReader, Read, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -111,9 +111,8 @@ struct Pipe {
 }
 
 impl Output {
-    /// One pipe for both streams keeps the order of lines between them.
-    pub(super) fn start(log: Arc<Log>) -> io::Result<(Output, PipeWriter)> {
-        let (reader, writer) = io::pipe()?;
+    /// Reads from a pipe. One for both streams keeps the order of lines between them.
+    pub(super) fn start(reader: PipeReader, log: Arc<Log>) -> io::Result<Output> {
         // This also makes the pipe non-blocking, for `reader` too.
         let receiver = Receiver::from_owned_fd(reader.try_clone()?.into())?;
         let pipe = Arc::new(Pipe {
@@ -133,7 +132,7 @@ impl Output {
                 }
             }
         });
-        Ok((Output { pipe, pump }, writer))
+        Ok(Output { pipe, pump })
     }
 
     /// Writes everything printed so far, so that Lambda's next lines come after it. Completes a
@@ -215,7 +214,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("logs/Function.log");
         let log = log(&path);
-        let (output, mut writer) = Output::start(Arc::clone(&log)).expect("a pipe");
+        let (reader, mut writer) = io::pipe().expect("a pipe");
+        let output = Output::start(reader, Arc::clone(&log)).expect("it is read");
         writer.write_all(b"one\ntw").expect("the pipe takes it");
         output.flush();
         log.write("END\n");
@@ -230,7 +230,8 @@ mod tests {
     async fn a_line_without_end_is_broken_rather_than_kept() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("Function.log");
-        let (output, mut writer) = Output::start(log(&path)).expect("a pipe");
+        let (reader, mut writer) = io::pipe().expect("a pipe");
+        let output = Output::start(reader, log(&path)).expect("it is read");
         let length = 3 * LONGEST_LINE;
         let printer = std::thread::spawn(move || writer.write_all(&vec![b'x'; length]));
         tokio::task::spawn_blocking(|| printer.join())

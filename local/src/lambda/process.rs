@@ -128,6 +128,7 @@ impl Launcher {
                 )));
             }
         };
+        self.say(Entry::init_start(self.provisioned));
         let function = &self.setup.spec.logical_id;
         let path = self.setup.spec.code_dir.join("bootstrap");
         let message = format!(
@@ -142,7 +143,7 @@ impl Launcher {
         let room = host.machine.room()?;
         let api = RuntimeApi::start().await?;
         let known = host.faults.of(&spec.logical_id).environment();
-        let (output, stdout) = Output::start(Arc::clone(&self.log))?;
+        let (output, stdout) = io::pipe()?;
         let mut command = Command::new(spec.code_dir.join("bootstrap"));
         command
             .current_dir(&spec.code_dir)
@@ -161,12 +162,14 @@ impl Launcher {
             Pid::from_raw(id.cast_signed()),
             Pid::from_raw(host.children_group),
         );
+        // Before what the process prints is read.
+        self.say(Entry::init_start(self.provisioned));
         limit_descriptors(root);
         known.runs(root, group);
         Ok(Process {
             api,
             child,
-            output,
+            output: Output::start(output, Arc::clone(&self.log))?,
             group,
             tree: vec![root],
             frozen: false,
