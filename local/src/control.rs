@@ -4,12 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::future::join_all;
 use http::{Method, Request, StatusCode};
+use http_body_util::channel::Sender;
 use hyper::body::Incoming;
+use serde_json::json;
 use tokio::net::TcpListener;
+use tokio::time::sleep;
 
 use crate::aws::Aws;
+use crate::events::Log;
 use crate::faults::Plan;
 use crate::invoke_api;
 use crate::lambda::Function;
@@ -22,9 +27,16 @@ const BODY_LIMIT: Duration = Duration::from_secs(30);
 /// A load test uses one or two.
 const MOST_CONNECTIONS: usize = 64;
 
+/// Events that are written at one time.
+const EVENTS: usize = 1000;
+/// How often a client that follows gets what is new.
+const FOLLOW: Duration = Duration::from_millis(20);
+
 const HELP: &str = "\
 GET  /meter               calls to DynamoDB and SQS, by function and operation, and the queues, as JSON
 POST /meter/reset         set the counts to zero
+GET  /events              what happened, one JSON object a line, and what happens from now on
+                          (?from=now: only that; ?until=now: only what happened)
 GET  /functions           execution environments of each function now, as JSON
 POST /environments/reap   end the idle ones, so that the next invocations are cold starts
 GET  /faults              the faults that are injected, as JSON (docs/faults.md)
@@ -45,6 +57,23 @@ impl Control {
     /// Serves on `listener`, which must be bound to loopback.
     pub(crate) fn serve(self, listener: TcpListener) -> Server {
         Server::start(listener, Policy::plain(MOST_CONNECTIONS), self)
+    }
+
+    /// The log of events, as it grows.
+    fn events(&self, query: &str) -> Answer {
+        let log = self.aws.log().clone();
+        let (from, until) = match query {
+            "" | "from=start" => (0, u64::MAX),
+            "from=now" => (log.next(), u64::MAX),
+            "until=now" => (0, log.next()),
+            _ => {
+                let why = "the query is from=start, from=now or until=now\n";
+                return serve::text(StatusCode::BAD_REQUEST, why);
+            }
+        };
+        let (sender, answer) = serve::parts("application/x-ndjson");
+        tokio::spawn(send_events(log, from, until, sender));
+        answer
     }
 
     async fn set_faults(&self, body: Incoming) -> Answer {
@@ -68,6 +97,30 @@ impl Control {
     }
 }
 
+/// Sends events until a number is reached or the client is gone. Those that are no longer kept are
+/// counted in a line of their own.
+async fn send_events(log: Log, mut next: u64, until: u64, mut client: Sender<Bytes>) {
+    while next < until {
+        let (first, entries) = log.since(next, EVENTS);
+        let mut lines = Vec::new();
+        if first > next {
+            let lost = json!({"event": "lost", "count": first - next});
+            lines = format!("{lost}\n").into_bytes();
+        }
+        for entry in &entries {
+            // It fails only for maps whose keys are no text.
+            let _ = serde_json::to_writer(&mut lines, &**entry);
+            lines.push(b'\n');
+        }
+        next = first + entries.len() as u64;
+        if lines.is_empty() {
+            sleep(FOLLOW).await;
+        } else if client.send_data(lines.into()).await.is_err() {
+            return;
+        }
+    }
+}
+
 impl serve::Service for Control {
     async fn answer(
         &self,
@@ -80,8 +133,7 @@ impl serve::Service for Control {
             (&Method::GET, "/") => serve::text(StatusCode::OK, HELP),
             (&Method::GET, "/meter") => serve::json(StatusCode::OK, &self.aws.measured()),
             (&Method::POST, "/meter/reset") => {
-                self.aws.meter().reset();
-                self.aws.faults().reset();
+                self.aws.log().reset_sums();
                 done()
             }
             (&Method::POST, "/environments/reap") => {
@@ -95,13 +147,14 @@ impl serve::Service for Control {
                     .collect();
                 serve::json(StatusCode::OK, &environments)
             }
+            (&Method::GET, "/events") => self.events(parts.uri.query().unwrap_or_default()),
             (&Method::GET, "/faults") => serve::json(StatusCode::OK, &self.aws.faults().plan()),
             (&Method::PUT, "/faults") => self.set_faults(body).await,
             (&Method::DELETE, "/faults") => {
                 self.aws.faults().set(Plan::default());
                 done()
             }
-            (_, "/" | "/meter" | "/functions") => serve::not_allowed("GET"),
+            (_, "/" | "/meter" | "/functions" | "/events") => serve::not_allowed("GET"),
             (_, "/faults") => serve::not_allowed("GET, PUT, DELETE"),
             (_, "/meter/reset" | "/environments/reap") => serve::not_allowed("POST"),
             (_, path) => match invoke_api::function(path) {

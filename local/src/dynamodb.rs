@@ -16,7 +16,6 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::aws_json::{Operation, Refusal, Service};
-use crate::meter::Units;
 use crate::template::Table;
 
 const ARNS_HERE: &str = "arn:aws:dynamodb:us-east-1:";
@@ -35,6 +34,13 @@ const TOO_DEEP: &str = "Nesting Levels have exceeded supported limits: Attribute
 #[derive(Debug, Clone)]
 pub(crate) struct DynamoDb {
     calls: mpsc::UnboundedSender<Request>,
+}
+
+/// Capacity units of one call.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Units {
+    pub(crate) read: f64,
+    pub(crate) write: f64,
 }
 
 #[derive(Debug)]

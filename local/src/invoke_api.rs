@@ -13,7 +13,7 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 use hyper::body::Incoming;
 use serde_json::json;
 
-use crate::lambda::{Function, InvokeError, MAX_PAYLOAD};
+use crate::lambda::{Function, InvokeError, MAX_PAYLOAD, Request};
 use crate::serve::{self, Answer, Unread};
 
 /// The path of the operation, before and after the function's name.
@@ -64,22 +64,22 @@ pub(crate) async fn invoke(
         }
     };
     let header = |name: &HeaderName| request.headers.get(name).and_then(|it| it.to_str().ok());
-    let trace_id = header(&TRACE_ID);
+    let event = Request::new("Invoke", event, header(&TRACE_ID));
     match (header(&INVOCATION_TYPE), header(&LOG_TYPE)) {
         (Some("DryRun"), _) => serve::empty(StatusCode::NO_CONTENT),
-        (Some("Event"), _) => match function.invoke_later(event, trace_id) {
-            Ok(_) => serve::empty(StatusCode::ACCEPTED),
+        (Some("Event"), _) => match function.invoke_later(event) {
+            Ok(()) => serve::empty(StatusCode::ACCEPTED),
             Err(error) => refused(&error),
         },
         (None | Some("RequestResponse"), Some("Tail")) => {
-            let invoked = function.invoke_with_log(event, trace_id).await;
-            let mut answer = answer(invoked.result);
-            if let Ok(tail) = HeaderValue::try_from(BASE64_STANDARD.encode(&invoked.log_tail)) {
+            let (result, log_tail) = function.invoke_with_log(event).await;
+            let mut answer = answer(result);
+            if let Ok(tail) = HeaderValue::try_from(BASE64_STANDARD.encode(&log_tail)) {
                 answer.headers_mut().insert(LOG_RESULT, tail);
             }
             answer
         }
-        (None | Some("RequestResponse"), _) => answer(function.invoke(event, trace_id).await),
+        (None | Some("RequestResponse"), _) => answer(function.invoke(event).await),
         (Some(other), _) => {
             let kind = "InvalidParameterValueException";
             let message =

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use local::conditions::Conditions;
 use local::faults::Plan;
 use local::lambda::enter_user_namespace;
 use local::stack::{Options, Stack};
@@ -68,6 +69,10 @@ struct Arguments {
     /// Invocations at one time, of all functions together; a new AWS account has 10
     #[arg(long, value_name = "NUMBER", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     account_concurrency: u32,
+    /// What AWS takes where this machine takes almost nothing: `none`, `lambda` (published numbers), or
+    /// a file of your own (docs/conditions.md)
+    #[arg(long, value_name = "NAME|FILE", default_value = "none", value_parser = Conditions::read)]
+    conditions: Conditions,
     /// Once all is up, write URLs and process id to this file, as JSON; it is removed at the end
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
@@ -156,6 +161,7 @@ fn options(arguments: Arguments) -> Options {
         account_concurrency: arguments.account_concurrency,
         log_to_terminal: arguments.logs,
         env_file: arguments.env_file,
+        conditions: arguments.conditions,
     }
 }
 
@@ -261,6 +267,7 @@ fn banner(stack: &Stack) -> String {
         let (count, seed) = (faults.faults.len(), faults.seed);
         lines.push(format!("  Faults        {count} rules, seed {seed}"));
     }
+    lines.push(format!("  Conditions    {}", stack.aws().conditions()));
     lines.push(format!("  Logs          {}", stack.log_dir().display()));
     let read = template
         .functions

@@ -14,7 +14,8 @@ use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, HOST, ORIGIN};
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::channel::{Channel, Sender};
+use http_body_util::{BodyExt, Either, Full, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -67,8 +68,8 @@ pub(crate) trait Service: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<Answer, HungUp>> + Send;
 }
 
-/// A whole response.
-pub(crate) type Answer = Response<Full<Bytes>>;
+/// A response: whole, or sent in parts as they come.
+pub(crate) type Answer = Response<Either<Full<Bytes>, Channel<Bytes>>>;
 
 /// The connection closes without an answer.
 #[derive(Debug, thiserror::Error)]
@@ -275,9 +276,18 @@ pub(crate) async fn read(
 
 /// An answer without a body.
 pub(crate) fn empty(status: StatusCode) -> Answer {
-    let mut answer = Response::new(Full::default());
+    let mut answer = Response::new(Either::Left(Full::default()));
     *answer.status_mut() = status;
     answer
+}
+
+/// An answer that is sent in parts, and the sender of these. It fails once the client is gone.
+pub(crate) fn parts(kind: &'static str) -> (Sender<Bytes>, Answer) {
+    let (sender, body) = Channel::new(8);
+    let mut answer = Response::new(Either::Right(body));
+    let kind = HeaderValue::from_static(kind);
+    answer.headers_mut().insert(CONTENT_TYPE, kind);
+    (sender, answer)
 }
 
 /// An answer in plain text.
@@ -295,7 +305,7 @@ pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Answer {
 
 /// An answer with a content type of its own.
 pub(crate) fn typed(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Answer {
-    let mut answer = Response::new(Full::new(body.into()));
+    let mut answer = Response::new(Either::Left(Full::new(body.into())));
     *answer.status_mut() = status;
     let kind = HeaderValue::from_static(kind);
     answer.headers_mut().insert(CONTENT_TYPE, kind);

@@ -11,11 +11,14 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tokio::task::{JoinError, JoinHandle, JoinSet};
+use uuid::Uuid;
 
+use crate::aws::Aws;
 use crate::aws_json::REGION;
-use crate::faults::{Duplicate, FunctionFaults};
+use crate::conditions::{Conditions, wait_until};
+use crate::events::{Event, Log, Messages, Move};
+use crate::faults::{Duplicate, Faults};
 use crate::lambda::{InvokeError, MAX_PAYLOAD};
-use crate::meter::Meter;
 use crate::sqs::{Message, Sqs, queue_arn};
 use crate::template::QueueTrigger;
 
@@ -43,27 +46,29 @@ pub struct SqsTrigger {
 }
 
 impl SqsTrigger {
-    /// Starts polling the queue of this name. `invoke` runs the function once with an event.
+    /// Starts polling the queue of this name. `invoke` runs the function once, under a request id,
+    /// with an event.
     pub fn start<F, R>(
         trigger: QueueTrigger,
         queue: &str,
-        sqs: Sqs,
-        meter: Meter,
-        faults: FunctionFaults,
+        function: &str,
+        aws: &Aws,
         invoke: F,
     ) -> SqsTrigger
     where
-        F: Fn(Bytes) -> R + Send + Sync + 'static,
+        F: Fn(String, Bytes) -> R + Send + Sync + 'static,
         R: Future<Output = Result<Bytes, InvokeError>> + Send + 'static,
     {
-        meter.know_trigger(&trigger.queue);
+        aws.log().know_trigger(&trigger.queue);
         let mapping = Arc::new(Mapping {
             queue_arn: queue_arn(queue),
             trigger,
             queue: queue.to_owned(),
-            sqs,
-            meter,
-            faults,
+            function: function.to_owned(),
+            sqs: aws.sqs().clone(),
+            log: aws.log().clone(),
+            faults: aws.faults().clone(),
+            conditions: aws.conditions().clone(),
             invoke,
         });
         let (stop, stopped) = oneshot::channel();
@@ -99,9 +104,11 @@ struct Mapping<F> {
     trigger: QueueTrigger,
     queue: String,
     queue_arn: String,
+    function: String,
     sqs: Sqs,
-    meter: Meter,
-    faults: FunctionFaults,
+    log: Log,
+    faults: Faults,
+    conditions: Conditions,
     invoke: F,
 }
 
@@ -126,7 +133,7 @@ struct Received {
 /// machine and answers in less than a millisecond.
 async fn poll<F, R>(mapping: &Arc<Mapping<F>>, invocations: &mut JoinSet<Ended>)
 where
-    F: Fn(Bytes) -> R + Send + Sync + 'static,
+    F: Fn(String, Bytes) -> R + Send + Sync + 'static,
     R: Future<Output = Result<Bytes, InvokeError>> + Send + 'static,
 {
     let mut scale = Scale::new(mapping.trigger.maximum_concurrency);
@@ -211,7 +218,7 @@ enum Ended {
 
 impl<F, R> Mapping<F>
 where
-    F: Fn(Bytes) -> R + Send + Sync + 'static,
+    F: Fn(String, Bytes) -> R + Send + Sync + 'static,
     R: Future<Output = Result<Bytes, InvokeError>> + Send + 'static,
 {
     /// Waits for a message, then for more, until the batch or the event is full or the batching
@@ -245,13 +252,13 @@ where
         let at = Instant::now();
         let mut again = Vec::new();
         for message in messages {
-            self.meter.received(&self.trigger.queue, 1);
             let mut received = self.received(message, at);
-            match self.faults.duplicates_delivery() {
+            self.note(Move::Received, vec![received.id.clone()], None);
+            match self.faults.duplicates_delivery(&self.function) {
                 None => {}
                 Some(Duplicate::NotDeleted) => received.not_deleted = true,
                 Some(Duplicate::AtOnce) => {
-                    self.meter.received(&self.trigger.queue, 1);
+                    self.note(Move::Received, vec![received.id.clone()], None);
                     again.push(received.clone());
                 }
             }
@@ -283,7 +290,8 @@ where
             .map(|received| received.record.as_str())
             .collect();
         let event = Bytes::from(format!(r#"{{"Records":[{}]}}"#, records.join(",")));
-        let (ended, failed) = match self.invoke(&batch, event).await {
+        let request_id = Uuid::new_v4().to_string();
+        let (ended, failed) = match self.invoke(&batch, &request_id, event).await {
             Ok(response) => (Ended::Succeeded, self.failed(&batch, &response)),
             Err(_) => (
                 Ended::Failed,
@@ -295,34 +303,71 @@ where
             .partition(|received| failed.contains(received.id.as_str()) || received.not_deleted);
         let handles = done.iter().map(|received| received.receipt_handle.as_str());
         let handles: Vec<&str> = handles.collect();
-        let undeleted = match self.sqs.delete(&self.queue, &handles) {
-            Ok(positions) => positions.len(),
-            Err(why) => {
+        let undeleted = self
+            .sqs
+            .delete(&self.queue, &handles)
+            .unwrap_or_else(|why| {
                 eprintln!("local: messages of {queue} are not deleted, and come again: {why}");
-                done.len()
-            }
-        };
-        self.meter.deleted(queue, done.len() - undeleted);
-        self.meter.failed(queue, left.len() + undeleted);
+                (0..done.len()).collect()
+            });
+        let mut deleted: Vec<_> = done.iter().map(|it| Some(it.id.clone())).collect();
+        let mut returned: Vec<_> = left.iter().map(|it| it.id.clone()).collect();
+        returned.extend(undeleted.into_iter().filter_map(|at| deleted[at].take()));
+        self.note(
+            Move::Deleted,
+            deleted.into_iter().flatten().collect(),
+            Some(&request_id),
+        );
+        self.note(Move::Returned, returned, Some(&request_id));
         ended
+    }
+
+    fn note(&self, change: Move, ids: Vec<String>, request_id: Option<&str>) {
+        if !ids.is_empty() {
+            self.log.add(Event::Messages(Messages {
+                queue: self.trigger.queue.clone(),
+                change,
+                ids,
+                request_id: request_id.map(str::to_owned),
+                waited: Vec::new(),
+            }));
+        }
     }
 
     /// Invokes once. Retries while the function is throttled and the messages are still invisible
     /// to others; AWS asks for a long visibility timeout for this reason.
     /// <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html>
-    async fn invoke(&self, batch: &[Received], event: Bytes) -> Result<Bytes, InvokeError> {
+    async fn invoke(
+        &self,
+        batch: &[Received],
+        request_id: &str,
+        event: Bytes,
+    ) -> Result<Bytes, InvokeError> {
         let mut pause = BACK_OFF.0;
-        loop {
-            let now = SystemTime::now()
+        let now = || {
+            SystemTime::now()
                 .duration_since(UNIX_EPOCH)
-                .unwrap_or_default();
-            let result = (self.invoke)(event.clone()).await;
+                .unwrap_or_default()
+        };
+        let sent = batch.iter().filter_map(|received| received.first_sent);
+        let sent: Vec<_> = sent.map(Duration::from_millis).collect();
+        if let Some(first) = sent.first() {
+            // AWS takes longer to notice a message.
+            let due = (*first + self.conditions.trigger(&self.trigger.queue)).saturating_sub(now());
+            wait_until(Instant::now() + due).await;
+        }
+        loop {
+            let begun = now();
+            let result = (self.invoke)(request_id.to_owned(), event.clone()).await;
             if !matches!(result, Err(InvokeError::Throttled)) {
-                let sent = batch.iter().filter_map(|received| received.first_sent);
-                let waited: Vec<_> = sent
-                    .map(|sent| now.saturating_sub(Duration::from_millis(sent)))
-                    .collect();
-                self.meter.invoked(&self.trigger.queue, &waited);
+                let waited = sent.iter().map(|sent| begun.saturating_sub(*sent));
+                self.log.add(Event::Messages(Messages {
+                    queue: self.trigger.queue.clone(),
+                    change: Move::Delivered,
+                    ids: batch.iter().map(|received| received.id.clone()).collect(),
+                    request_id: Some(request_id.to_owned()),
+                    waited: waited.collect(),
+                }));
                 return result;
             }
             let Ok(visibility) = self.sqs.visibility_timeout(&self.queue) else {

@@ -15,9 +15,10 @@ use tokio::time::timeout;
 use crate::aws::Aws;
 use crate::aws_json::{ACCOUNT, REGION};
 use crate::children::Children;
+use crate::conditions::Conditions;
 use crate::control::Control;
 use crate::http_api::HttpApi;
-use crate::lambda::{self, AccountConcurrency, Function, Host, Machine};
+use crate::lambda::{self, AccountConcurrency, Function, Host, Machine, Request};
 use crate::serve::Server;
 use crate::sqs_trigger::SqsTrigger;
 use crate::template::{self, Context, Template};
@@ -54,6 +55,8 @@ pub struct Options {
     pub log_to_terminal: bool,
     /// If set, environment variables for the functions.
     pub env_file: Option<PathBuf>,
+    /// What AWS takes where this machine takes almost nothing.
+    pub conditions: Conditions,
 }
 
 /// A running stack. Dropping it kills every process that it started; [`Stack::shutdown`] lets them
@@ -95,7 +98,7 @@ impl Stack {
             None => None,
         };
         let data_dir = data_folder.as_ref().map(|folder| folder.path.as_path());
-        let aws = Arc::new(Aws::start(log_dir, data_dir).await?);
+        let aws = Arc::new(Aws::start(log_dir, data_dir, options.conditions.clone()).await?);
 
         let context = Context {
             aws_endpoint_url: aws.endpoint_url().to_owned(),
@@ -134,6 +137,9 @@ impl Stack {
             concurrency: AccountConcurrency::new(options.account_concurrency),
             machine,
             faults: aws.faults().clone(),
+            conditions: options.conditions.clone(),
+            log: aws.log().clone(),
+            sandboxes: aws.sandboxes().clone(),
         };
         let mut functions = Vec::with_capacity(template.functions.len());
         for spec in &template.functions {
@@ -147,7 +153,7 @@ impl Stack {
         Ok(Stack {
             control: control.serve(control_listener),
             triggers: start_triggers(&aws, &template, &functions),
-            api: HttpApi::start(api_listener, &functions, &template.api),
+            api: HttpApi::start(api_listener, &functions, &template.api, options.conditions),
             functions,
             aws,
             template,
@@ -225,16 +231,21 @@ fn start_triggers(aws: &Aws, template: &Template, functions: &[Function]) -> Vec
                 continue;
             };
             let invoked = function.clone();
-            let invoke = move |event| {
+            let source = trigger.queue.clone();
+            let invoke = move |request_id, event| {
                 let function = invoked.clone();
-                async move { function.invoke(event, None).await }
+                let request = Request {
+                    request_id,
+                    ..Request::new(source.clone(), event, None)
+                };
+                async move { function.invoke(request).await }
             };
+            let id = &function.spec().logical_id;
             triggers.push(SqsTrigger::start(
                 trigger.clone(),
                 &queue.name,
-                aws.sqs().clone(),
-                aws.meter().clone(),
-                aws.faults().of(&function.spec().logical_id),
+                id,
+                aws,
                 invoke,
             ));
         }

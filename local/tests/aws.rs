@@ -109,7 +109,7 @@ async fn calls_are_metered_by_caller_operation_and_capacity() {
         .unwrap();
     assert_eq!(page.count(), 3);
 
-    let snapshot = host.aws.measured().counts;
+    let snapshot = host.aws.measured();
     let writer = &snapshot.functions["Writer"];
     assert_eq!((writer.connections, writer.tls_handshakes), (1, 1));
     let write_units = |operation: &str| {
@@ -147,8 +147,8 @@ async fn calls_are_metered_by_caller_operation_and_capacity() {
         );
     }
 
-    host.aws.meter().reset();
-    assert!(host.aws.measured().counts.functions.is_empty());
+    host.aws.log().reset_sums();
+    assert!(host.aws.measured().functions.is_empty());
 }
 
 #[tokio::test]
@@ -196,7 +196,7 @@ async fn capacity_is_shown_only_to_a_caller_who_asks() {
     );
     let asked = get(Some(ReturnConsumedCapacity::Indexes)).await.unwrap();
     assert!(asked.consumed_capacity().unwrap().table().is_some());
-    let counted = &host.aws.measured().counts.functions["Client"].operations["DynamoDB.GetItem"];
+    let counted = &host.aws.measured().functions["Client"].operations["DynamoDB.GetItem"];
     assert_eq!((counted.calls, counted.read_units), (4, 2.0));
 }
 
@@ -250,8 +250,8 @@ async fn no_operation_shows_capacity_unasked_and_every_checksum_fits() {
             answer.headers["content-length"],
             answer.body.len().to_string()
         );
-        let counted = &host.aws.measured().counts.functions["Raw"].operations
-            [&format!("DynamoDB.{operation}")];
+        let counted =
+            &host.aws.measured().functions["Raw"].operations[&format!("DynamoDB.{operation}")];
         assert!(
             counted.read_units + counted.write_units > 0.0,
             "{operation}: {counted:?}"
@@ -295,7 +295,7 @@ async fn a_client_that_does_not_trust_the_ca_gets_no_answer() {
             DisplayErrorContext(&refused)
         );
     }
-    assert!(host.aws.measured().counts.functions.is_empty());
+    assert!(host.aws.measured().functions.is_empty());
 }
 
 #[tokio::test]
@@ -324,7 +324,7 @@ async fn refusals_reach_the_sdk_and_are_counted_by_kind() {
         .into_service_error();
     assert!(missing.is_resource_not_found_exception(), "{missing:?}");
 
-    let operations = &host.aws.measured().counts.functions["Client"].operations;
+    let operations = &host.aws.measured().functions["Client"].operations;
     let put = &operations["DynamoDB.PutItem"];
     assert_eq!((put.calls, put.errors, put.conditional_failures), (2, 0, 1));
     let get = &operations["DynamoDB.GetItem"];

@@ -64,7 +64,12 @@ impl Api {
         let function = host.start(spec).await.expect("it starts");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let api = HttpApi::start(listener, std::slice::from_ref(&function), &described);
+        let api = HttpApi::start(
+            listener,
+            std::slice::from_ref(&function),
+            &described,
+            local::conditions::Conditions::default(),
+        );
         Api {
             host,
             function,

@@ -14,7 +14,7 @@ use futures_util::future::join_all;
 use local::lambda::{AccountConcurrency, Environments, Function, InvokeError, MAX_PAYLOAD};
 use local::template;
 use serde_json::{Value, json};
-use support::{TestHost, eventually, field, invoke};
+use support::{TestHost, eventually, field, invoke, request};
 
 fn alive(pid: u64) -> bool {
     let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).expect("a process id"));
@@ -190,7 +190,7 @@ async fn reserved_concurrency_throttles_at_its_limit_and_not_before() {
         json!({"do": "sleep", "ms": 300}),
     ];
     let results =
-        join_all(events.map(|event| function.invoke(event.to_string().into(), None))).await;
+        join_all(events.map(|event| function.invoke(request(event.to_string().into())))).await;
     assert!(results[0].is_ok());
     assert!(matches!(results[1], Err(InvokeError::Throttled)));
     host.lines("Reserved", "START", 21).await;
@@ -199,7 +199,7 @@ async fn reserved_concurrency_throttles_at_its_limit_and_not_before() {
     let mut none = host.spec("Nothing");
     none.reserved_concurrency = Some(0);
     let function = host.start(none).await.expect("it starts");
-    let result = function.invoke(Bytes::from("{}"), None).await;
+    let result = function.invoke(request(Bytes::from("{}"))).await;
     assert!(matches!(result, Err(InvokeError::Throttled)));
     function.shutdown().await;
 }
@@ -245,7 +245,7 @@ async fn a_new_account_runs_ten_invocations_at_one_time_and_can_reserve_none() {
     let ten = join_all((0..10).map(|_| invoke(&one, event.clone())));
     let eleventh = async {
         eventually(|| one.environments().busy == 10).await;
-        let eleventh = two.invoke(Bytes::from("{}"), None).await;
+        let eleventh = two.invoke(request(Bytes::from("{}"))).await;
         host.open_gate();
         eleventh
     };
@@ -286,7 +286,7 @@ async fn provisioned_environments_are_ready_before_the_first_event_and_stay() {
     assert!(alive(pid) && two_ready(function.environments()));
     // One whose process dies keeps its place.
     let dead = function
-        .invoke(json!({"do": "exit"}).to_string().into(), None)
+        .invoke(request(json!({"do": "exit"}).to_string().into()))
         .await;
     assert!(dead.is_err());
     eventually(|| function.environments().idle == 2).await;
@@ -323,7 +323,7 @@ async fn a_timeout_ends_the_environment_and_the_next_invocation_gets_a_new_one()
     let event = json!({"do": "sleep", "ms": 60_000}).to_string();
     let start = Instant::now();
     let error = function
-        .invoke(event.into(), None)
+        .invoke(request(event.into()))
         .await
         .expect_err("it times out");
     assert!(start.elapsed() >= Duration::from_secs(1));
@@ -377,7 +377,7 @@ async fn an_exit_or_crash_in_an_invocation_is_an_exit_error() {
         ),
     ] {
         let error = function
-            .invoke(event.to_string().into(), None)
+            .invoke(request(event.to_string().into()))
             .await
             .expect_err("it fails");
         let InvokeError::FunctionError(error) = error else {
@@ -406,7 +406,7 @@ async fn an_error_of_the_handler_is_handed_on_and_the_environment_lives() {
     let function = host.start(host.spec("Fails")).await.expect("it starts");
     let event = json!({"do": "fail"}).to_string();
     let error = function
-        .invoke(event.into(), None)
+        .invoke(request(event.into()))
         .await
         .expect_err("it fails");
     let InvokeError::FunctionError(error) = error else {
@@ -457,7 +457,7 @@ async fn init_that_always_fails_fails_each_invocation_and_is_not_hurried() {
     let start = Instant::now();
     for _ in 0..4 {
         let error = function
-            .invoke(Bytes::from("{}"), None)
+            .invoke(request(Bytes::from("{}")))
             .await
             .expect_err("it fails");
         let InvokeError::FunctionError(error) = error else {
@@ -498,7 +498,7 @@ async fn the_init_after_a_crash_or_timeout_is_a_part_of_the_next_invocation() {
     let failures = [json!({"do": "exit"}), json!({"do": "sleep", "ms": 60_000})];
     for failure in failures {
         let event = failure.to_string().into();
-        let failed = function.invoke(event, None).await;
+        let failed = function.invoke(request(event)).await;
         assert!(matches!(failed, Err(InvokeError::FunctionError(_))));
         eventually(|| function.environments().idle == 1).await;
         assert_eq!(invoke(&function, json!({})).await["invocation"], 1);
@@ -530,8 +530,8 @@ async fn the_timeout_limits_the_init_after_a_crash_together_with_its_invocation(
     let sleep = json!({"do": "sleep", "ms": 700});
     invoke(&function, sleep.clone()).await;
     let crash = json!({"do": "exit"}).to_string().into();
-    assert!(function.invoke(crash, None).await.is_err());
-    let late = function.invoke(sleep.to_string().into(), None).await;
+    assert!(function.invoke(request(crash)).await.is_err());
+    let late = function.invoke(request(sleep.to_string().into())).await;
     let InvokeError::FunctionError(error) = late.expect_err("it times out") else {
         panic!("another error")
     };
@@ -566,7 +566,7 @@ async fn an_init_error_that_the_runtime_reports_reaches_the_caller() {
         .insert("INIT".to_owned(), "error".to_owned());
     let function = host.start(spec).await.expect("it starts");
     let error = function
-        .invoke(Bytes::from("{}"), None)
+        .invoke(request(Bytes::from("{}")))
         .await
         .expect_err("it fails");
     let InvokeError::FunctionError(error) = error else {
@@ -596,7 +596,7 @@ async fn init_may_take_ten_seconds_and_then_runs_under_the_timeout_of_the_functi
             (result, start.elapsed())
         },
         async {
-            let result = never.invoke(Bytes::from("{}"), None).await;
+            let result = never.invoke(request(Bytes::from("{}"))).await;
             (result, start.elapsed())
         }
     );
@@ -699,7 +699,11 @@ async fn an_environment_has_the_variables_of_lambda_and_nothing_of_this_host() {
         .expect("after 1970");
     let event = json!({"do": "environment"}).to_string();
     let result = function
-        .invoke(event.into(), Some(trace))
+        .invoke(local::lambda::Request::new(
+            "Test",
+            event.into(),
+            Some(trace),
+        ))
         .await
         .expect("it succeeds");
     let result: Value = serde_json::from_slice(&result).expect("JSON");
@@ -834,7 +838,7 @@ async fn a_function_that_takes_more_than_its_memory_is_killed() {
     let function = host.start(host.spec("Hungry")).await.expect("it starts");
     let event = json!({"do": "allocate", "mb": 200, "ms": 60_000}).to_string();
     let error = function
-        .invoke(event.into(), None)
+        .invoke(request(event.into()))
         .await
         .expect_err("it is killed");
     assert!(
@@ -860,22 +864,22 @@ async fn events_and_results_have_a_limit_of_six_megabytes() {
     spec.memory_mb = 512;
     let function = host.start(spec).await.expect("it starts");
     let event = vec![b' '; MAX_PAYLOAD + 1];
-    let refused = function.invoke(event.into(), None).await;
+    let refused = function.invoke(request(event.into())).await;
     assert!(matches!(refused, Err(InvokeError::EventTooLarge)));
     let mut event = vec![b' '; MAX_PAYLOAD];
     event[0..2].copy_from_slice(b"{}");
-    assert!(function.invoke(event.into(), None).await.is_ok());
+    assert!(function.invoke(request(event.into())).await.is_ok());
     // A JSON string has two quotes.
     let largest = json!({"do": "large", "bytes": MAX_PAYLOAD - 2}).to_string();
     let result = function
-        .invoke(largest.into(), None)
+        .invoke(request(largest.into()))
         .await
         .expect("it fits");
     assert_eq!(result.len(), MAX_PAYLOAD);
     for bytes in [MAX_PAYLOAD - 1, 40_000_000] {
         let event = json!({"do": "large", "bytes": bytes}).to_string();
         let error = function
-            .invoke(event.into(), None)
+            .invoke(request(event.into()))
             .await
             .expect_err("it is too large");
         let InvokeError::FunctionError(error) = error else {
@@ -955,7 +959,7 @@ async fn a_bootstrap_that_cannot_be_run_fails_each_invocation_with_its_path() {
             .expect("it exists");
         let function = host.start(spec).await.expect("it starts");
         let error = function
-            .invoke(Bytes::from("{}"), None)
+            .invoke(request(Bytes::from("{}")))
             .await
             .expect_err("it fails");
         let InvokeError::FunctionError(error) = error else {
@@ -977,7 +981,7 @@ async fn an_invocation_whose_caller_has_gone_runs_to_its_end() {
     invoke(&function, json!({})).await;
     let call = tokio::spawn({
         let (function, event) = (function.clone(), host.wait_for_gate().to_string());
-        async move { function.invoke(event.into(), None).await }
+        async move { function.invoke(request(event.into())).await }
     });
     host.lines("Alone", "START", 2).await;
     call.abort();
@@ -998,7 +1002,7 @@ async fn shutdown_cuts_off_what_runs_and_refuses_what_comes() {
     let event = json!({"do": "sleep", "ms": 60_000}).to_string();
     let running = tokio::spawn({
         let function = function.clone();
-        async move { function.invoke(event.into(), None).await }
+        async move { function.invoke(request(event.into())).await }
     });
     host.lines("Stops", "START", 2).await;
     function.shutdown().await;
@@ -1008,7 +1012,7 @@ async fn shutdown_cuts_off_what_runs_and_refuses_what_comes() {
         Err(InvokeError::Stopped)
     ));
     assert!(matches!(
-        function.invoke(Bytes::new(), None).await,
+        function.invoke(request(Bytes::new())).await,
         Err(InvokeError::Stopped)
     ));
 }
@@ -1047,7 +1051,7 @@ async fn each_environment_has_a_tmp_of_its_own_for_its_whole_life() {
     // A crash does not empty it.
     eventually(|| function.environments().idle == 2).await;
     let crash = json!({"do": "exit"}).to_string();
-    assert!(function.invoke(crash.into(), None).await.is_err());
+    assert!(function.invoke(request(crash.into())).await.is_err());
     eventually(|| function.environments().idle == 2).await;
     let reset = invoke(&function, event).await;
     assert_eq!(reset["before"], again["pid"]);
@@ -1088,7 +1092,7 @@ async fn the_log_and_the_environment_have_the_format_of_the_template() {
     assert_eq!(variables["AWS_LAMBDA_LOG_LEVEL"], "DEBUG");
     assert_eq!(variables["AWS_LAMBDA_LOG_GROUP_NAME"], "/shop/all");
     let crash = json!({"do": "exit"}).to_string();
-    assert!(function.invoke(crash.into(), None).await.is_err());
+    assert!(function.invoke(request(crash.into())).await.is_err());
     host.lines("Json", "{", 6).await;
     let log = host.log("Json");
     let events: Vec<Value> = log
@@ -1119,23 +1123,23 @@ async fn a_caller_can_have_the_end_of_its_log() {
     let host = TestHost::new();
     let function = host.start(host.spec("Tail")).await.expect("it starts");
     let print = |text: &str| Bytes::from(json!({"do": "print", "text": text}).to_string());
-    let first = function.invoke_with_log(print("one\n"), None).await;
-    assert!(first.result.is_ok());
-    let second = function.invoke_with_log(print("two\n"), None).await;
-    let id = &second.request_id;
-    let log = String::from_utf8(second.log_tail.to_vec()).expect("UTF-8");
+    let (first, _) = function.invoke_with_log(request(print("one\n"))).await;
+    assert!(first.is_ok());
+    let second = request(print("two\n"));
+    let id = second.request_id.clone();
+    let (_, log) = function.invoke_with_log(second).await;
+    let log = String::from_utf8(log.to_vec()).expect("UTF-8");
     let start = format!(
         "START RequestId: {id} Version: $LATEST\ntwo\nEND RequestId: {id}\nREPORT RequestId: {id}\t"
     );
     assert!(log.starts_with(&start), "{log}");
-    let long = function
-        .invoke_with_log(print(&"x".repeat(10_000)), None)
-        .await;
-    assert_eq!(long.log_tail.len(), 4096);
+    let long = request(print(&"x".repeat(10_000)));
+    let (_, log) = function.invoke_with_log(long).await;
+    assert_eq!(log.len(), 4096);
     let crash = json!({"do": "exit"}).to_string().into();
-    let crash = function.invoke_with_log(crash, None).await;
-    assert!(matches!(crash.result, Err(InvokeError::FunctionError(_))));
-    let log = String::from_utf8(crash.log_tail.to_vec()).expect("UTF-8");
+    let (crash, log) = function.invoke_with_log(request(crash)).await;
+    assert!(matches!(crash, Err(InvokeError::FunctionError(_))));
+    let log = String::from_utf8(log.to_vec()).expect("UTF-8");
     assert!(
         log.contains("Runtime exited without providing a reason"),
         "{log}"
@@ -1148,20 +1152,24 @@ async fn an_asynchronous_invocation_runs_in_the_background_under_the_id_it_was_g
     let host = TestHost::new();
     let function = host.start(host.spec("Later")).await.expect("it starts");
     let event = host.wait_for_gate().to_string();
-    let id = function.invoke_later(event.into(), None).expect("accepted");
+    let event = request(event.into());
+    let id = event.request_id.clone();
+    function.invoke_later(event).expect("accepted");
     let start = host.lines("Later", "START", 1).await.remove(0);
     assert_eq!(start, format!("START RequestId: {id} Version: $LATEST"));
     assert_eq!(function.environments().busy, 1);
     host.open_gate();
     host.lines("Later", "REPORT", 1).await;
-    let large = function.invoke_later(vec![b' '; 1024 * 1024 + 1].into(), None);
+    let large = function.invoke_later(request(vec![b' '; 1024 * 1024 + 1].into()));
     assert!(matches!(large, Err(InvokeError::EventTooLarge)));
     // One that waits for its next try does not keep the host from ending.
     let fails = json!({"do": "fail"}).to_string();
-    function.invoke_later(fails.into(), None).expect("accepted");
+    function
+        .invoke_later(request(fails.into()))
+        .expect("accepted");
     host.lines("Later", "REPORT", 2).await;
     function.shutdown().await;
-    let late = function.invoke_later(Bytes::from("{}"), None);
+    let late = function.invoke_later(request(Bytes::from("{}")));
     assert!(matches!(late, Err(InvokeError::Stopped)));
 }
 
@@ -1208,7 +1216,7 @@ async fn a_failure_of_the_machine_is_not_the_function_s() {
     host.host.children_group = i32::try_from(gone.id()).expect("a process id");
     gone.wait().expect("it ends");
     let function = host.start(host.spec("Guarded")).await.expect("it starts");
-    let error = function.invoke(Bytes::from("{}"), None).await;
+    let error = function.invoke(request(Bytes::from("{}"))).await;
     let Err(InvokeError::Service(message)) = error else {
         panic!("{error:?}")
     };

@@ -16,7 +16,7 @@ use local::template;
 use proptest::prelude::*;
 use reqwest::{Client, Response};
 use serde_json::{Value, json};
-use support::{TestHost, count_panics, eventually, exchange};
+use support::{TestHost, count_panics, eventually, exchange, request};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -51,7 +51,7 @@ impl Played {
 
     fn invoke(&self, event: &'static str) -> JoinHandle<Result<Bytes, InvokeError>> {
         let function = self.function.clone();
-        tokio::spawn(async move { function.invoke(Bytes::from(event), None).await })
+        tokio::spawn(async move { function.invoke(request(Bytes::from(event))).await })
     }
 
     /// Where the Runtime API of the environment is, once that has been started.

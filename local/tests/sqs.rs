@@ -17,7 +17,7 @@ use aws_sdk_sqs::types::{
 };
 use aws_support::{Host, measured, queue, queues, sqs, start};
 use local::aws_json::Refusal;
-use local::meter::Depth;
+use local::events::{Depth, Log};
 use local::sqs::Sqs;
 use serde_json::{Value, json};
 
@@ -64,7 +64,7 @@ async fn the_sdk_sends_receives_and_deletes_by_queue_url() {
         .await
         .unwrap();
 
-    let snapshot = host.aws.measured().counts;
+    let snapshot = host.aws.measured();
     assert_eq!(snapshot.queues[ORDERS].depth, Some(Depth::default()));
     let caller = &snapshot.functions["PlaceOrder"];
     assert_eq!(caller.connections, 1);
@@ -92,7 +92,7 @@ async fn a_missing_queue_is_a_typed_error() {
         .await
         .unwrap_err();
     assert!(refused.into_service_error().is_queue_does_not_exist());
-    let caller = &host.aws.measured().counts.functions["PlaceOrder"];
+    let caller = &host.aws.measured().functions["PlaceOrder"];
     assert_eq!(caller.operations["SQS.SendMessage"].errors, 1);
 }
 
@@ -225,7 +225,7 @@ async fn a_client_that_leaves_a_long_poll_takes_no_message_with_it() {
         let poll = client.receive_message().queue_url(&url);
         let poll = poll.wait_time_seconds(20).send();
         let polled = measured(&host.aws, "polling", |snapshot| {
-            let caller = snapshot.counts.functions.get("Impatient");
+            let caller = snapshot.functions.get("Impatient");
             caller.is_some_and(|caller| caller.connections == attempt)
         });
         tokio::select! {
@@ -360,7 +360,7 @@ async fn a_move_task_brings_dead_letters_back() {
 
 /// The queues alone, without endpoint.
 fn alone() -> Sqs {
-    Sqs::open(None, "https://127.0.0.1:1").unwrap()
+    Sqs::open(None, "https://127.0.0.1:1", Log::default()).unwrap()
 }
 
 async fn call(sqs: &Sqs, operation: &str, body: Value) -> Result<Value, Refusal> {
@@ -1128,7 +1128,7 @@ async fn messages_a_second() {
     let dir = tempfile::tempdir().unwrap();
     let body = "x".repeat(200);
     for (place, data_dir) in [("in memory", None), ("on disk", Some(dir.path()))] {
-        let sqs = Sqs::open(data_dir, "https://127.0.0.1:1").unwrap();
+        let sqs = Sqs::open(data_dir, "https://127.0.0.1:1", Log::default()).unwrap();
         let url = create(&sqs, "q", json!({})).await;
         for batch in [1, 10] {
             let began = std::time::Instant::now();

@@ -18,9 +18,9 @@ use aws_sdk_sqs::types::{
 };
 use aws_support::{Host, measured, queues, sqs};
 use bytes::Bytes;
-use local::aws::Measured;
+use local::events::Snapshot;
+use local::events::{Depth, QueueCounts, Trigger};
 use local::lambda::InvokeError;
-use local::meter::{Depth, QueueCounts, Trigger};
 use local::sqs_trigger::SqsTrigger;
 use local::template::QueueTrigger;
 use serde_json::{Value, json};
@@ -68,17 +68,10 @@ fn start_trigger(
     answer: impl Fn(Value) -> Result<Value, InvokeError> + Send + Sync + 'static,
 ) -> SqsTrigger {
     let aws = &host.aws;
-    SqsTrigger::start(
-        trigger,
-        ORDERS_NAME,
-        aws.sqs().clone(),
-        aws.meter().clone(),
-        aws.faults().of("Function"),
-        move |event| {
-            let response = answer(serde_json::from_slice(&event).unwrap());
-            async move { response.map(|response| Bytes::from(response.to_string())) }
-        },
-    )
+    SqsTrigger::start(trigger, ORDERS_NAME, "Function", aws, move |_, event| {
+        let response = answer(serde_json::from_slice(&event).unwrap());
+        async move { response.map(|response| Bytes::from(response.to_string())) }
+    })
 }
 
 fn bodies(event: &Value) -> Vec<String> {
@@ -89,8 +82,8 @@ fn bodies(event: &Value) -> Vec<String> {
         .collect()
 }
 
-fn orders(measured: &Measured) -> (Trigger, Depth) {
-    let QueueCounts { trigger, depth } = measured.counts.queues[ORDERS].clone();
+fn orders(measured: &Snapshot) -> (Trigger, Depth) {
+    let QueueCounts { trigger, depth } = measured.queues[ORDERS].clone();
     (trigger.unwrap(), depth.unwrap())
 }
 
@@ -282,11 +275,7 @@ async fn poison_goes_to_the_dead_letter_queue_untouched_and_harms_no_other() {
         counter.fetch_add(failures.len(), Ordering::SeqCst);
         Ok(json!({"batchItemFailures": failures}))
     });
-    let dead = |s: &Measured| {
-        s.counts.queues[DEAD]
-            .depth
-            .is_some_and(|depth| depth.visible == 1)
-    };
+    let dead = |s: &Snapshot| s.queues[DEAD].depth.is_some_and(|depth| depth.visible == 1);
     let snapshot = measured(&host.aws, "giving up on poison", dead).await;
     let (counts, depth) = orders(&snapshot);
     // `maxReceiveCount` is 2.
@@ -395,10 +384,9 @@ async fn no_event_is_larger_than_an_invocation_takes() {
     let _trigger = SqsTrigger::start(
         trigger(10),
         ORDERS_NAME,
-        aws.sqs().clone(),
-        aws.meter().clone(),
-        aws.faults().of("Function"),
-        move |event: Bytes| {
+        "Function",
+        aws,
+        move |_, event: Bytes| {
             sizes.send(event.len()).unwrap();
             async { Ok(Bytes::from_static(b"null")) }
         },
@@ -422,7 +410,7 @@ async fn no_more_invocations_run_at_one_time_than_maximum_concurrency() {
     let aws = &host.aws;
     let function = {
         let (running, most, both) = (running.clone(), most.clone(), both.clone());
-        move |_: Bytes| {
+        move |_, _: Bytes| {
             let (running, most, both) = (running.clone(), most.clone(), both.clone());
             async move {
                 most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
@@ -432,14 +420,7 @@ async fn no_more_invocations_run_at_one_time_than_maximum_concurrency() {
             }
         }
     };
-    let _trigger = SqsTrigger::start(
-        trigger,
-        ORDERS_NAME,
-        aws.sqs().clone(),
-        aws.meter().clone(),
-        aws.faults().of("Function"),
-        function,
-    );
+    let _trigger = SqsTrigger::start(trigger, ORDERS_NAME, "Function", aws, function);
     measured(aws, "two at one time", |_| {
         running.load(Ordering::SeqCst) == 2
     })
@@ -464,18 +445,11 @@ async fn a_backlog_is_worked_on_by_more_and_more_invocations() {
     let running = Arc::new(AtomicUsize::new(0));
     let counter = running.clone();
     let aws = &host.aws;
-    let function = move |_: Bytes| {
+    let function = move |_, _: Bytes| {
         counter.fetch_add(1, Ordering::SeqCst);
         std::future::pending()
     };
-    let _trigger = SqsTrigger::start(
-        trigger(1),
-        ORDERS_NAME,
-        aws.sqs().clone(),
-        aws.meter().clone(),
-        aws.faults().of("Function"),
-        function,
-    );
+    let _trigger = SqsTrigger::start(trigger(1), ORDERS_NAME, "Function", aws, function);
     // Five at once; the rest by scaling out, for none of the five ever ends.
     measured(aws, "eight at one time", |_| {
         running.load(Ordering::SeqCst) == 8
@@ -491,7 +465,7 @@ async fn shutdown_stops_a_long_poll_and_lets_an_invocation_finish() {
     let finish = Arc::new(Semaphore::new(0));
     let gate = finish.clone();
     let aws = &host.aws;
-    let function = move |_: Bytes| {
+    let function = move |_, _: Bytes| {
         starts.send(()).unwrap();
         let gate = gate.clone();
         async move {
@@ -499,14 +473,7 @@ async fn shutdown_stops_a_long_poll_and_lets_an_invocation_finish() {
             Ok(Bytes::from_static(b"null"))
         }
     };
-    let trigger = SqsTrigger::start(
-        trigger(1),
-        ORDERS_NAME,
-        aws.sqs().clone(),
-        aws.meter().clone(),
-        aws.faults().of("Function"),
-        function,
-    );
+    let trigger = SqsTrigger::start(trigger(1), ORDERS_NAME, "Function", aws, function);
     started.recv().await.unwrap();
     finish.add_permits(1);
     let began = Instant::now();

@@ -1,7 +1,7 @@
 //! The AWS endpoint: one TLS front for DynamoDB, SQS and Lambda's `Invoke`, and the only way in.
 //!
-//! It names the caller of each request, lets faults strike, passes the call on to the service in this
-//! process, and meters it.
+//! It finds out who calls, holds the call back as AWS would, lets faults strike, passes the call on to
+//! the service in this process, and logs it.
 
 mod answers;
 mod certificate;
@@ -12,22 +12,23 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, DATE};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
 use hyper::body::Incoming;
-use serde::Serialize;
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
 use crate::aws_json::{ACCOUNT, Operation, Refusal, Service};
-use crate::dynamodb::DynamoDb;
-use crate::faults::{Faults, Kind};
+use crate::conditions::{Conditions, wait_until};
+use crate::dynamodb::{DynamoDb, Units};
+use crate::events::{Call, Event, Handshake, Log, Outcome, Snapshot};
+use crate::faults::Faults;
 use crate::invoke_api;
 use crate::lambda::Function;
-use crate::meter::{Answered, Meter, Outcome, Snapshot, Units};
+use crate::sandboxes::{Sandbox, Sandboxes};
 use crate::serve::{self, Answer, Connection, HungUp, Policy, Server, Unread};
 use crate::sqs::Sqs;
 use crate::template;
@@ -42,6 +43,7 @@ const BODY_LIMIT: Duration = Duration::from_secs(30);
 /// Two connections for each of a thousand environments, and room for other clients.
 const MOST_CONNECTIONS: usize = 4096;
 
+const SESSION_TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 /// A CRC-32 of the body, which some SDKs check for DynamoDB.
 const BODY_CHECKSUM: HeaderName = HeaderName::from_static("x-amz-crc32");
@@ -62,29 +64,26 @@ struct Services {
     sqs: Sqs,
     /// Empty until the functions have started, which need this endpoint to start.
     functions: OnceLock<Vec<Function>>,
-    /// Logical id and name of each queue of the template.
-    queues: OnceLock<Vec<(String, String)>>,
-    meter: Meter,
+    /// Logical ids of the template's tables and queues, by name.
+    resources: OnceLock<BTreeMap<String, String>>,
+    log: Log,
     faults: Faults,
-}
-
-/// All measurements so far. Its JSON is the body of `GET /meter`.
-#[derive(Debug, Clone, Serialize)]
-pub struct Measured {
-    /// The calls to AWS, and the queues with their depth now.
-    #[serde(flatten)]
-    pub counts: Snapshot,
-    /// Faults that struck, by kind.
-    pub faults: BTreeMap<Kind, u64>,
+    sandboxes: Sandboxes,
+    conditions: Conditions,
 }
 
 impl Aws {
     /// Starts DynamoDB, SQS and the endpoint on a free port of 127.0.0.1, and writes the certificate
     /// that clients must trust to `ca_dir`. Tables and queues are in memory without a `data_dir`.
+    /// Calls of functions take the time that the conditions say.
     ///
     /// # Errors
     /// One line, if a folder, a port or a database file is not available.
-    pub async fn start(ca_dir: &Path, data_dir: Option<&Path>) -> Result<Aws, String> {
+    pub async fn start(
+        ca_dir: &Path,
+        data_dir: Option<&Path>,
+        conditions: Conditions,
+    ) -> Result<Aws, String> {
         for dir in std::iter::once(ca_dir).chain(data_dir) {
             std::fs::create_dir_all(dir)
                 .map_err(|e| format!("cannot use the folder {}: {e}", dir.display()))?;
@@ -102,14 +101,18 @@ impl Aws {
             .await
             .map_err(listen)?;
         let url = format!("https://{}", listener.local_addr().map_err(listen)?);
+        let log = Log::default();
+        let sqs = Sqs::open(data_dir, &url, log.clone());
         let services = Arc::new(Services {
             dynamodb: DynamoDb::open(data_dir)
                 .map_err(|e| format!("cannot start DynamoDB: {e}"))?,
-            sqs: Sqs::open(data_dir, &url).map_err(|e| format!("cannot start SQS: {e}"))?,
+            sqs: sqs.map_err(|e| format!("cannot start SQS: {e}"))?,
             functions: OnceLock::new(),
-            queues: OnceLock::new(),
-            meter: Meter::default(),
-            faults: Faults::default(),
+            resources: OnceLock::new(),
+            faults: Faults::new(&log),
+            log,
+            sandboxes: Sandboxes::default(),
+            conditions,
         });
         let policy = Policy {
             tls: Some(tls),
@@ -135,10 +138,11 @@ impl Aws {
     ) -> Result<(), String> {
         self.services.dynamodb.create_tables(tables).await?;
         self.services.sqs.create_queues(queues)?;
-        let names = queues.iter();
-        let names = names.map(|queue| (queue.logical_id.clone(), queue.name.clone()));
+        let tables = tables.iter().map(|it| (&it.name, &it.logical_id));
+        let all = tables.chain(queues.iter().map(|it| (&it.name, &it.logical_id)));
+        let all = all.map(|(name, id)| (name.clone(), id.clone()));
         // Set twice only by a mistake, which changes nothing.
-        let _ = self.services.queues.set(names.collect());
+        let _ = self.services.resources.set(all.collect());
         Ok(())
     }
 
@@ -163,9 +167,19 @@ impl Aws {
         &self.ca_file
     }
 
-    /// The counts of calls through the endpoint, and of the SQS triggers' work.
-    pub fn meter(&self) -> &Meter {
-        &self.services.meter
+    /// The log of everything that happens.
+    pub fn log(&self) -> &Log {
+        &self.services.log
+    }
+
+    /// The environments, which call this endpoint.
+    pub fn sandboxes(&self) -> &Sandboxes {
+        &self.services.sandboxes
+    }
+
+    /// The conditions of this run.
+    pub fn conditions(&self) -> &Conditions {
+        &self.services.conditions
     }
 
     /// The injected faults; none until a plan is set.
@@ -178,17 +192,17 @@ impl Aws {
         &self.services.sqs
     }
 
-    /// All measurements so far.
-    pub fn measured(&self) -> Measured {
-        let mut counts = self.services.meter.snapshot();
-        for (logical_id, name) in self.services.queues.get().into_iter().flatten() {
-            let queue = counts.queues.entry(logical_id.clone()).or_default();
-            queue.depth = self.services.sqs.depth(name).ok();
+    /// The sums of the log, and the queues with their depth now.
+    pub fn measured(&self) -> Snapshot {
+        let mut sums = self.services.log.snapshot();
+        for (name, logical_id) in self.services.resources.get().into_iter().flatten() {
+            // A table has no depth.
+            if let Ok(depth) = self.services.sqs.depth(name) {
+                let queue = sums.queues.entry(logical_id.clone()).or_default();
+                queue.depth = Some(depth);
+            }
         }
-        Measured {
-            counts,
-            faults: self.services.faults.struck(),
-        }
+        sums
     }
 }
 
@@ -227,53 +241,144 @@ impl serve::Service for Endpoint {
         request: Request<Incoming>,
         connection: &Connection,
     ) -> Result<Answer, HungUp> {
-        let Services { meter, faults, .. } = &*self.0;
         let (parts, body) = request.into_parts();
+        let operation = Operation::of(&parts.headers);
         let Some(caller) = caller(&parts.headers) else {
             let kind = "com.amazon.coral.service#MissingAuthenticationTokenException";
             let message = "Request is missing Authentication Token";
             let refusal = Refusal::new(StatusCode::BAD_REQUEST, kind, message);
-            return Ok(render(&Operation::of(&parts.headers), refusal.into()));
+            return Ok(render(&operation, refusal.into()));
         };
-        if connection.is_first_use() {
-            meter.connection(&caller, connection.full_handshake);
-        }
         if let Some(name) = invoke_api::function(parts.uri.path()) {
             let functions = self.0.functions.get().map_or(&[][..], Vec::as_slice);
             return Ok(invoke_api::invoke(functions, &name, &parts, body).await);
         }
-        let operation = Operation::of(&parts.headers);
-        let name = operation.to_string();
-        let mut request_bytes = 0;
+        let handshake = match connection.is_first_use() {
+            true if connection.full_handshake => Some(Handshake::Full),
+            true => Some(Handshake::Resumed),
+            false => None,
+        };
         let reply = match serve::read(body, MOST_BYTES, BODY_LIMIT).await {
             Err(why) => unreadable(why).into(),
             Ok(body) => {
-                request_bytes = body.len();
-                let call = Struck::new(faults, &caller, &name, &parts.headers);
-                let (services, operation) = (Arc::clone(&self.0), operation.clone());
-                let make = |body| async move { services.call(&operation, body).await };
-                call.answer(body, make).await?
+                let call = Arrived::new(&self.0, &caller, &operation, &parts.headers, handshake);
+                call.answer(&operation, body, &parts.headers).await?
             }
         };
-        let (outcome, response_bytes) = match &reply.result {
-            Ok(body) => (Outcome::Success, body.len()),
-            Err(refusal) => (outcome::of(refusal), refusal.body().len()),
-        };
-        meter.call(
-            &caller,
-            &name,
-            &Answered {
-                outcome,
-                units: reply.units,
-                request_bytes,
-                response_bytes,
-            },
-        );
         Ok(render(&operation, reply))
     }
 }
 
+/// A call that has arrived. It is logged when this is dropped, whatever has become of it.
+struct Arrived<'a> {
+    services: &'a Arc<Services>,
+    sandbox: Option<Arc<Sandbox>>,
+    started: Instant,
+    call: Call,
+}
+
+impl<'a> Arrived<'a> {
+    fn new(
+        services: &'a Arc<Services>,
+        caller: &str,
+        operation: &Operation,
+        headers: &HeaderMap,
+        handshake: Option<Handshake>,
+    ) -> Arrived<'a> {
+        let token = headers.get(SESSION_TOKEN).and_then(|it| it.to_str().ok());
+        let sandbox = token.and_then(|token| services.sandboxes.of_token(token));
+        Arrived {
+            services,
+            started: Instant::now(),
+            call: Call {
+                function: caller.to_owned(),
+                environment: sandbox.as_ref().map(|it| it.name.clone()),
+                request_id: sandbox.as_ref().and_then(|it| it.request_id()),
+                operation: operation.to_string(),
+                resource: String::new(),
+                connection: handshake,
+                request_bytes: 0,
+                response_bytes: 0,
+                read_units: 0.0,
+                write_units: 0.0,
+                outcome: Outcome::NoAnswer,
+                error: None,
+                duration: Duration::ZERO,
+                held: Duration::ZERO,
+            },
+            sandbox,
+        }
+    }
+
+    async fn answer(
+        mut self,
+        operation: &Operation,
+        body: Bytes,
+        headers: &HeaderMap,
+    ) -> Result<Reply, HungUp> {
+        let Services {
+            faults, conditions, ..
+        } = &**self.services;
+        self.call.request_bytes = body.len() as u64;
+        self.call.resource = self.services.resources(&body);
+        let mut due = self.started;
+        if let Some(sandbox) = &self.sandbox {
+            // The work before the call takes as long as the environment's share of a CPU says.
+            let sent = sandbox.done_at();
+            wait_until(sent).await;
+            self.call.held = sent.saturating_duration_since(self.started);
+            self.started += self.call.held;
+            due = self.started + conditions.call(&self.call.function, &self.call.operation);
+            if self.call.connection.is_some() {
+                due += conditions.connection(&self.call.function);
+            }
+        }
+        let (caller, name) = (&self.call.function, &self.call.operation);
+        let struck = Struck::new(faults, caller, name, self.sandbox.clone(), headers);
+        let (services, made) = (Arc::clone(self.services), operation.clone());
+        let make = |body| async move { services.call(&made, body).await };
+        let reply = struck.answer(body, make).await?;
+        wait_until(due).await;
+        if let Some(sandbox) = &self.sandbox {
+            // The time in which it waited for the answer is none in which it worked.
+            sandbox.done_at();
+        }
+        let call = &mut self.call;
+        (call.read_units, call.write_units) = (reply.units.read, reply.units.write);
+        match &reply.result {
+            Ok(body) => {
+                call.outcome = Outcome::Success;
+                call.response_bytes = body.len() as u64;
+            }
+            Err(refusal) => {
+                call.outcome = outcome::of(refusal);
+                call.response_bytes = refusal.body().len() as u64;
+                call.error = refusal.kind.rsplit('#').next().map(str::to_owned);
+            }
+        }
+        Ok(reply)
+    }
+}
+
+impl Drop for Arrived<'_> {
+    fn drop(&mut self) {
+        self.call.duration = self.started.elapsed();
+        let call = self.call.clone();
+        self.services.log.add(Event::Call(Box::new(call)));
+    }
+}
+
 impl Services {
+    /// The tables or the queue of a request, by logical id where the template has them.
+    fn resources(&self, body: &[u8]) -> String {
+        let known = self.resources.get();
+        let names = outcome::resources(body).into_iter().map(|name| {
+            let id = known.and_then(|known| known.get(&name));
+            id.cloned().unwrap_or(name)
+        });
+        names.collect::<Vec<_>>().join(",")
+    }
+
     async fn call(&self, operation: &Operation, body: Bytes) -> Reply {
         let (result, units) = match operation.service {
             Service::DynamoDb | Service::DynamoDbStreams => {

@@ -1,9 +1,12 @@
-//! Sorts the answers of DynamoDB and SQS for the meter.
+//! Sorts the answers of DynamoDB and SQS, and finds out what a call is about.
+
+use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use crate::aws_json::Refusal;
-use crate::meter::Outcome;
+use crate::events::Outcome;
 
 /// The part of a refused transaction that says why.
 #[derive(Deserialize)]
@@ -43,6 +46,32 @@ pub(super) fn of(refusal: &Refusal) -> Outcome {
         | "RequestThrottled" => Outcome::Throttle,
         _ => Outcome::Error,
     }
+}
+
+/// The members of requests that name a table or a queue.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+#[derive(Default)]
+struct Named {
+    table_name: String,
+    queue_url: String,
+    request_items: BTreeMap<String, IgnoredAny>,
+    transact_items: Vec<BTreeMap<String, Named>>,
+}
+
+/// The tables of a request, or its queue, by the names in it, without those that come twice.
+pub(super) fn resources(body: &[u8]) -> Vec<String> {
+    // What cannot be read names nothing; the service itself refuses it.
+    let named: Named = serde_json::from_slice(body).unwrap_or_default();
+    let queue = named.queue_url.rsplit('/').next().unwrap_or_default();
+    let items = named.transact_items.into_iter().flatten();
+    let mut names = vec![named.table_name, queue.to_owned()];
+    names.extend(named.request_items.into_keys());
+    names.extend(items.map(|(_, item)| item.table_name));
+    names.retain(|name| !name.is_empty());
+    names.sort_unstable();
+    names.dedup();
+    names
 }
 
 #[cfg(test)]
@@ -87,5 +116,28 @@ mod tests {
         assert_eq!(outcome_of(throttle), Outcome::Throttle);
         let error = r#"{"__type":"com.amazon.coral.validate#ValidationException"}"#;
         assert_eq!(outcome_of(error), Outcome::Error);
+    }
+
+    #[test]
+    fn a_request_names_its_tables_or_its_queue() {
+        for (body, names) in [
+            (r#"{"TableName":"Products","Key":{}}"#, vec!["Products"]),
+            (
+                r#"{"QueueUrl":"https://127.0.0.1:1/000000000000/Orders"}"#,
+                vec!["Orders"],
+            ),
+            (
+                r#"{"RequestItems":{"b":{"Keys":[]},"a":[]}}"#,
+                vec!["a", "b"],
+            ),
+            (
+                r#"{"TransactItems":[{"Put":{"TableName":"b"}},{"Update":{"TableName":"a"}},{"Delete":{"TableName":"a"}}]}"#,
+                vec!["a", "b"],
+            ),
+            ("{}", vec![]),
+            ("nonsense", vec![]),
+        ] {
+            assert_eq!(resources(body.as_bytes()), names, "{body}");
+        }
     }
 }

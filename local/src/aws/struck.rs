@@ -1,5 +1,6 @@
 //! The path of one call to AWS, with the faults that strike it.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -14,9 +15,9 @@ use super::Reply;
 use super::answers::{self, PartialRead};
 use crate::aws_json::Refusal;
 use crate::faults::{Faults, Kind, Strike};
+use crate::sandboxes::Sandbox;
 use crate::serve::HungUp;
 
-const SESSION_TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
 const SIGNED_AT: HeaderName = HeaderName::from_static("x-amz-date");
 
 /// The most that a signature's time may differ from AWS's.
@@ -35,8 +36,8 @@ const LAST_WORDS: Duration = Duration::from_millis(5);
 pub(super) struct Struck<'a> {
     faults: &'a Faults,
     operation: &'a str,
-    /// The session token of the calling environment, if it belongs to this stack.
-    environment: Option<String>,
+    /// The calling environment, if it belongs to this stack.
+    sandbox: Option<Arc<Sandbox>>,
     signed_at: Option<OffsetDateTime>,
     strikes: Vec<Strike>,
 }
@@ -47,17 +48,15 @@ impl<'a> Struck<'a> {
         faults: &'a Faults,
         caller: &str,
         operation: &'a str,
+        sandbox: Option<Arc<Sandbox>>,
         headers: &HeaderMap,
     ) -> Struck<'a> {
-        let on = faults.are_on();
-        let text = |name: &HeaderName| headers.get(name).filter(|_| on)?.to_str().ok();
+        let signed_at = headers.get(SIGNED_AT).filter(|_| faults.are_on());
         Struck {
             faults,
             operation,
-            environment: text(&SESSION_TOKEN)
-                .filter(|token| faults.is_environment(token))
-                .map(str::to_owned),
-            signed_at: text(&SIGNED_AT).and_then(parse_time),
+            sandbox,
+            signed_at: signed_at.and_then(|at| parse_time(at.to_str().ok()?)),
             strikes: faults.strikes(caller, operation),
         }
     }
@@ -71,10 +70,9 @@ impl<'a> Struck<'a> {
     where
         F: Future<Output = Reply> + Send + 'static,
     {
-        let for_life = match &self.environment {
-            Some(token) => self.faults.strikes_for_life(token),
-            None => Vec::new(),
-        };
+        let sandbox = self.sandbox.as_ref();
+        let for_life = sandbox.map(|it| self.faults.strikes_for_life(it));
+        let for_life = for_life.unwrap_or_default();
         let for_life = |kind| for_life.iter().find(|strike| strike.kind == kind);
         let clock_ahead = for_life(Kind::ClockSkew).map(|strike| strike.seconds);
         let expired = for_life(Kind::CredentialsExpired).is_some();
@@ -83,7 +81,7 @@ impl<'a> Struck<'a> {
         self.delay(&mut body).await;
         let refused = match clock_ahead {
             _ if expired => {
-                self.faults.count(Kind::CredentialsExpired);
+                self.faults.log(Kind::CredentialsExpired);
                 Some(answers::expired_credentials(self.operation))
             }
             Some(_) => self.refuse_signature(aws_now),
@@ -102,14 +100,14 @@ impl<'a> Struck<'a> {
         for strike in &self.strikes {
             match strike.kind {
                 Kind::Latency => {
-                    self.faults.count(Kind::Latency);
+                    self.faults.log(Kind::Latency);
                     tokio::time::sleep(Duration::from_millis(strike.ms.into())).await;
                 }
                 Kind::DelayedDelivery => {
                     if let Ok(Value::Object(mut members)) = serde_json::from_slice(body) {
                         members.insert("DelaySeconds".to_owned(), strike.seconds.into());
                         *body = Value::from(members).to_string().into();
-                        self.faults.count(Kind::DelayedDelivery);
+                        self.faults.log(Kind::DelayedDelivery);
                     }
                 }
                 _ => {}
@@ -137,7 +135,7 @@ impl<'a> Struck<'a> {
         } else {
             return None;
         };
-        self.faults.count(Kind::ClockSkew);
+        self.faults.log(Kind::ClockSkew);
         Some(answers::bad_signature(self.operation, &message))
     }
 
@@ -148,29 +146,29 @@ impl<'a> Struck<'a> {
         let Struck {
             faults,
             operation,
-            environment,
+            sandbox,
             strikes,
             ..
         } = self;
         for mut strike in strikes {
             let kind = strike.kind;
-            match (kind, &environment) {
+            match (kind, &sandbox) {
                 (Kind::ConnectionDropped, _) => {
-                    faults.count(kind);
+                    faults.log(kind);
                     return Err(HungUp);
                 }
                 (Kind::AnswerLost, _) => {
-                    faults.count(kind);
+                    faults.log(kind);
                     make(body).await;
                     return Err(HungUp);
                 }
                 (Kind::HalfOpen, _) => {
-                    faults.count(kind);
+                    faults.log(kind);
                     return std::future::pending().await;
                 }
                 (Kind::UnprocessedKeys, _) => {
                     if let Some(partial) = PartialRead::of(&mut strike, &body) {
-                        faults.count(kind);
+                        faults.log(kind);
                         let mut reply = make(partial.request.clone()).await;
                         if let Ok(body) = &mut reply.result {
                             partial.complete(body);
@@ -178,13 +176,13 @@ impl<'a> Struck<'a> {
                         return Ok(reply);
                     }
                 }
-                (Kind::Kill, Some(token)) => {
-                    faults.count(kind);
-                    return kill(faults, token.clone(), strike, make(body)).await;
+                (Kind::Kill, Some(sandbox)) => {
+                    faults.log(kind);
+                    return kill(Arc::clone(sandbox), strike, make(body)).await;
                 }
-                (Kind::Freeze, Some(token)) => {
-                    faults.count(kind);
-                    faults.signal(token, Signal::SIGSTOP);
+                (Kind::Freeze, Some(sandbox)) => {
+                    faults.log(kind);
+                    sandbox.signal(Signal::SIGSTOP);
                     if strike.random.bool() {
                         return Ok(make(body).await);
                     }
@@ -192,7 +190,7 @@ impl<'a> Struck<'a> {
                 }
                 _ => {
                     if let Some(refusal) = answers::answer(&mut strike, operation, &body) {
-                        faults.count(kind);
+                        faults.log(kind);
                         let mut reply = Reply::from(refusal);
                         if kind == Kind::InternalError && strike.random.bool() {
                             reply.units = make(body).await.units;
@@ -207,34 +205,29 @@ impl<'a> Struck<'a> {
 }
 
 /// Kills the calling environment at one of three moments.
-async fn kill<F>(
-    faults: &Faults,
-    token: String,
-    mut strike: Strike,
-    call: F,
-) -> Result<Reply, HungUp>
+async fn kill<F>(sandbox: Arc<Sandbox>, mut strike: Strike, call: F) -> Result<Reply, HungUp>
 where
     F: Future<Output = Reply> + Send + 'static,
 {
     match strike.random.u8(..3) {
         0 => {
-            faults.signal(&token, Signal::SIGKILL);
+            sandbox.signal(Signal::SIGKILL);
             Err(HungUp)
         }
         1 => {
             // On its own task, because this one ends with the killed process's connection, and AWS
             // completes a call that it has begun.
             let call = tokio::spawn(call);
-            faults.signal(&token, Signal::SIGKILL);
+            sandbox.signal(Signal::SIGKILL);
             let _ = call.await;
             Err(HungUp)
         }
         _ => {
             let reply = call.await;
-            let (faults, after) = (faults.clone(), LAST_WORDS.mul_f64(strike.random.f64()));
+            let after = LAST_WORDS.mul_f64(strike.random.f64());
             tokio::spawn(async move {
                 tokio::time::sleep(after).await;
-                faults.signal(&token, Signal::SIGKILL);
+                sandbox.signal(Signal::SIGKILL);
             });
             Ok(reply)
         }

@@ -1,6 +1,10 @@
 //! The fault plan: a document that a person writes.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
+
+use crate::chance;
 
 /// The operation under which deliveries of a queue trigger are counted.
 pub(super) const DELIVERY: &str = "SQS.ReceiveMessage";
@@ -148,9 +152,8 @@ impl Plan {
             if !rule.applies(caller, operation) {
                 return None;
             }
-            let seed = self.seed;
-            let event = format!("{seed}/{index}/{caller}/{operation}/{number}");
-            let mut random = fastrand::Rng::with_seed(fnv(event.as_bytes()));
+            let event = format!("{index}/{caller}/{operation}/{number}");
+            let mut random = chance::of(self.seed, &event);
             (random.f64() < rule.probability).then(|| Strike {
                 kind: rule.kind,
                 ms: rule.ms.unwrap_or_default(),
@@ -261,12 +264,11 @@ impl Kind {
     }
 }
 
-/// FNV-1a, 64 bits: simple, and the same on every machine and in every release.
-/// <http://www.isthe.com/chongo/tech/comp/fnv/>
-fn fnv(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
+/// As in JSON.
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ mod throttle;
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -26,7 +26,8 @@ use uuid::Uuid;
 use self::cors::Cors;
 use self::event::Context;
 use self::routes::Routes;
-use crate::lambda::{Function, trace_or_new};
+use crate::conditions::{Conditions, wait_until};
+use crate::lambda::{self, Function, trace_or_new};
 use crate::serve::{self, Answer, Connection, HungUp, Policy, Server, Unread};
 use crate::template;
 
@@ -52,11 +53,17 @@ struct Settings {
     port: u16,
     routes: Routes,
     cors: Option<Cors>,
+    conditions: Conditions,
 }
 
 impl HttpApi {
     /// Serves the routes of `functions` on `listener`, as `api` describes.
-    pub fn start(listener: TcpListener, functions: &[Function], api: &template::Api) -> HttpApi {
+    pub fn start(
+        listener: TcpListener,
+        functions: &[Function],
+        api: &template::Api,
+        conditions: Conditions,
+    ) -> HttpApi {
         let routes = functions.iter().flat_map(|function| {
             let routes = function.spec().routes.iter().cloned();
             routes.map(|route| (route, function.clone()))
@@ -70,6 +77,7 @@ impl HttpApi {
             port: listener.local_addr().map_or(0, |address| address.port()),
             routes: Routes::new(routes, api),
             cors,
+            conditions,
         };
         HttpApi(Server::start(listener, policy, Api(Arc::new(settings))))
     }
@@ -130,6 +138,7 @@ impl Settings {
             return Err(StatusCode::TOO_MANY_REQUESTS);
         }
         let body = read(&parts.headers, body).await?;
+        let arrived = Instant::now();
         let trace = parts.headers.get("x-amzn-trace-id");
         let trace_id = trace_or_new(trace.and_then(|value| value.to_str().ok()));
         let context = Context {
@@ -145,7 +154,11 @@ impl Settings {
         let event = event::encode(parts, &body, &path, &route.path_parameters, context);
         // The event holds a copy.
         drop(body);
-        let invocation = route.function.invoke(event.into(), Some(&trace_id));
+        let aws = self.conditions.front_door(route.key)
+            + self.conditions.invoke(&route.function.spec().logical_id);
+        wait_until(arrived + aws).await;
+        let request = lambda::Request::new(route.key, event.into(), Some(&trace_id));
+        let invocation = route.function.invoke(request);
         match timeout(INTEGRATION_TIMEOUT, invocation).await {
             Ok(Ok(result)) => response::from_result(&result).map_err(|_| failed),
             Ok(Err(error)) => Err(response::status_of(&error)),

@@ -8,7 +8,7 @@ use http::header::{
     CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, SET_COOKIE,
     TRANSFER_ENCODING, UPGRADE,
 };
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -55,7 +55,7 @@ fn structured(reply: Reply) -> Result<Answer, Malformed> {
     };
     let status = status(&reply.status_code).ok_or(Malformed)?;
     let mut response = serve::empty(status);
-    *response.body_mut() = Full::new(body);
+    *response.body_mut() = Either::Left(Full::new(body));
     let headers = response.headers_mut();
     for (name, value) in reply.headers.unwrap_or_default() {
         let value = match value {

@@ -22,6 +22,8 @@ use super::platform_log::{Entry, InitPhase, Report};
 use super::pool::{Next, Place};
 use super::process::{Doing, Launcher, Process, Setup};
 use super::runtime_api::{ApiCall, ApiRequest, Responder, RuntimeState, accepted};
+use crate::conditions::wait_until;
+use crate::events::{self, Change, Ended, Event, Init};
 
 /// The limit of the init phase of an on-demand environment. After that, init runs again inside the
 /// first invocation.
@@ -52,6 +54,7 @@ pub(super) async fn live(
         log: Arc::new(Log::new(Arc::clone(&setup.log_file))),
         log_stream: format!("{}/[$LATEST]{id}", today.replace('-', "/")),
         provisioned,
+        suppressed: false,
         tmp: setup.host.machine.tmp.folder(&setup.spec.code_dir),
         setup,
     };
@@ -60,14 +63,15 @@ pub(super) async fn live(
         place,
         process: None,
         next: None,
+        platform: Duration::ZERO,
         init: None,
         cpu_reported: Duration::ZERO,
     };
-    tokio::select! {
-        () = environment.run(ready) => {}
-        _ = stop.wait_for(|stop| *stop) => {}
-    }
-    environment.kill().await;
+    let (change, why) = tokio::select! {
+        () = environment.run(ready) => (Change::Reaped, None),
+        _ = stop.wait_for(|stop| *stop) => (Change::Killed, Some("the host stops".to_owned())),
+    };
+    environment.kill(change, why).await;
     drop(environment);
     // Only now may a shutdown count the environment as gone.
     drop(stop);
@@ -81,6 +85,8 @@ struct Environment {
     process: Option<Process>,
     /// The runtime's request for its next event, while none is running.
     next: Option<Responder>,
+    /// The platform's part of its cold start.
+    platform: Duration,
     /// The init phase, until a `REPORT` line has reported it.
     init: Option<InitPhase>,
     /// CPU time that `REPORT` lines have reported.
@@ -99,33 +105,59 @@ impl Environment {
     /// The init phase. If it fails, the first invocation repeats it.
     async fn begin(&mut self) -> Result<(), InvokeError> {
         let provisioned = self.launcher.provisioned;
-        let turn = self.turn().await;
-        let started = Instant::now();
+        let asked = Instant::now();
+        let Setup { spec, host, .. } = &*self.launcher.setup;
+        self.platform = host.conditions.platform(&spec.logical_id);
         let limit = if provisioned {
-            PROVISIONED_INIT_LIMIT.max(self.launcher.setup.spec.timeout)
+            PROVISIONED_INIT_LIMIT.max(spec.timeout)
         } else {
             INIT_LIMIT
         };
+        let turn = self.turn().await;
+        let started = Instant::now();
         let result = match self.launch().await {
             Ok(()) => self.init("", started + limit, turn).await,
             failed => failed,
         };
-        let duration = started.elapsed();
+        self.launcher.suppressed = true;
+        // As long as the work takes on Lambda.
+        let duration = self.done_at().saturating_duration_since(started);
         if let Err(error) = result {
             self.fail_init("init", duration, &error).await;
             return Err(error);
         }
+        // The platform's part comes first. This host's own part of a start is within it.
+        let ready = started.max(asked + self.platform) + duration;
+        wait_until(ready.into_std()).await;
         let (cpu, _) = self.measure();
         self.init = Some(InitPhase {
             duration,
             cpu,
             billed: !provisioned,
         });
+        if let Some(process) = &self.process {
+            process.note(Change::Ready, None, self.init_event());
+        }
         if provisioned {
             let report = Entry::init_report(duration, "init", provisioned, None);
             self.launcher.say(report);
         }
         Ok(())
+    }
+
+    /// When the work done so far would be done on Lambda.
+    fn done_at(&self) -> Instant {
+        let process = self.process.as_ref();
+        process.map_or_else(Instant::now, |it| it.sandbox.done_at().into())
+    }
+
+    fn init_event(&self) -> Option<Init> {
+        let InitPhase { duration, cpu, .. } = self.init?;
+        Some(Init {
+            duration,
+            cpu: cpu.unwrap_or_default(),
+            platform: self.platform,
+        })
     }
 
     /// Waits until a process may be started: few start at one time, and one that keeps failing
@@ -170,8 +202,13 @@ impl Environment {
             };
             match request {
                 ApiRequest::Next => {
-                    if let Some(process) = &mut self.process {
-                        process.settle();
+                    let Setup { spec, host, .. } = &*self.launcher.setup;
+                    if let Some(process) = &self.process {
+                        // Work of the init phase is done before the share changes.
+                        process.sandbox.done_at();
+                        process
+                            .sandbox
+                            .settles(host.conditions.vcpus(spec.memory_mb));
                     }
                     self.next = Some(reply);
                     let failed_inits = &self.launcher.setup.failed_inits;
@@ -201,7 +238,7 @@ impl Environment {
         if self.process.is_none() {
             self.launcher.log.write(format!("{error}\n"));
         }
-        self.kill().await;
+        self.kill(Change::InitFailed, Some(error.to_string())).await;
         let provisioned = self.launcher.provisioned;
         let report = Entry::init_report(duration, phase, provisioned, Some(error));
         self.launcher.say(report);
@@ -230,7 +267,10 @@ impl Environment {
                 }
                 doing = does(&mut self.process) => match doing {
                     Doing::Calls(call) => self.supersede(call),
-                    Doing::Exits(_) => self.kill().await,
+                    Doing::Exits(status) => {
+                        let why = FunctionError::exited("", &status).message;
+                        self.kill(Change::Killed, Some(why)).await;
+                    }
                 },
                 () = sleep_until(idle_until), if !self.launcher.provisioned => {
                     // Otherwise an invocation has arrived at this very moment.
@@ -266,7 +306,7 @@ impl Environment {
         };
         self.launcher.log.start_tail();
         let mut invocation = Invocation::begin(job, self.launcher.setup.spec.timeout);
-        let request_id = invocation.job.request_id.clone();
+        let request_id = invocation.job.request.request_id.clone();
         let launched = match turn {
             Some(_) => self.launch().await,
             None => Ok(()),
@@ -277,6 +317,11 @@ impl Environment {
             return;
         }
         self.launcher.say(Entry::start(&request_id));
+        if let Some(process) = &self.process {
+            // From now on its work is this invocation's.
+            process.sandbox.done_at();
+            process.sandbox.works_on(Some(&request_id));
+        }
         let ready = match (launched, turn) {
             (Ok(()), Some(turn)) => self.init(&request_id, invocation.deadline, turn).await,
             (launched, _) => launched,
@@ -295,11 +340,14 @@ impl Environment {
                 let used = self.report(&invocation, None);
                 if used > self.memory() {
                     // The process grew too fast for the check. AWS would have killed it.
-                    let message = "more memory used than MemorySize: the process is ended\n";
-                    self.launcher.log.write(message);
-                    self.kill().await;
+                    let message = "more memory used than MemorySize: the process is ended";
+                    self.launcher.log.write(format!("{message}\n"));
+                    self.kill(Change::Killed, Some(message.to_owned())).await;
                 }
             }
+        }
+        if let Some(process) = &self.process {
+            process.sandbox.works_on(None);
         }
         if let Some(log_tail) = invocation.job.log_tail.take() {
             let _ = log_tail.send(self.launcher.log.tail());
@@ -309,7 +357,7 @@ impl Environment {
     /// Hands the event to the runtime, and the runtime's result to the caller, until the runtime
     /// asks for its next event.
     async fn converse(&mut self, invocation: &mut Invocation) -> Result<(), InvokeError> {
-        let request_id = invocation.job.request_id.clone();
+        let request_id = invocation.job.request.request_id.clone();
         let memory = self.memory();
         let host = &self.launcher.setup.host;
         let arn = format!(
@@ -335,8 +383,8 @@ impl Environment {
                     return Err(FunctionError::timed_out(&request_id, timeout).into());
                 }
                 _ = memory_watch.tick() => {
-                    let process = self.process.as_mut();
-                    if process.is_some_and(|it| it.usage().peak_memory > memory) {
+                    let process = self.process.as_ref();
+                    if process.is_some_and(|it| it.sandbox.usage().peak_memory > memory) {
                         return Err(FunctionError::out_of_memory(&request_id).into());
                     }
                     continue;
@@ -344,6 +392,8 @@ impl Environment {
             };
             match request {
                 ApiRequest::Next if invocation.is_answered() => {
+                    // Work after the answer keeps the environment busy too.
+                    wait_until(self.done_at().into_std()).await;
                     self.next = Some(reply);
                     return Ok(());
                 }
@@ -355,7 +405,14 @@ impl Environment {
                     result,
                     answer,
                 } if id == request_id && !invocation.is_answered() => {
+                    let done = self.done_at();
+                    wait_until(done.min(invocation.deadline).into_std()).await;
+                    if done >= invocation.deadline {
+                        let timeout = self.launcher.setup.spec.timeout;
+                        return Err(FunctionError::timed_out(&request_id, timeout).into());
+                    }
                     self.place.settling();
+                    invocation.error = result.as_ref().err().map(|it| it.error_type.clone());
                     invocation.answer(result.map_err(InvokeError::from));
                     reply.send(*answer);
                 }
@@ -378,24 +435,52 @@ impl Environment {
         if let Some(process) = &self.process {
             process.flush_output();
         }
-        let failed = Entry::failed(&invocation.job.request_id, &error);
+        let failed = Entry::failed(&invocation.job.request.request_id, &error);
         self.launcher.say(failed);
         self.report(invocation, Some(&error));
-        self.kill().await;
+        let change = if error.error_type == TIMED_OUT {
+            Change::TimedOut
+        } else {
+            Change::Killed
+        };
+        self.kill(change, Some(error.message)).await;
     }
 
-    /// Writes the end of an invocation to the log, and returns the peak memory in bytes.
+    /// Writes the end of an invocation to the logs, and returns the peak memory in bytes.
     fn report(&mut self, invocation: &Invocation, error: Option<&FunctionError>) -> u64 {
         let elapsed = invocation.started.elapsed();
         let (cpu, peak_memory) = self.measure();
         if let Some(process) = &self.process {
             process.flush_output();
         }
-        let spec = &self.launcher.setup.spec;
+        let Setup { spec, host, .. } = &*self.launcher.setup;
         let timed_out = error.is_some_and(|it| it.error_type == TIMED_OUT);
+        let duration = if timed_out { spec.timeout } else { elapsed };
+        let request = &invocation.job.request;
+        let error_type = error.map(|it| it.error_type.clone());
+        let error_type = error_type.or_else(|| invocation.error.clone());
+        let sandbox = self.process.as_ref().map(|it| &it.sandbox);
+        host.log.add(Event::Invocation(Box::new(events::Invocation {
+            function: spec.logical_id.clone(),
+            environment: sandbox.map(|it| it.name.clone()),
+            request_id: request.request_id.clone(),
+            source: request.source.clone(),
+            cold: self.init.is_some(),
+            init: self.init_event(),
+            queued: invocation.started - invocation.job.called,
+            duration,
+            cpu,
+            held: sandbox.map_or(Duration::ZERO, |it| it.take_held()),
+            outcome: match error_type {
+                _ if timed_out => Ended::Timeout,
+                Some(_) => Ended::Error,
+                None => Ended::Success,
+            },
+            error: error_type,
+        })));
         self.launcher.say(Entry::report(&Report {
-            request_id: &invocation.job.request_id,
-            duration: if timed_out { spec.timeout } else { elapsed },
+            request_id: &request.request_id,
+            duration,
             init: self.init.take(),
             memory_size_mb: spec.memory_mb,
             max_memory_used: peak_memory,
@@ -407,10 +492,10 @@ impl Environment {
 
     /// CPU time since the last call (unknown once the process is gone), and peak memory in bytes.
     fn measure(&mut self) -> (Option<Duration>, u64) {
-        let Some(process) = &mut self.process else {
+        let Some(process) = &self.process else {
             return (None, 0);
         };
-        let usage = process.usage();
+        let usage = process.sandbox.usage();
         let cpu = usage.cpu.saturating_sub(self.cpu_reported);
         self.cpu_reported = usage.cpu;
         (
@@ -424,10 +509,11 @@ impl Environment {
         u64::from(self.launcher.setup.spec.memory_mb) * 1024 * 1024
     }
 
-    async fn kill(&mut self) {
+    async fn kill(&mut self, change: Change, why: Option<String>) {
         self.next = None;
         self.init = None;
         if let Some(process) = self.process.take() {
+            process.note(change, why, None);
             process.kill().await;
         }
     }

@@ -6,19 +6,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Serialize;
-use tokio::sync::{oneshot, watch};
-use uuid::Uuid;
+use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
+use tokio::time::Instant;
 
 use super::asynchronous::{self, MAX_EVENT};
 use super::code::{self, Code};
 use super::concurrency::Concurrency;
 use super::error::InvokeError;
-use super::invocation::{Caller, Job, trace_header};
+use super::invocation::{Caller, Job, Request};
 use super::log::LogFile;
 use super::pool::{Place, Pool};
 use super::process::Setup;
 use super::{Host, MAX_PAYLOAD, environment, lock};
-use crate::faults::FunctionFaults;
+use crate::events::{self, Ended, Event};
 use crate::template;
 
 /// How long an invocation waits for an environment that has returned its result and will soon be
@@ -34,7 +34,6 @@ pub struct Function(Arc<Inner>);
 struct Inner {
     setup: Arc<Setup>,
     concurrency: Concurrency,
-    faults: FunctionFaults,
     pool: Arc<Mutex<Pool>>,
     /// Becomes true once. Each environment holds a receiver until it is gone.
     stop: watch::Sender<bool>,
@@ -51,17 +50,6 @@ pub struct Environments {
     pub idle: usize,
     /// Running an invocation.
     pub busy: usize,
-}
-
-/// An invocation with what Lambda knows of it.
-#[derive(Debug)]
-pub struct Invoked {
-    /// As in the function's log.
-    pub request_id: String,
-    /// The function's result.
-    pub result: Result<Bytes, InvokeError>,
-    /// The last 4 KB of its log. Empty if it did not begin.
-    pub log_tail: Bytes,
 }
 
 impl Function {
@@ -84,7 +72,6 @@ impl Function {
         let log_file = LogFile::create(&log, prefix)
             .map_err(|error| refuse(format!("cannot write the log {}: {error}", log.display())))?;
         let concurrency = host.concurrency.share(&spec).map_err(&refuse)?;
-        let faults = host.faults.of(&name);
         let setup = Arc::new(Setup {
             spec,
             host,
@@ -96,7 +83,6 @@ impl Function {
             setup,
             stop: watch::Sender::new(false),
             concurrency,
-            faults,
         }));
         if let Err(error) = function.start_provisioned().await {
             function.shutdown().await;
@@ -116,83 +102,67 @@ impl Function {
         Ok(())
     }
 
-    /// Runs the function once and returns its result, like `Invoke` with `RequestResponse`.
-    ///
-    /// `trace_id` is the caller's `X-Amzn-Trace-Id`, if it has one. An invocation that has begun
-    /// runs to its end even if this future is dropped.
+    /// Runs the function once and returns its result, like `Invoke` with `RequestResponse`. An
+    /// invocation that has begun runs to its end even if this future is dropped.
     ///
     /// # Errors
     /// See [`InvokeError`].
-    pub async fn invoke(&self, event: Bytes, trace_id: Option<&str>) -> Result<Bytes, InvokeError> {
-        let request_id = new_request_id();
-        self.run(event, request_id, trace_header(trace_id), None)
-            .await
+    pub async fn invoke(&self, request: Request) -> Result<Bytes, InvokeError> {
+        self.run(request, None).await
     }
 
-    /// The same, like `Invoke` with `LogType: Tail`: waits until the invocation's log is complete.
-    pub async fn invoke_with_log(&self, event: Bytes, trace_id: Option<&str>) -> Invoked {
-        let (request_id, trace_id) = (new_request_id(), trace_header(trace_id));
+    /// The same, like `Invoke` with `LogType: Tail`: waits until the invocation's log is complete,
+    /// and returns its last 4 KB too. They are empty if it did not begin.
+    pub async fn invoke_with_log(&self, request: Request) -> (Result<Bytes, InvokeError>, Bytes) {
         let (sender, log_tail) = oneshot::channel();
-        let result = self.run(event, request_id.clone(), trace_id, Some(sender));
-        Invoked {
-            request_id,
-            result: result.await,
-            log_tail: log_tail.await.unwrap_or_default(),
-        }
+        let result = self.run(request, Some(sender)).await;
+        (result, log_tail.await.unwrap_or_default())
     }
 
     /// Runs the function in the background, like `Invoke` with `InvocationType: Event`: twice more
-    /// if it fails, and for hours while it is throttled. Returns the request id of all attempts.
+    /// if it fails, and for hours while it is throttled. All attempts have the same request id.
     ///
     /// # Errors
     /// If the event is larger than 1 MB, or the host is shutting down.
-    pub fn invoke_later(
-        &self,
-        event: Bytes,
-        trace_id: Option<&str>,
-    ) -> Result<String, InvokeError> {
-        if event.len() > MAX_EVENT {
+    pub fn invoke_later(&self, request: Request) -> Result<(), InvokeError> {
+        if request.event.len() > MAX_EVENT {
             return Err(InvokeError::EventTooLarge);
         }
         if lock(&self.0.pool).stopped {
             return Err(InvokeError::Stopped);
         }
-        let (request_id, trace_id) = (new_request_id(), trace_header(trace_id));
-        let (function, id) = (self.clone(), request_id.clone());
+        let function = self.clone();
         let mut stop = self.0.stop.subscribe();
         tokio::spawn(async move {
-            let run = || function.run(event.clone(), id.clone(), trace_id.clone(), None);
             tokio::select! {
-                result = asynchronous::deliver(run) => if let Err(error) = result {
-                    let name = &function.spec().logical_id;
-                    eprintln!("local: the event {id} of {name} is given up: {error}");
-                },
+                result = asynchronous::deliver(|| function.run(request.clone(), None)) => {
+                    if let Err(error) = result {
+                        let (id, name) = (&request.request_id, &function.spec().logical_id);
+                        eprintln!("local: the event {id} of {name} is given up: {error}");
+                    }
+                }
                 _ = stop.wait_for(|stop| *stop) => {}
             }
         });
-        Ok(request_id)
+        Ok(())
     }
 
     async fn run(
         &self,
-        payload: Bytes,
-        request_id: String,
-        trace_id: String,
+        request: Request,
         log_tail: Option<oneshot::Sender<Bytes>>,
     ) -> Result<Bytes, InvokeError> {
-        if payload.len() > MAX_PAYLOAD {
+        if request.event.len() > MAX_PAYLOAD {
             return Err(InvokeError::EventTooLarge);
         }
-        if self.0.faults.throttles_invocation() {
+        let Some(concurrency) = self.concurrency() else {
+            self.log_throttle(request);
             return Err(InvokeError::Throttled);
-        }
-        let concurrency = self.0.concurrency.acquire();
-        let concurrency = concurrency.ok_or(InvokeError::Throttled)?;
+        };
         let (reply, mut result) = oneshot::channel();
         let job = Job {
-            request_id,
-            payload,
-            trace_id,
+            request,
+            called: Instant::now(),
             caller: Some(Caller { reply, concurrency }),
             log_tail,
         };
@@ -204,6 +174,31 @@ impl Function {
             }
         }
         result.await.unwrap_or(Err(InvokeError::Stopped))
+    }
+
+    /// Concurrency for one invocation; `None` if it is throttled.
+    fn concurrency(&self) -> Option<OwnedSemaphorePermit> {
+        let Setup { spec, host, .. } = &*self.0.setup;
+        let struck = host.faults.throttles_invocation(&spec.logical_id);
+        self.0.concurrency.acquire().filter(|_| !struck)
+    }
+
+    fn log_throttle(&self, request: Request) {
+        let Setup { spec, host, .. } = &*self.0.setup;
+        host.log.add(Event::Invocation(Box::new(events::Invocation {
+            function: spec.logical_id.clone(),
+            environment: None,
+            request_id: request.request_id,
+            source: request.source,
+            cold: false,
+            init: None,
+            queued: Duration::ZERO,
+            duration: Duration::ZERO,
+            cpu: None,
+            held: Duration::ZERO,
+            outcome: Ended::Throttled,
+            error: None,
+        })));
     }
 
     /// Passes a job to an environment or queues it. True if the caller should first wait for an
@@ -303,8 +298,4 @@ impl Function {
     pub fn account_id(&self) -> &str {
         &self.0.setup.host.account_id
     }
-}
-
-fn new_request_id() -> String {
-    Uuid::new_v4().to_string()
 }

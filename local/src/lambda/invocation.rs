@@ -9,12 +9,36 @@ use uuid::Uuid;
 
 use super::error::InvokeError;
 
+/// What a caller asks of a function.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The event, in JSON.
+    pub event: Bytes,
+    /// As in the function's log.
+    pub request_id: String,
+    /// The trace header.
+    pub trace_id: String,
+    /// For the log of events: a route, a queue, or `Invoke`.
+    pub source: String,
+}
+
+impl Request {
+    /// A request with a new id. `trace_id` is the caller's `X-Amzn-Trace-Id`, if it has one.
+    pub fn new(source: impl Into<String>, event: Bytes, trace_id: Option<&str>) -> Request {
+        Request {
+            event,
+            request_id: Uuid::new_v4().to_string(),
+            trace_id: trace_header(trace_id),
+            source: source.into(),
+        }
+    }
+}
+
 /// An invocation that waits for an environment.
 #[derive(Debug)]
 pub(super) struct Job {
-    pub(super) request_id: String,
-    pub(super) payload: Bytes,
-    pub(super) trace_id: String,
+    pub(super) request: Request,
+    pub(super) called: Instant,
     /// `None` once there is a result.
     pub(super) caller: Option<Caller>,
     /// Receives the end of the invocation's log, if someone asked for it.
@@ -35,6 +59,8 @@ pub(super) struct Invocation {
     pub(super) started: Instant,
     pub(super) deadline: Instant,
     pub(super) deadline_ms: u128,
+    /// The type of the error that the function reported.
+    pub(super) error: Option<String>,
 }
 
 impl Invocation {
@@ -46,6 +72,7 @@ impl Invocation {
             started,
             deadline: started + timeout,
             deadline_ms: deadline.unwrap_or_default().as_millis(),
+            error: None,
         }
     }
 
@@ -69,7 +96,7 @@ impl Invocation {
 /// [trace header](https://docs.aws.amazon.com/xray/latest/devguide/xray-concepts.html#xray-concepts-tracingheader)
 /// of an invocation: the caller's, completed, or a new one. Nothing is traced here, so a new one is
 /// not sampled.
-pub(super) fn trace_header(given: Option<&str>) -> String {
+fn trace_header(given: Option<&str>) -> String {
     let mut header = trace_or_new(given);
     if !header.contains("Parent=") {
         let parent = Uuid::new_v4().simple().to_string();

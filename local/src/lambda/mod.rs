@@ -26,18 +26,21 @@ mod pool;
 mod process;
 mod runtime_api;
 mod tmp;
-mod usage;
 
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::conditions::Conditions;
+use crate::events::Log;
 use crate::faults::Faults;
+use crate::sandboxes::Sandboxes;
 
 pub use concurrency::AccountConcurrency;
 pub use env_file::apply as apply_env_file;
 pub use error::{FunctionError, InvokeError};
-pub use function::{Environments, Function, Invoked};
+pub use function::{Environments, Function};
+pub use invocation::Request;
 pub(crate) use invocation::trace_or_new;
 pub use machine::Machine;
 pub use tmp::enter_user_namespace;
@@ -72,6 +75,12 @@ pub struct Host {
     pub machine: Machine,
     /// The injected faults.
     pub faults: Faults,
+    /// The conditions of this run.
+    pub conditions: Conditions,
+    /// The log of events.
+    pub log: Log,
+    /// Where environments are found by others.
+    pub sandboxes: Sandboxes,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, getpgid};
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 use tokio::process::{Child, Command};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep};
@@ -21,8 +21,8 @@ use super::log::{Log, LogFile, Output};
 use super::platform_log::{Entry, initialization};
 use super::runtime_api::{ApiCall, RuntimeApi};
 use super::tmp::Tmp;
-use super::usage::{self, Usage};
-use crate::faults::KnownEnvironment;
+use crate::events::{self, Change, Event, Init};
+use crate::sandboxes::{Entered, Sandbox};
 use crate::template::{self, LogFormat, LogLevel};
 
 /// How long a `bootstrap` that is being written is waited for.
@@ -62,6 +62,8 @@ pub(super) struct Launcher {
     pub(super) log: Arc<Log>,
     pub(super) log_stream: String,
     pub(super) provisioned: bool,
+    /// Whether it has had a process before, whose init phase is then a part of an invocation.
+    pub(super) suppressed: bool,
     /// Its `/tmp`, which survives its processes.
     pub(super) tmp: Tmp,
 }
@@ -72,14 +74,11 @@ pub(super) struct Process {
     api: RuntimeApi,
     child: Child,
     output: Output,
-    group: Pid,
-    /// The process and the processes that it started before its init phase ended. A shell
-    /// `bootstrap` without `exec` is thus frozen and measured as a whole.
-    tree: Vec<Pid>,
     frozen: bool,
-    usage: Usage,
-    /// Lets faults find the process.
-    _known: KnownEnvironment,
+    /// Lets faults and the AWS endpoint find the process.
+    pub(super) sandbox: Entered,
+    events: events::Log,
+    provisioned: bool,
     _room: OwnedSemaphorePermit,
 }
 
@@ -142,13 +141,13 @@ impl Launcher {
         let Setup { spec, host, .. } = &*self.setup;
         let room = host.machine.room()?;
         let api = RuntimeApi::start().await?;
-        let known = host.faults.of(&spec.logical_id).environment();
+        let sandbox = host.sandboxes.enter(&spec.logical_id);
         let (output, stdout) = io::pipe()?;
         let mut command = Command::new(spec.code_dir.join("bootstrap"));
         command
             .current_dir(&spec.code_dir)
             .env_clear()
-            .envs(self.environment(&api, &known))
+            .envs(self.environment(&api, &sandbox))
             .stdin(Stdio::null())
             .stdout(stdout.try_clone()?)
             .stderr(stdout)
@@ -158,36 +157,33 @@ impl Launcher {
         let id = child
             .id()
             .ok_or_else(|| io::Error::other("the process has ended"))?;
-        let (root, group) = (
-            Pid::from_raw(id.cast_signed()),
-            Pid::from_raw(host.children_group),
-        );
+        let root = Pid::from_raw(id.cast_signed());
         // Before what the process prints is read.
         self.say(Entry::init_start(self.provisioned));
         limit_descriptors(root);
-        known.runs(root, group);
-        Ok(Process {
+        // Only an on-demand init has a whole vCPU.
+        let burst = !self.provisioned && !self.suppressed;
+        let share = host.conditions.share(&sandbox.name, spec.memory_mb, burst);
+        sandbox.runs(root, Pid::from_raw(host.children_group), share);
+        let process = Process {
             api,
             child,
             output: Output::start(output, Arc::clone(&self.log))?,
-            group,
-            tree: vec![root],
             frozen: false,
-            usage: Usage::default(),
-            _known: known,
+            sandbox,
+            events: host.log.clone(),
+            provisioned: self.provisioned,
             _room: room,
-        })
+        };
+        process.note(Change::Started, None, None);
+        Ok(process)
     }
 
     /// The function's own variables, and those of
     /// [Lambda](https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html), which win
     /// because they are reserved on AWS. `AWS_EXECUTION_ENV` is not set for `provided.*`. The
     /// runtime itself sets `_X_AMZN_TRACE_ID`.
-    fn environment(
-        &self,
-        api: &RuntimeApi,
-        known: &KnownEnvironment,
-    ) -> BTreeMap<OsString, OsString> {
+    fn environment(&self, api: &RuntimeApi, sandbox: &Sandbox) -> BTreeMap<OsString, OsString> {
         let Setup { spec, host, .. } = &*self.setup;
         let own = spec
             .environment
@@ -233,7 +229,7 @@ impl Launcher {
         // its environment.
         set("AWS_ACCESS_KEY_ID", &spec.logical_id);
         set("AWS_SECRET_ACCESS_KEY", &"local");
-        set("AWS_SESSION_TOKEN", &known.session_token());
+        set("AWS_SESSION_TOKEN", &sandbox.name);
         for name in [
             "AWS_ENDPOINT_URL",
             "AWS_ENDPOINT_URL_DYNAMODB",
@@ -267,33 +263,32 @@ impl Process {
         }
     }
 
-    /// Notes the processes of the environment, once its init phase is over.
-    pub(super) fn settle(&mut self) {
-        if let Some(root) = self.tree.first() {
-            self.tree = usage::process_tree(*root);
-        }
-    }
-
     /// Stops the processes, as Lambda freezes an environment between invocations.
     pub(super) fn freeze(&mut self) {
-        self.signal(Signal::SIGSTOP);
+        self.sandbox.signal(Signal::SIGSTOP);
         self.frozen = true;
+        self.note(Change::Frozen, None, None);
     }
 
     /// Resumes the processes.
     pub(super) fn thaw(&mut self) {
         if self.frozen {
-            self.signal(Signal::SIGCONT);
+            self.sandbox.signal(Signal::SIGCONT);
             self.frozen = false;
+            self.note(Change::Thawed, None, None);
         }
     }
 
-    /// The resources used so far; the last known values if the process is gone.
-    pub(super) fn usage(&mut self) -> Usage {
-        if let Some(usage) = usage::measure(&self.tree) {
-            self.usage = usage;
-        }
-        self.usage
+    /// Logs a change of the environment.
+    pub(super) fn note(&self, change: Change, why: Option<String>, init: Option<Init>) {
+        self.events.add(Event::Environment(events::Environment {
+            function: self.sandbox.function.clone(),
+            environment: self.sandbox.name.clone(),
+            change,
+            provisioned: self.provisioned,
+            why,
+            init,
+        }));
     }
 
     /// Whether the process still runs, so that `usage` can be measured.
@@ -308,24 +303,8 @@ impl Process {
 
     /// Kills the environment with all its processes, and waits for its end.
     pub(super) async fn kill(mut self) {
-        if let Some(root) = self.tree.first() {
-            for pid in usage::process_tree(*root) {
-                if !self.tree.contains(&pid) {
-                    self.tree.push(pid);
-                }
-            }
-        }
-        self.signal(Signal::SIGKILL);
+        self.sandbox.kill();
         let _ = self.child.wait().await;
-    }
-
-    fn signal(&self, signal: Signal) {
-        for pid in &self.tree {
-            // The id of a process that is gone may belong to a stranger now.
-            if getpgid(Some(*pid)) == Ok(self.group) {
-                let _ = kill(*pid, signal);
-            }
-        }
     }
 }
 

@@ -199,14 +199,14 @@ impl Responder {
     /// Sends the event of an invocation of the function with this ARN, or returns an error if the
     /// runtime has hung up.
     pub(super) fn event(self, invocation: &Invocation, function: &str) -> Result<(), ()> {
-        let job = &invocation.job;
-        let mut answer = serve::typed(StatusCode::OK, "application/json", job.payload.clone());
+        let request = &invocation.job.request;
+        let mut answer = serve::typed(StatusCode::OK, "application/json", request.event.clone());
         let deadline_ms = invocation.deadline_ms.to_string();
         for (name, value) in [
-            ("aws-request-id", job.request_id.as_str()),
+            ("aws-request-id", request.request_id.as_str()),
             ("deadline-ms", &deadline_ms),
             ("invoked-function-arn", function),
-            ("trace-id", &job.trace_id),
+            ("trace-id", &request.trace_id),
         ] {
             let name = HeaderName::try_from(format!("lambda-runtime-{name}"));
             if let (Ok(name), Ok(value)) = (name, HeaderValue::from_str(value)) {

@@ -11,7 +11,7 @@ use super::message::{Message, MessageAttributes, digest, md5};
 use super::store::{Queue, Store, from_json, to_json};
 use crate::aws_json::ACCOUNT;
 use crate::aws_json::Refusal;
-use crate::meter::Depth;
+use crate::events::{Depth, Move};
 
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/FIFO-queues-exactly-once-processing.html>
 const DEDUPLICATION: i64 = 5 * 60_000;
@@ -110,6 +110,7 @@ impl Store {
         ];
         self.run(insert, values)?;
         self.wake(name);
+        self.moved.push((Move::Sent, name.to_owned(), id.clone()));
         Ok((id, seq))
     }
 
@@ -194,9 +195,12 @@ impl Store {
         let fifo = target.attributes.is_fifo();
         let place = if fifo { end } else { seq };
         let update = "UPDATE message SET seq = ?2, queue = ?3, visible_at = ?4, source = ?5
-            WHERE seq = ?1";
-        self.run(update, params![seq, place, target.row, now, from])?;
+            WHERE seq = ?1 RETURNING id";
+        let values = params![seq, place, target.row, now, from];
+        let id = self.first(update, values, |row| row.get(0))?;
         self.wake(to);
+        let moved = id.map(|id| (Move::Dead, from.to_owned(), id));
+        self.moved.extend(moved);
         Ok(())
     }
 

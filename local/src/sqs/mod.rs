@@ -14,7 +14,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Deserialize;
@@ -28,7 +28,7 @@ use operations::{check_range, parse, queue_name, without_empty};
 use store::Store;
 
 use crate::aws_json::Refusal;
-use crate::meter::Depth;
+use crate::events::{Depth, Event, Log, Messages};
 use crate::template;
 
 /// The queues of this host. Cheap to clone.
@@ -39,6 +39,9 @@ use crate::template;
 pub struct Sqs {
     store: Arc<Mutex<Store>>,
     endpoint_url: Arc<str>,
+    log: Log,
+    /// Logical ids of the template's queues, by name.
+    logical_ids: Arc<OnceLock<BTreeMap<String, String>>>,
 }
 
 /// The body of `ReceiveMessage`. `ReceiveRequestAttemptId` is accepted and ignored: on one machine no
@@ -57,10 +60,11 @@ struct Receive {
 
 impl Sqs {
     /// The queues of a data folder, or none, in memory. `endpoint_url` is what their URLs begin with.
+    /// What is sent, and what goes to a dead-letter queue, is logged.
     ///
     /// # Errors
     /// If the folder's database cannot be used.
-    pub fn open(data_dir: Option<&Path>, endpoint_url: &str) -> Result<Sqs, String> {
+    pub fn open(data_dir: Option<&Path>, endpoint_url: &str, log: Log) -> Result<Sqs, String> {
         let file = data_dir.map(|dir| dir.join("sqs.sqlite"));
         let store = Store::open(file.as_deref()).map_err(|e| match &file {
             Some(file) => format!("{}: {e}", file.display()),
@@ -69,6 +73,8 @@ impl Sqs {
         Ok(Sqs {
             store: Arc::new(Mutex::new(store)),
             endpoint_url: endpoint_url.into(),
+            log,
+            logical_ids: Arc::default(),
         })
     }
 
@@ -156,6 +162,10 @@ impl Sqs {
     /// # Errors
     /// If a queue is refused; the sentence names it.
     pub fn create_queues(&self, queues: &[template::Queue]) -> Result<(), String> {
+        let ids = queues.iter();
+        let ids = ids.map(|queue| (queue.name.clone(), queue.logical_id.clone()));
+        // Set twice only by a mistake, which changes nothing.
+        let _ = self.logical_ids.set(ids.collect());
         for queue in queues {
             let (name, attributes) = (&queue.name, &queue.attributes);
             let refused = |refusal| format!("queue {}: {refusal}", queue.logical_id);
@@ -263,7 +273,22 @@ impl Sqs {
         &self,
         work: impl FnOnce(&mut Store, i64) -> Result<T, Refusal>,
     ) -> Result<T, Refusal> {
-        self.store().transaction(|store| work(store, now()))
+        let mut store = self.store();
+        let done = store.transaction(|store| work(store, now()));
+        let moved = std::mem::take(&mut store.moved);
+        drop(store);
+        for (change, name, id) in moved {
+            let logical_ids = self.logical_ids.get();
+            let logical_id = logical_ids.and_then(|ids| ids.get(&name)).cloned();
+            self.log.add(Event::Messages(Messages {
+                queue: logical_id.unwrap_or(name),
+                change,
+                ids: vec![id],
+                request_id: None,
+                waited: Vec::new(),
+            }));
+        }
+        done
     }
 
     fn store(&self) -> MutexGuard<'_, Store> {

@@ -17,6 +17,7 @@ use tokio::sync::Notify;
 use super::attributes::{Attributes, is_fifo};
 use super::error::{invalid_value, no_queue, refuse};
 use crate::aws_json::Refusal;
+use crate::events::Move;
 
 /// `seq` is a message's place in the order of sending, and the time of sending: see `seq_at`. The
 /// body comes last, so that a look at the other columns reads no overflow page.
@@ -73,6 +74,8 @@ pub(super) struct Store {
     pub(super) last_seq: i64,
     /// They end with the process; a message that was not moved by then stays where it is.
     pub(super) tasks: Vec<MoveTask>,
+    /// Messages that the present transaction has moved: how, in which queue, and their ids.
+    pub(super) moved: Vec<(Move, String, String)>,
 }
 
 pub(super) struct Queue {
@@ -104,6 +107,7 @@ impl Store {
             queues: BTreeMap::new(),
             last_seq: 0,
             tasks: Vec::new(),
+            moved: Vec::new(),
         };
         let last = "SELECT max(seq) FROM (SELECT seq FROM message UNION ALL SELECT seq FROM sent)";
         store.last_seq = store
@@ -132,6 +136,7 @@ impl Store {
         if done.is_err() {
             // Fails if SQLite has rolled back by itself.
             let _ = self.run("ROLLBACK", []);
+            self.moved.clear();
         }
         done
     }

@@ -6,7 +6,7 @@ use super::message::{Message, MessageAttributes, digest};
 use super::messages::{MOST_IN_FLIGHT, Outgoing};
 use super::store::Store;
 use crate::aws_json::Refusal;
-use crate::meter::Depth;
+use crate::events::Depth;
 
 /// Some time in 2026, in ms.
 const START: i64 = 1_790_000_000_000;

@@ -14,7 +14,9 @@ use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
-use local::aws::{Aws, Measured};
+use local::aws::Aws;
+use local::conditions::Conditions;
+use local::events::Snapshot;
 use local::template::{Queue, Redrive, Table};
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
 use serde_json::{Value, json};
@@ -40,7 +42,7 @@ pub(crate) async fn start(
     tables: &[Table],
     queues: &[Queue],
 ) -> Result<Aws, String> {
-    let aws = Aws::start(ca_dir, data_dir).await?;
+    let aws = Aws::start(ca_dir, data_dir, Conditions::default()).await?;
     aws.create(tables, queues).await?;
     Ok(aws)
 }
@@ -220,7 +222,7 @@ pub(crate) async fn send(
 }
 
 /// Waits until what the meter says fits, and returns it.
-pub(crate) async fn measured(aws: &Aws, what: &str, fits: impl Fn(&Measured) -> bool) -> Measured {
+pub(crate) async fn measured(aws: &Aws, what: &str, fits: impl Fn(&Snapshot) -> bool) -> Snapshot {
     let wait = async {
         loop {
             let measured = aws.measured();

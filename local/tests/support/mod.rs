@@ -13,15 +13,24 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use local::children::Children;
+use local::conditions::Conditions;
+use local::events::Log;
 use local::faults::Faults;
-use local::lambda::{AccountConcurrency, Function, Host, Machine};
+use local::lambda::{AccountConcurrency, Function, Host, Machine, Request};
+use local::sandboxes::Sandboxes;
 use local::template;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, ToSocketAddrs};
 use tokio::time::timeout;
+
+/// A request of nobody in particular.
+pub fn request(event: Bytes) -> Request {
+    Request::new("Test", event, None)
+}
 
 /// Everything that functions need, gone when dropped.
 pub struct TestHost {
@@ -37,6 +46,7 @@ impl TestHost {
         // Tests and functions leave each other files here.
         let mut visible = vec![folder.path().to_owned()];
         visible.extend(example().parent().map(Path::to_owned));
+        let log = Log::default();
         let host = Host {
             region: "us-east-1".to_owned(),
             account_id: "000000000000".to_owned(),
@@ -48,7 +58,10 @@ impl TestHost {
             idle_timeout: Duration::from_secs(600),
             concurrency: AccountConcurrency::new(1000),
             machine: Machine::prepare(visible).expect("the folder of this run is made"),
-            faults: Faults::default(),
+            faults: Faults::new(&log),
+            conditions: Conditions::default(),
+            log,
+            sandboxes: Sandboxes::default(),
         };
         TestHost {
             folder,
@@ -155,7 +168,7 @@ pub async fn eventually(mut condition: impl FnMut() -> bool) {
 
 /// Invokes and reads the result.
 pub async fn invoke(function: &Function, event: Value) -> Value {
-    let result = function.invoke(event.to_string().into(), None).await;
+    let result = function.invoke(request(event.to_string().into())).await;
     serde_json::from_slice(&result.expect("the invocation succeeds")).expect("JSON")
 }
 

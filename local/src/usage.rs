@@ -6,15 +6,15 @@ use nix::unistd::Pid;
 
 /// Resources used since the processes began.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Usage {
+pub(crate) struct Usage {
     /// User and system time of all threads, ended ones included.
-    pub(super) cpu: Duration,
+    pub(crate) cpu: Duration,
     /// Highest resident memory, in bytes.
-    pub(super) peak_memory: u64,
+    pub(crate) peak_memory: u64,
 }
 
 /// Sums over `processes`; `None` if none of them is alive.
-pub(super) fn measure(processes: &[Pid]) -> Option<Usage> {
+pub(crate) fn measure(processes: &[Pid]) -> Option<Usage> {
     processes
         .iter()
         .filter_map(|pid| system::measure(*pid))
@@ -25,7 +25,7 @@ pub(super) fn measure(processes: &[Pid]) -> Option<Usage> {
 }
 
 /// `root` and all its living descendants, parents first.
-pub(super) fn process_tree(root: Pid) -> Vec<Pid> {
+pub(crate) fn process_tree(root: Pid) -> Vec<Pid> {
     let mut tree = vec![root];
     let mut next = 0;
     while let Some(parent) = tree.get(next).copied() {
@@ -50,7 +50,7 @@ mod system {
 
     use super::Usage;
 
-    pub(super) fn measure(pid: Pid) -> Option<Usage> {
+    pub(crate) fn measure(pid: Pid) -> Option<Usage> {
         // The clock counts nanoseconds; `/proc/<pid>/stat` has only hundredths of a second.
         let cpu = Duration::from(clock_gettime(clock_getcpuclockid(pid).ok()?).ok()?);
         let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
@@ -64,7 +64,7 @@ mod system {
         })
     }
 
-    pub(super) fn children(pid: Pid) -> Vec<Pid> {
+    pub(crate) fn children(pid: Pid) -> Vec<Pid> {
         // A child is listed under the thread that started it.
         let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
             return Vec::new();
@@ -91,7 +91,7 @@ mod system {
     use super::Usage;
 
     /// The peak is not available here, so this is the current memory.
-    pub(super) fn measure(pid: Pid) -> Option<Usage> {
+    pub(crate) fn measure(pid: Pid) -> Option<Usage> {
         let pid = sysinfo::Pid::from_u32(pid.as_raw().cast_unsigned());
         let mut system = System::new();
         system.refresh_processes_specifics(
@@ -106,7 +106,7 @@ mod system {
         })
     }
 
-    pub(super) fn children(pid: Pid) -> Vec<Pid> {
+    pub(crate) fn children(pid: Pid) -> Vec<Pid> {
         let parent = sysinfo::Pid::from_u32(pid.as_raw().cast_unsigned());
         let mut system = System::new();
         system.refresh_processes_specifics(

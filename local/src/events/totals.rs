@@ -1,33 +1,30 @@
-//! Counts each function's calls to AWS, and the messages of the queues. It knows no other part of
-//! the host.
+//! The sums over all events: each function's calls to AWS, the messages of the queues, the faults.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-/// A shared set of counters. Cheap to clone.
-#[derive(Debug, Clone, Default)]
-pub struct Meter {
-    counts: Arc<Mutex<Counts>>,
-}
+use super::{Call, Event, Handshake, Messages, Move, Outcome, micros};
 
 #[derive(Debug, Default)]
-struct Counts {
+pub(super) struct Totals {
     callers: BTreeMap<String, Caller>,
     /// The work of triggers, by queue.
     triggers: BTreeMap<String, TriggerCounts>,
+    faults: BTreeMap<String, u64>,
 }
 
-/// All counts since the start or the last reset.
+/// All counts since the start or the last reset. Its JSON is the body of `GET /meter`.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Snapshot {
     /// By access key id; a function's is its logical id.
     pub functions: BTreeMap<String, Caller>,
     /// By logical id.
     pub queues: BTreeMap<String, QueueCounts>,
+    /// Faults that struck, by kind.
+    pub faults: BTreeMap<String, u64>,
 }
 
 /// The calls of one function, or of another client, to AWS.
@@ -117,11 +114,8 @@ pub struct Percentiles {
 }
 
 #[derive(Debug)]
-struct TriggerCounts {
-    received: u64,
-    deleted: u64,
-    invocations: u64,
-    failed: u64,
+pub(super) struct TriggerCounts {
+    counts: Trigger,
     queue_time_us: Histogram<u64>,
 }
 
@@ -131,139 +125,96 @@ impl Default for TriggerCounts {
         let queue_time_us = Histogram::new(3)
             .unwrap_or_else(|_| unreachable!("three digits are within the documented 0 to 5"));
         TriggerCounts {
-            received: 0,
-            deleted: 0,
-            invocations: 0,
-            failed: 0,
+            counts: Trigger::default(),
             queue_time_us,
         }
     }
 }
 
-/// Capacity units of one call.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(crate) struct Units {
-    pub(crate) read: f64,
-    pub(crate) write: f64,
-}
-
-/// The outcome of a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    Success,
-    ConditionalFailure,
-    Throttle,
-    Error,
-}
-
-/// One call that was answered.
-pub(crate) struct Answered {
-    pub(crate) outcome: Outcome,
-    pub(crate) units: Units,
-    pub(crate) request_bytes: usize,
-    pub(crate) response_bytes: usize,
-}
-
-impl Meter {
-    pub(crate) fn connection(&self, caller: &str, full_handshake: bool) {
-        let mut counts = self.counts();
-        let caller = counts.callers.entry(caller.to_owned()).or_default();
-        caller.connections += 1;
-        caller.tls_handshakes += u64::from(full_handshake);
+impl Totals {
+    pub(super) fn add(&mut self, event: &Event) {
+        match event {
+            Event::Call(call) => self.call(call),
+            Event::Messages(messages) => self.messages(messages),
+            Event::Fault { kind } => *self.faults.entry(kind.clone()).or_default() += 1,
+            Event::Environment(_) | Event::Invocation(_) => {}
+        }
     }
 
-    pub(crate) fn call(&self, caller: &str, operation: &str, call: &Answered) {
-        let mut counts = self.counts();
-        let caller = counts.callers.entry(caller.to_owned()).or_default();
-        let counted = caller.operations.entry(operation.to_owned()).or_default();
+    fn call(&mut self, call: &Call) {
+        let caller = self.callers.entry(call.function.clone()).or_default();
+        caller.connections += u64::from(call.connection.is_some());
+        caller.tls_handshakes += u64::from(call.connection == Some(Handshake::Full));
+        if call.outcome == Outcome::NoAnswer {
+            return;
+        }
+        let counted = caller.operations.entry(call.operation.clone()).or_default();
         counted.calls += 1;
         match call.outcome {
-            Outcome::Success => {}
+            Outcome::Success | Outcome::NoAnswer => {}
             Outcome::ConditionalFailure => counted.conditional_failures += 1,
             Outcome::Throttle => counted.throttles += 1,
             Outcome::Error => counted.errors += 1,
         }
-        counted.read_units += call.units.read;
-        counted.write_units += call.units.write;
-        counted.request_bytes += call.request_bytes as u64;
-        counted.response_bytes += call.response_bytes as u64;
+        counted.read_units += call.read_units;
+        counted.write_units += call.write_units;
+        counted.request_bytes += call.request_bytes;
+        counted.response_bytes += call.response_bytes;
     }
 
-    /// Adds a queue whose trigger has started. From now on the snapshot shows its counts.
-    pub(crate) fn know_trigger(&self, queue: &str) {
-        self.trigger(queue, |_| {});
-    }
-
-    pub(crate) fn received(&self, queue: &str, messages: usize) {
-        self.trigger(queue, |counts| counts.received += messages as u64);
-    }
-
-    pub(crate) fn deleted(&self, queue: &str, messages: usize) {
-        self.trigger(queue, |counts| counts.deleted += messages as u64);
-    }
-
-    pub(crate) fn failed(&self, queue: &str, messages: usize) {
-        self.trigger(queue, |counts| counts.failed += messages as u64);
-    }
-
-    pub(crate) fn invoked(&self, queue: &str, waited: &[Duration]) {
-        self.trigger(queue, |counts| {
-            counts.invocations += 1;
-            for time in waited {
-                let us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-                // Fails only if the range may not grow.
-                let _ = counts.queue_time_us.record(us);
+    fn messages(&mut self, messages: &Messages) {
+        let Messages { queue, ids, .. } = messages;
+        // What others than a trigger do with a queue is in their calls.
+        let Some(trigger) = self.triggers.get_mut(queue) else {
+            return;
+        };
+        let count = ids.len() as u64;
+        match messages.change {
+            Move::Received => trigger.counts.received += count,
+            Move::Deleted => trigger.counts.deleted += count,
+            Move::Returned => trigger.counts.failed += count,
+            Move::Delivered => {
+                trigger.counts.invocations += 1;
+                for waited in &messages.waited {
+                    // Fails only if the range may not grow.
+                    let _ = trigger.queue_time_us.record(micros(*waited));
+                }
             }
-        });
+            Move::Sent | Move::Dead => {}
+        }
     }
 
-    fn trigger(&self, queue: &str, change: impl FnOnce(&mut TriggerCounts)) {
-        let mut counts = self.counts();
-        change(counts.triggers.entry(queue.to_owned()).or_default());
+    pub(super) fn trigger(&mut self, queue: &str) {
+        self.triggers.entry(queue.to_owned()).or_default();
     }
 
-    /// The counts so far, without the depth of the queues.
-    pub(crate) fn snapshot(&self) -> Snapshot {
-        let counts = self.counts();
-        let queues = counts.triggers.iter().map(|(queue, trigger)| {
-            let trigger = Some(Trigger::from(trigger));
+    pub(super) fn snapshot(&self) -> Snapshot {
+        let queues = self.triggers.iter().map(|(queue, trigger)| {
+            let trigger = Some(trigger.snapshot());
             let depth = None;
             (queue.clone(), QueueCounts { trigger, depth })
         });
         Snapshot {
-            functions: counts.callers.clone(),
+            functions: self.callers.clone(),
             queues: queues.collect(),
+            faults: self.faults.clone(),
         }
     }
 
-    /// Sets all counts to zero.
-    pub fn reset(&self) {
-        let mut counts = self.counts();
-        counts.callers.clear();
-        for trigger in counts.triggers.values_mut() {
+    pub(super) fn reset(&mut self) {
+        self.callers.clear();
+        self.faults.clear();
+        for trigger in self.triggers.values_mut() {
             *trigger = TriggerCounts::default();
         }
     }
-
-    fn counts(&self) -> MutexGuard<'_, Counts> {
-        // Every change is one step, so they are valid even if a thread panicked while holding them.
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-impl From<&TriggerCounts> for Trigger {
-    fn from(counts: &TriggerCounts) -> Self {
-        let times = &counts.queue_time_us;
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "microseconds of days fit 52 bits"
-        )]
-        let ms = |us: u64| us as f64 / 1000.0;
+impl TriggerCounts {
+    fn snapshot(&self) -> Trigger {
+        let times = &self.queue_time_us;
+        let ms = |us: u64| Duration::from_micros(us).as_secs_f64() * 1e3;
         Trigger {
-            received: counts.received,
-            deleted: counts.deleted,
-            invocations: counts.invocations,
-            failed: counts.failed,
             queue_time_ms: Percentiles {
                 count: times.len(),
                 p50: ms(times.value_at_quantile(0.50)),
@@ -271,26 +222,33 @@ impl From<&TriggerCounts> for Trigger {
                 p99: ms(times.value_at_quantile(0.99)),
                 max: ms(times.max()),
             },
+            ..self.counts.clone()
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::Log;
     use super::*;
 
-    fn ms(ms: u64) -> Duration {
-        Duration::from_millis(ms)
+    fn messages(change: Move, waited: &[Duration]) -> Event {
+        Event::Messages(Messages {
+            queue: "Queue".to_owned(),
+            change,
+            ids: vec!["id".to_owned(); 4],
+            request_id: None,
+            waited: waited.to_vec(),
+        })
     }
 
     #[test]
     fn queue_times_of_any_length_keep_three_digits() {
-        let meter = Meter::default();
-        meter.invoked(
-            "Queue",
-            &[ms(1), ms(2), ms(3), Duration::from_secs(345_600)],
-        );
-        let trigger = meter.snapshot().queues["Queue"].trigger.clone().unwrap();
+        let log = Log::default();
+        log.know_trigger("Queue");
+        let waited = [1, 2, 3, 345_600_000].map(Duration::from_millis);
+        log.add(messages(Move::Delivered, &waited));
+        let trigger = log.snapshot().queues["Queue"].trigger.clone().unwrap();
         let times = trigger.queue_time_ms;
         assert_eq!((trigger.invocations, times.count), (1, 4));
         assert!((times.p50 - 2.0).abs() < 0.002, "{times:?}");
@@ -299,19 +257,22 @@ mod tests {
 
     #[test]
     fn a_reset_keeps_the_triggers_and_zeroes_the_rest() {
-        let meter = Meter::default();
-        meter.connection("Function", true);
-        meter.received("Triggered", 3);
-        meter.reset();
-        let snapshot = meter.snapshot();
-        assert!(snapshot.functions.is_empty());
-        assert_eq!(
-            snapshot.queues["Triggered"]
+        let log = Log::default();
+        log.know_trigger("Queue");
+        log.add(messages(Move::Received, &[]));
+        log.add(Event::Fault {
+            kind: "kill".to_owned(),
+        });
+        let received = |log: &Log| {
+            log.snapshot().queues["Queue"]
                 .trigger
                 .clone()
                 .unwrap()
-                .received,
-            0
-        );
+                .received
+        };
+        assert_eq!(received(&log), 4);
+        log.reset_sums();
+        assert_eq!(received(&log), 0);
+        assert!(log.snapshot().faults.is_empty());
     }
 }
