@@ -324,10 +324,10 @@ impl<'a> Arrived<'a> {
         let mut due = self.started;
         if let Some(sandbox) = &self.sandbox {
             // The work before the call takes as long as the environment's share of a CPU says.
-            let sent = sandbox.done_at();
+            let (now, sent) = (Instant::now(), sandbox.done_at());
             wait_until(sent).await;
-            self.call.held = sent.saturating_duration_since(self.started);
-            self.started += self.call.held;
+            self.call.held = sent.saturating_duration_since(now);
+            self.started = sent;
             due = self.started + conditions.call(&self.call.function, &self.call.operation);
             if self.call.connection.is_some() {
                 due += conditions.connection(&self.call.function);

@@ -184,20 +184,21 @@ impl Conditions {
         self.0.is_some()
     }
 
-    /// The CPU of an environment from now on. It has a whole vCPU until `Share::set`, if `burst`.
-    pub(crate) fn share(&self, environment: &str, memory_mb: u32, burst: bool) -> Option<Share> {
+    /// The CPU of an environment from this moment on. It has a whole vCPU until `Share::set`, if
+    /// `burst`.
+    pub(crate) fn share(
+        &self,
+        environment: &str,
+        memory_mb: u32,
+        burst: bool,
+        from: Instant,
+    ) -> Option<Share> {
         let numbers = self.0.as_ref()?;
         let period = numbers.file.cpu.period;
         let phase = chance::of(numbers.file.seed, &format!("phase/{environment}")).f64();
         let bought = self.vcpus(memory_mb);
         let vcpus = if burst { bought.max(1.0) } else { bought };
-        Some(Share::new(
-            period.0,
-            vcpus,
-            numbers.factor,
-            phase,
-            Instant::now(),
-        ))
+        Some(Share::new(period.0, vcpus, numbers.factor, phase, from))
     }
 
     /// The vCPUs that this memory buys.
@@ -311,7 +312,11 @@ mod tests {
         let conditions = Conditions::read("none").unwrap();
         assert!(!conditions.are_on());
         assert_eq!(conditions.platform("GetProduct"), Duration::ZERO);
-        assert!(conditions.share("GetProduct-1", 128, true).is_none());
+        assert!(
+            conditions
+                .share("GetProduct-1", 128, true, Instant::now())
+                .is_none()
+        );
     }
 
     #[test]

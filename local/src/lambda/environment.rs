@@ -259,11 +259,12 @@ impl Environment {
             tokio::select! {
                 biased;
                 job = &mut jobs => {
+                    let job = job.ok()?;
                     if let Some(process) = &mut self.process {
                         process.thaw();
                     }
                     self.place.running();
-                    return job.ok();
+                    return Some(job);
                 }
                 doing = does(&mut self.process) => match doing {
                     Doing::Calls(call) => self.supersede(call),
@@ -320,6 +321,7 @@ impl Environment {
         if let Some(process) = &self.process {
             // From now on its work is this invocation's.
             process.sandbox.done_at();
+            process.sandbox.take_held();
             process.sandbox.works_on(Some(&request_id));
         }
         let ready = match (launched, turn) {

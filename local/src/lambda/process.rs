@@ -153,6 +153,7 @@ impl Launcher {
             .stderr(stdout)
             .process_group(host.children_group)
             .kill_on_drop(true);
+        let begin = Instant::now();
         let child = self.tmp.spawn(command).await?;
         let id = child
             .id()
@@ -163,7 +164,9 @@ impl Launcher {
         limit_descriptors(root);
         // Only an on-demand init has a whole vCPU.
         let burst = !self.provisioned && !self.suppressed;
-        let share = host.conditions.share(&sandbox.name, spec.memory_mb, burst);
+        let share = host
+            .conditions
+            .share(&sandbox.name, spec.memory_mb, burst, begin.into_std());
         sandbox.runs(root, Pid::from_raw(host.children_group), share);
         let process = Process {
             api,
