@@ -18,8 +18,8 @@ use aws_sdk_sqs::types::{
 };
 use aws_support::{Host, measured, queues, sqs};
 use bytes::Bytes;
-use local::events::Snapshot;
-use local::events::{Depth, QueueCounts, Trigger};
+
+use local::events::{Depth, Event, Move, QueueCounts, Snapshot, Trigger};
 use local::lambda::InvokeError;
 use local::sqs_trigger::SqsTrigger;
 use local::template::QueueTrigger;
@@ -289,6 +289,23 @@ async fn poison_goes_to_the_dead_letter_queue_untouched_and_harms_no_other() {
         .await
         .unwrap();
     assert_eq!(received[0].body, "poison");
+
+    // The log has the way of each message.
+    let (_, entries) = host.aws.log().since(0, usize::MAX);
+    let way = |change: Move| -> Vec<String> {
+        let changes = entries.iter().filter_map(|entry| match &entry.event {
+            Event::Messages(it) if it.change == change && it.queue == ORDERS => Some(&it.ids),
+            _ => None,
+        });
+        changes.flatten().cloned().collect()
+    };
+    let poison = received[0].message_id.clone();
+    assert_eq!(way(Move::Dead), [poison.clone()]);
+    assert_eq!(way(Move::Returned), [poison.clone(), poison.clone()]);
+    assert_eq!(way(Move::Sent).len(), 3);
+    assert_eq!(way(Move::Deleted).len(), 2);
+    assert!(!way(Move::Deleted).contains(&poison));
+    assert_eq!(way(Move::Delivered).len(), 4);
 }
 
 #[tokio::test]

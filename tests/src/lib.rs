@@ -16,6 +16,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 pub use kept::{Kept, Process};
+use local::conditions::Conditions;
 use local::sqs::Sqs;
 use local::stack::{Options, Stack};
 use reqwest::{Method, Response, StatusCode};
@@ -342,6 +343,7 @@ pub(crate) fn options(name: &str, change: fn(String) -> String) -> Options {
         account_concurrency: 1000,
         log_to_terminal: false,
         env_file: None,
+        conditions: Conditions::default(),
     }
 }
 

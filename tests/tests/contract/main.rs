@@ -5,6 +5,7 @@
 
 mod authorizers;
 mod batch_get;
+mod events;
 mod hostile_input;
 mod lost_answers;
 mod orders;
