@@ -300,7 +300,7 @@ async fn poison_goes_to_the_dead_letter_queue_untouched_and_harms_no_other() {
         changes.flatten().cloned().collect()
     };
     let poison = received[0].message_id.clone();
-    assert_eq!(way(Move::Dead), [poison.clone()]);
+    assert_eq!(way(Move::Dead), std::slice::from_ref(&poison));
     assert_eq!(way(Move::Returned), [poison.clone(), poison.clone()]);
     assert_eq!(way(Move::Sent).len(), 3);
     assert_eq!(way(Move::Deleted).len(), 2);
