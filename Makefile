@@ -103,6 +103,15 @@ host:
 	$(call REQUIRE,cargo cc)
 	+@cargo build --profile host --locked -p local
 
+.PHONY: workshop
+workshop:
+	$(call REQUIRE,cargo cc)
+	+@cargo build --profile host --locked -p workshop
+
+WORKSHOP := $(TARGET)/host/workshop
+# Node comes first on the path, for what the workshop and its tests start.
+WITH_NODE = PATH="$(dir $(NODE)):$$PATH"
+
 .PHONY: shipped
 shipped:
 	$(call REQUIRE,cargo cc)
@@ -140,17 +149,17 @@ invoke: ## Run a function of the running shop on its sample event (FUNCTION=GetP
 	@test -f '$(SAMPLE)' || { echo 'FUNCTION names a function of template.yaml, such as GetProduct'; exit 2; }
 	@curl -sS --fail-with-body --data-binary @$(SAMPLE) http://127.0.0.1:3001/2015-03-31/functions/$(FUNCTION)/invocations && echo
 
-# Installed while what ships is built.
-load-test bench bench-ladder: MEANWHILE := load-tests/node_modules/.installed
+# Installed and built while what ships is built.
+load-test bench bench-ladder: MEANWHILE := load-tests/node_modules/.installed workshop
 
 .PHONY: load-test
 ifeq ($(API_URL),)
 load-test: $(LOAD_BUILD)
 endif
-load-test: load-tests/node_modules/.installed ## Run the shop under Artillery and check every gate (PROFILE=smoke|load|spike|stress|soak BUILD=quick)
+load-test: workshop load-tests/node_modules/.installed ## Run the shop under Artillery and check every gate (PROFILE=smoke|load|spike|stress|soak BUILD=quick PARAMETERS="Name=value ...")
 	$(if $(API_URL),,@echo '$(NOTE_$(LOAD_BUILD))')
-	@$(NODE) load-tests/run.mjs --profile "$$PROFILE" \
-	  $(if $(API_URL),--api-url "$$API_URL" $(if $(STACK),--stack "$$STACK") $(if $(SIGN_REGION),--sign-region "$$SIGN_REGION"),--local $(LOCAL_$(LOAD_BUILD)) $(OPTIONS_$(LOAD_BUILD)))
+	@$(WITH_NODE) $(WORKSHOP) load-test --profile "$$PROFILE" \
+	  $(if $(API_URL),--api-url "$$API_URL" $(if $(STACK),--stack "$$STACK") $(if $(SIGN_REGION),--sign-region "$$SIGN_REGION"),--local $(LOCAL_$(LOAD_BUILD)) $(OPTIONS_$(LOAD_BUILD)) --parameters "$$PARAMETERS")
 
 .PHONY: cost
 cost: reader load-tests/node_modules/.installed ## Compute the price of the last load test on AWS (PARAMETERS="Name=value ...")
@@ -183,9 +192,9 @@ lint-others: $(LINT_TOOLS)/.installed $(LINT_MODULES)/.installed load-tests/node
 	$(NODE) $(LINT_MODULES)/typescript/bin/tsc --project .
 
 .PHONY: test-rust
-test-rust:
+test-rust: load-tests/node_modules/.installed
 	cargo build --workspace --all-targets --locked
-	cargo test --workspace --locked
+	$(WITH_NODE) cargo test --workspace --locked
 
 .PHONY: chaos
 chaos: quick ## Place 2,000 orders while everything breaks, twenty times (SEED=7, SEEDS=3, ORDERS=300)
@@ -258,12 +267,12 @@ $(TARGET)/tools/bin/oha:
 ##@ Measure, and check dependencies
 
 .PHONY: bench
-bench: shipped load-tests/node_modules/.installed $(OHA) ## Measure cold starts and warm requests beside other languages
-	@PATH="$(dir $(NODE)):$$PATH" $(NODE) benchmarks/bench.mjs --local $(LOCAL_shipped) --oha $(OHA)
+bench: shipped workshop load-tests/node_modules/.installed $(OHA) ## Measure cold starts and warm requests beside other languages
+	@$(WITH_NODE) $(WORKSHOP) bench --local $(LOCAL_shipped) --oha $(OHA)
 
 .PHONY: bench-ladder
-bench-ladder: shipped load-tests/node_modules/.installed ## Measure each choice for a quick cold start by itself
-	@PATH="$(dir $(NODE)):$$PATH" $(NODE) benchmarks/bench.mjs --ladder --local $(LOCAL_shipped)
+bench-ladder: shipped workshop load-tests/node_modules/.installed ## Measure each choice for a quick cold start by itself
+	@$(WITH_NODE) $(WORKSHOP) bench --ladder --local $(LOCAL_shipped)
 
 # Advisories come from GitHub; `make deny CHECKS="bans licenses sources"` needs no network.
 CHECKS ?= all
@@ -302,7 +311,7 @@ seed: load-tests/node_modules/.installed ## Write the load test's catalogue to a
 	@$(NODE) load-tests/seed.mjs --api-url "$$API_URL" --sign-region "$$SIGN_REGION"
 
 .PHONY: load-test-distributed
-load-test-distributed: load-tests/node_modules/.installed ## Load a stack from AWS (API_URL=https://... ENGINE=fargate|lambda WORKERS=4)
+load-test-distributed: workshop load-tests/node_modules/.installed ## Load a stack from AWS (API_URL=https://... ENGINE=fargate|lambda WORKERS=4)
 	$(call AWS_VERB,distributed,--api-url "$$API_URL" --profile "$$PROFILE" --engine "$$ENGINE" --workers "$$WORKERS")
 
 .PHONY: power-tune

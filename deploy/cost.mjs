@@ -7,7 +7,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
-import { table } from '../benchmarks/table.mjs';
+import { table } from './table.mjs';
 import { products } from '../load-tests/catalogue.mjs';
 import { Failure, options, ROOT, say, verb } from './aws.mjs';
 import { costOf, MONTH_HOURS, PRICES, standing, sum } from './estimate.mjs';

@@ -7,20 +7,20 @@
 // Says first what it costs and what it leaves behind. Prints the routes and the gates, as `make load-test` does.
 // Exit code: 0 if every gate passed, 1 if one failed or anything went wrong.
 
+import { spawnSync } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { createRequire } from 'node:module';
-import { table } from '../benchmarks/table.mjs';
-import { evaluate, gate } from '../load-tests/gates.mjs';
-import { start, stopAll } from '../load-tests/processes.mjs';
-import { errorsOf, ordersOf, routesOf } from '../load-tests/report.mjs';
 import { apiUrlOf, seed } from '../load-tests/seed.mjs';
 import { regionOf } from '../load-tests/sign.mjs';
 import { confirm, Failure, interruption, options, pause, ROOT, say, useRegion, verb, whoAmI } from './aws.mjs';
 import { price } from './estimate.mjs';
+import { start, stopAll } from './processes.mjs';
 
 const OUT = path.join(ROOT, 'target/load-test-distributed');
 const LOAD_TESTS = path.join(ROOT, 'load-tests');
+/** The program that shows a report and checks its gates. */
+const WORKSHOP = path.join(ROOT, 'target/host/workshop');
 const yaml = createRequire(path.join(LOAD_TESTS, 'package.json'))('js-yaml');
 
 /** A worker of each engine as Artillery makes it by default. */
@@ -44,7 +44,7 @@ export function workersCost(engine, count, seconds) {
 
 /** Writes the script of one profile and all that it needs to `folder`; resolves with its config. */
 export async function writeScript(profileName, folder) {
-  const { config } = yaml.safeLoad(readFileSync(path.join(LOAD_TESTS, 'artillery.yml'), 'utf8'));
+  const { config, before } = yaml.safeLoad(readFileSync(path.join(LOAD_TESTS, 'artillery.yml'), 'utf8'));
   const { environments, ...common } = config;
   const profile = environments[profileName];
   if (!profile)
@@ -55,10 +55,10 @@ export async function writeScript(profileName, folder) {
   const merged = { ...common, phases: profile.phases, variables: { ...common.variables, ...profile.variables } };
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
-  for (const file of ['processor.mjs', 'catalogue.mjs', 'sign.mjs', 'package.json']) {
+  for (const file of ['processor.mjs', 'catalogue.mjs', 'failure.mjs', 'seed.mjs', 'sign.mjs', 'package.json']) {
     cpSync(path.join(LOAD_TESTS, file), path.join(folder, file));
   }
-  writeFileSync(path.join(folder, 'load-test.yml'), yaml.safeDump({ config: merged, scenarios }, { noRefs: true }));
+  writeFileSync(path.join(folder, 'load-test.yml'), yaml.safeDump({ config: merged, before, scenarios }, { noRefs: true }));
   return merged;
 }
 
@@ -101,17 +101,18 @@ if (process.argv[1] === import.meta.filename) {
 
     await seed(apiUrl, { signRegion, signal: interruption, say });
     try {
-      return await load({ engine, count, region, apiUrl, signRegion, config });
+      return await load({ engine, count, region, apiUrl, signRegion });
     } finally {
       await stopAll();
     }
   });
 }
 
-async function load({ engine, count, region, apiUrl, signRegion, config }) {
+async function load({ engine, count, region, apiUrl, signRegion }) {
   const report = path.join(OUT, 'report.json');
   const log = path.join(OUT, 'artillery.log');
-  const environment = { API_URL: apiUrl, ...(signRegion && { SIGN_REGION: signRegion }) };
+  // The catalogue is loaded from here, once, and not by each worker.
+  const environment = { API_URL: apiUrl, CATALOGUE: 'loaded', ...(signRegion && { SIGN_REGION: signRegion }) };
   const dotenv = path.join(OUT, 'workers.env');
   writeFileSync(
     dotenv,
@@ -136,49 +137,10 @@ async function load({ engine, count, region, apiUrl, signRegion, config }) {
     throw new Failure(
       `Artillery wrote no report (${child.ended}):\n${readFileSync(log, 'utf8').trim().split('\n').slice(-15).join('\n')}`,
     );
-
-  const { aggregate } = JSON.parse(readFileSync(report, 'utf8'));
-  const gates = [...evaluate(config.plugins.ensure, aggregate), gate("Artillery's exit code", '==', 0, child.exitCode)];
-  const { accepted, fulfilled, rejected, unfinished } = ordersOf(aggregate);
-  const blocks = [
-    table(
-      'Routes: ms to the first byte of a success',
-      'measured on AWS',
-      ['route', 'requests', 'p50', 'p95', 'p99'],
-      routesOf(aggregate).map(({ route, requests, p50_ms, p95_ms, p99_ms }) => [
-        route,
-        requests,
-        p50_ms,
-        p95_ms,
-        p99_ms,
-      ]),
-    ),
-    table(
-      'Orders',
-      'measured on AWS',
-      ['accepted', 'fulfilled', 'rejected', 'unfinished'],
-      [[accepted, fulfilled, rejected, unfinished]],
-    ),
-    ...(errorsOf(aggregate).length
-      ? [
-          table(
-            'What failed',
-            'measured on AWS',
-            ['times', 'error'],
-            errorsOf(aggregate).map(({ error, count: times }) => [times, error]),
-          ),
-        ]
-      : []),
-    table(
-      'Gates',
-      'measured on AWS',
-      ['gate', 'limit', 'value', ''],
-      gates.map(({ name, limit, value, pass }) => [name, limit, value, pass ? 'pass' : 'FAIL']),
-    ),
-  ];
-  const failed = gates.filter(({ pass }) => !pass).length;
-  say(
-    `\n${blocks.join('\n\n')}\n\n${failed ? `FAILED: ${failed} of ${gates.length} gates.` : `Passed: all ${gates.length} gates.`}`,
-  );
-  return failed ? 1 : 0;
+  const { status, error } = spawnSync(WORKSHOP, ['judge', report, '--exit-code', String(child.exitCode ?? 1)], {
+    cwd: ROOT,
+    stdio: 'inherit',
+  });
+  if (error) throw new Failure(`${path.relative(ROOT, WORKSHOP)} cannot show ${report}: ${error.message}; \`make load-test-distributed\` builds it`);
+  return status;
 }

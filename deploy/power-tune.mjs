@@ -8,7 +8,7 @@
 
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { table } from '../benchmarks/table.mjs';
+import { table } from './table.mjs';
 import {
   aws,
   confirm,

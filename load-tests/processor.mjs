@@ -1,11 +1,20 @@
-// The parts of the scenarios that YAML cannot express: the choice of orders, and metrics that Artillery does not have.
+// The parts of the scenarios that YAML cannot express: the catalogue, the choice of orders, and metrics that Artillery does
+// not have.
 //
-// Metrics: `http.response_time.2xx.<route>` (ms to the response's first byte, with fractions, successes only);
-// counters `orders.accepted`, `.fulfilled`, `.rejected` and `.unfinished`; `orders.placed_to_final` (ms).
+// Metrics: `http.response_time.<class>.<route>` (ms to the response's first byte, with fractions) for each class of status,
+// 2xx, 3xx, 4xx and 5xx; counters `orders.accepted`, `.fulfilled`, `.rejected` and `.unfinished`; `orders.placed_to_final`
+// (ms).
+//
+// With RECORDS=<file> each response is a line of that file as well: {"at": ms since 1970, "route", "status", "ms"}.
 
 import { randomUUID } from 'node:crypto';
+import { appendFileSync } from 'node:fs';
 import { categories, plentiful, scarce, SCARCE_STOCK, seededRandom } from './catalogue.mjs';
-import { signer } from './sign.mjs';
+import { apiUrlOf, seed } from './seed.mjs';
+import { regionOf, signer } from './sign.mjs';
+
+/** Ms between two writes of records: a run that is cut short loses at most so much. */
+const RECORDS_EVERY_MS = 250;
 
 /** Ms between two polls of an order: at first as often as a page would poll, then less and less often. */
 const FIRST_POLL_MS = 250;
@@ -13,6 +22,34 @@ const SLOWEST_POLL_MS = 5_000;
 
 const random = seededRandom(3);
 const pick = (list) => list[Math.floor(random() * list.length)];
+
+/** The region to sign for, if any: given, or that of an address of API Gateway. */
+const signRegion = process.env.SIGN_REGION || (process.env.API_URL && regionOf(process.env.API_URL));
+
+/** Loads the catalogue once, before all users; CATALOGUE=loaded says that it is there. */
+export async function loadCatalogue() {
+  if (process.env.CATALOGUE === 'loaded') return;
+  const say = (line) => process.stdout.write(`${line}\n`);
+  try {
+    await seed(apiUrlOf(process.env.API_URL), { signRegion: signRegion || undefined, say });
+  } catch (error) {
+    // Artillery would go on, and load a stack without products.
+    console.error(`seed failed: ${error.message}`);
+    process.exit(1);
+  }
+}
+
+let records = '';
+
+function flushRecords() {
+  if (records) appendFileSync(process.env.RECORDS, records);
+  records = '';
+}
+
+if (process.env.RECORDS) {
+  setInterval(flushRecords, RECORDS_EVERY_MS).unref();
+  process.on('exit', flushRecords);
+}
 
 const observed = new WeakSet();
 
@@ -31,9 +68,9 @@ export function observe(_context, events, done) {
     events.on('trace:http:response', ({ statusCode }, id) => {
       const { route, at } = started.get(id);
       started.delete(id);
-      if (statusCode >= 200 && statusCode < 300) {
-        events.emit('histogram', `http.response_time.2xx.${route}`, performance.now() - at);
-      }
+      const ms = performance.now() - at;
+      events.emit('histogram', `http.response_time.${Math.floor(statusCode / 100)}xx.${route}`, ms);
+      if (process.env.RECORDS) records += `${JSON.stringify({ at: Date.now(), route, status: statusCode, ms })}\n`;
     });
   }
   done();
@@ -57,7 +94,7 @@ export function chooseOwnProduct({ vars }, _events, done) {
   done();
 }
 
-const sign = process.env.SIGN_REGION ? signer(process.env.SIGN_REGION) : null;
+const sign = signRegion ? signer(signRegion) : null;
 
 /**
  * Signs changes of the catalogue if the stack requires it (see sign.mjs). Artillery fills in a request's variables later,

@@ -97,7 +97,7 @@ export function apiUrlOf(text) {
   return text.replace(/\/+$/, '');
 }
 
-if (process.argv[1] === import.meta.filename) {
+async function main() {
   const interrupted = new AbortController();
   for (const signal of ['SIGINT', 'SIGTERM'])
     process.on(signal, () => interrupted.abort(new Failure(`interrupted by ${signal}`)));
@@ -114,3 +114,6 @@ if (process.argv[1] === import.meta.filename) {
     process.exitCode = 1;
   }
 }
+
+// Not awaited: Artillery's own search for what a worker needs cannot read an `await` outside of a function.
+if (process.argv[1] === import.meta.filename) main();

@@ -65,9 +65,11 @@ test('Artillery finds every file and package that a worker needs', async () => {
   });
   assert.deepEqual(files.map(({ noPrefix }) => noPrefix).toSorted(), [
     'catalogue.mjs',
+    'failure.mjs',
     'load-test.yml',
     'package.json',
     'processor.mjs',
+    'seed.mjs',
     'sign.mjs',
   ]);
   for (const needed of ['@aws-sdk/credential-provider-node', '@smithy/core', '@smithy/signature-v4'])

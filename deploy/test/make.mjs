@@ -9,8 +9,9 @@ import { ROOT } from '../aws.mjs';
 import { environment, temporaryFolder } from './verbs.mjs';
 
 const NODE = path.join(temporaryFolder(), 'node');
-/** What make is told besides: the script, and that nothing is to be built or installed for it. */
-export const WITH = ['--no-print-directory', '-o', 'reader', '-o', 'load-tests/node_modules/.installed', `NODE=${NODE}`];
+/** What make is told besides: the script, in place of the workshop too, and that nothing is to be built or installed for it. */
+export const WITH = ['--no-print-directory', '-o', 'reader', '-o', 'workshop', '-o', 'load-tests/node_modules/.installed']
+  .concat(`NODE=${NODE}`, `WORKSHOP=${NODE}`);
 writeFileSync(NODE, `#!/bin/sh\nprintf '%s\\0' "$@"\n`);
 chmodSync(NODE, 0o755);
 

@@ -92,7 +92,7 @@ const find = (name) => {
 };
 
 /** What the verbs of deploy/ read, but for the functions' binaries. */
-const READ = ['Makefile', 'benchmarks', 'deploy', 'events', 'load-tests', 'samconfig.yaml', 'template.yaml'];
+const READ = ['Makefile', 'deploy', 'events', 'load-tests', 'samconfig.yaml', 'template.yaml'];
 
 /**
  * A copy of the project that a test may change and that keeps nothing of it, with a binary for each function: the header of

@@ -9,7 +9,7 @@ import * as processor from '../processor.mjs';
 import { scenarios } from '../scenarios/index.js';
 
 const read = (file) => readFileSync(path.resolve(import.meta.dirname, '..', file), 'utf8');
-const { config, slo_ms } = yaml.safeLoad(read('artillery.yml'));
+const { before, config, slo_ms } = yaml.safeLoad(read('artillery.yml'));
 
 /** All steps of a flow, including those inside loops. */
 const steps = (flow) => flow.flatMap((step) => (step.loop ? [step, ...steps(step.loop)] : [step]));
@@ -69,11 +69,17 @@ test('every request is named by the route that it calls, and expects a status', 
   }
 });
 
-test('p95 and p99 of every route and of all together are held against the one limit', () => {
-  const expected = ['', ...templateRoutes().map((route) => `.${route}`)].flatMap((route) => [
-    `http.response_time.2xx${route}.p95`,
-    `http.response_time.2xx${route}.p99`,
-  ]);
+/** The classes of status, `2xx` and so on, that the scenarios expect of each route, as the end of a metric's name. */
+const classes = () =>
+  new Set(
+    requests.flatMap(({ name, expect }) =>
+      expect.filter(({ statusCode }) => statusCode).map(({ statusCode }) => `${String(statusCode)[0]}xx.${name}`),
+    ),
+  );
+
+test('p95 and p99 of every route, refusals included, and of all successes are held against the one limit', () => {
+  assert.ok(classes().has('4xx.POST /orders'));
+  const expected = ['2xx', ...classes()].flatMap((of) => [`http.response_time.${of}.p95`, `http.response_time.${of}.p99`]);
   const limits = Object.assign({}, ...config.plugins.ensure.thresholds);
   assert.equal(slo_ms, 100);
   for (const metric of expected) assert.equal(limits[metric], slo_ms, metric);
@@ -121,6 +127,7 @@ test('every function that a scenario calls is in the processor', () => {
     for (const name of called) assert.equal(typeof processor[name], 'function', name);
     assert.equal(scenario.beforeScenario[0], 'observe', 'nothing is timed without it');
   }
+  for (const { function: name } of before.flow) assert.equal(typeof processor[name], 'function', name);
   for (const { afterResponse } of requests)
     if (afterResponse) assert.equal(typeof processor[afterResponse], 'function');
 });

@@ -1,5 +1,11 @@
 //! Functions under conditions of Lambda: what is held back, and that all logs agree on it.
 
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a helper that fails is a failed test"
+)]
+
 mod support;
 
 use std::fs;

@@ -9,7 +9,6 @@ import path from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { aws, stackResources } from '../../aws.mjs';
-import { reportsInLogs } from '../../cloudwatch.mjs';
 import { checkBinaries, powerTuningStack, readTemplate } from '../../template.mjs';
 import { startMoto } from './moto.mjs';
 import { environment, fakePath, lastLine, run, start, temporaryFolder } from '../verbs.mjs';
@@ -145,37 +144,6 @@ async function writeLog(group, lines, at = Date.now()) {
   const events = JSON.stringify(lines.map((message) => ({ timestamp: at, message })));
   await aws('logs', 'put-log-events', '--log-group-name', group, '--log-stream-name', `s${at}`, '--log-events', events);
 }
-
-const REPORT = (init = '') =>
-  `REPORT RequestId: 1\tDuration: 2.00 ms\tBilled Duration: 3 ms\tMemory Size: 256 MB\tMax Memory Used: 9 MB\t${init}`;
-
-test('REPORT lines of the stack become rows of the load test, those before the load only as cold starts', async () => {
-  const startedAt = new Date(Date.now() - 60_000);
-  const loadAt = new Date(Date.now() - 30_000);
-  const group = await logGroupOf('GetProduct');
-  await writeLog(group, [REPORT('Init Duration: 20.00 ms\t')], startedAt.getTime() - 1);
-  await writeLog(group, [REPORT('Init Duration: 15.00 ms\t')], startedAt.getTime() + 1);
-  await writeLog(group, ['START RequestId: 1', REPORT(), REPORT()], loadAt.getTime());
-  const told = [];
-  const rows = await reportsInLogs(STACK, { startedAt, loadAt, runs: 2, say: (line) => told.push(line), pause: sleep });
-  assert.deepEqual(
-    rows.map(({ name, invocations, cold_starts, init_p50_ms }) => ({ name, invocations, cold_starts, init_p50_ms })),
-    [{ name: 'GetProduct', invocations: 2, cold_starts: 1, init_p50_ms: 15 }],
-  );
-  assert.deepEqual(told, []);
-});
-
-test('lines that arrive late are waited for', async () => {
-  const startedAt = new Date();
-  const group = await logGroupOf('GetOrder');
-  const told = [];
-  const say = (line) => {
-    if (told.push(line) === 1) writeLog(group, [REPORT()]);
-  };
-  const [row] = await reportsInLogs(STACK, { startedAt, loadAt: startedAt, runs: 1, say, pause: sleep });
-  assert.equal(row.name, 'GetOrder');
-  assert.match(told[0], /^CloudWatch: 0 of at least 1 runs are in the logs$/);
-});
 
 test('logs shows the lines of a function', async () => {
   await writeLog(await logGroupOf('PutProduct'), ['a line of PutProduct']);

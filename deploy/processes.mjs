@@ -1,13 +1,13 @@
-// Starts and stops the programs of a load test.
+// Starts and stops the programs of a verb.
 
 import { spawn } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
 
-/** Ms between SIGTERM and SIGKILL of one program, enough for `local` to end its environments. */
+/** Ms between SIGTERM and SIGKILL of one program. */
 const STOP_TIMEOUT_MS = 15_000;
 
 /**
- * A program of the load test: `ended` says how it ended, null while it runs; `gone` resolves when it has ended.
+ * A program that was started: `ended` says how it ended, null while it runs; `gone` resolves when it has ended.
  *
  * @typedef {import('node:child_process').ChildProcess & { ended: string | null, gone: Promise<void> }} Program
  */
@@ -18,8 +18,7 @@ const children = new Set();
 /** Starts a program with its output in a file, and remembers it, so that it is always stopped. */
 export function start(command, args, output, env = process.env) {
   const log = openSync(output, 'a');
-  // The fourth descriptor is this process's own output, for the lines of progress.mjs.
-  const child = /** @type {Program} */ (spawn(command, args, { env, stdio: ['ignore', log, log, 1] }));
+  const child = /** @type {Program} */ (spawn(command, args, { env, stdio: ['ignore', log, log] }));
   closeSync(log);
   children.add(child);
   child.ended = null;
@@ -31,7 +30,7 @@ export function start(command, args, output, env = process.env) {
     };
     child.on('error', (/** @type {NodeJS.ErrnoException} */ error) =>
       end(
-        `cannot be started: ${error.code === 'ENOENT' ? 'no such file; run `make load-test`, which builds it' : error.message}`,
+        `cannot be started: ${error.code === 'ENOENT' ? 'no such file' : error.message}`,
       ),
     );
     child.on('exit', (code, signal) => end(signal ? `signal ${signal}` : `exit code ${code}`));

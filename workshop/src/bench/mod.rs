@@ -1,0 +1,260 @@
+//! `workshop bench`: the CPU time of a cold start and of a warm request, compared with other ways to write the same
+//! function.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use fs_err as fs;
+use serde::Serialize;
+use serde_json::Value;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::artillery::seed;
+use crate::files::{read_yaml, write_json};
+use crate::gates::Gate;
+use crate::host::{Host, PARAMETERS, Start};
+use crate::machine::{Machine, commit};
+use crate::session::Session;
+
+mod cold;
+mod instructions;
+mod model;
+mod peers;
+mod render;
+mod targets;
+mod trust;
+mod warm_path;
+
+use peers::{Peer, Peers, Roots};
+use targets::{Requests, Target};
+use warm_path::HostShare;
+
+/// Of `workshop bench`.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// Measure the candidates of docs/cold-start.md instead of the peers
+    #[arg(long)]
+    ladder: bool,
+    /// Cold starts of each
+    #[arg(long, default_value_t = 25, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// Warm invocations after each cold start
+    #[arg(long, default_value_t = 14, value_parser = clap::value_parser!(u32).range(1..))]
+    warm: u32,
+    /// The host of this machine
+    #[arg(long, value_name = "PATH", default_value = "target/host/local")]
+    local: PathBuf,
+    /// oha, which measures the warm path
+    #[arg(long, value_name = "PATH", default_value = "target/tools/bin/oha")]
+    oha: PathBuf,
+}
+
+/// The result of a benchmark.
+#[derive(Debug, Default, Serialize)]
+struct Results {
+    /// RFC 3339.
+    started_at: String,
+    /// The signal that cut it short. Then no target is judged.
+    interrupted_by: Option<String>,
+    machine: Machine,
+    commit: Option<String>,
+    /// The shop's.
+    functions: Vec<cold::Row>,
+    /// Everything that they are compared with; the floor is first.
+    peers: Vec<cold::Row>,
+    /// What could not be measured, and why.
+    absent: Vec<Absent>,
+    instructions: Vec<instructions::Row>,
+    warm_path: Vec<warm_path::Row>,
+    /// The host's share of the warm path.
+    host: Option<HostShare>,
+    /// How the host scales.
+    scaling: Option<warm_path::ScaleOut>,
+    targets: Vec<Gate>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct Absent {
+    name: String,
+    reason: String,
+}
+
+/// What is measured, and on what.
+struct Bench<'a> {
+    session: &'a Session,
+    arguments: &'a Arguments,
+    host: &'a Host,
+    requests: Requests,
+    shop: Vec<Target>,
+    /// The floor, and all that is compared with it.
+    compared: Vec<Target>,
+}
+
+/// Runs the verb; the result is whether every target was reached.
+pub async fn run(session: &Session, arguments: &Arguments) -> Result<bool> {
+    let root = &session.root;
+    let out = root.join("target/bench");
+    let requests = Requests::read(root)?;
+    let mut template: Value = read_yaml(&root.join("template.yaml"))?;
+    let Peers { mut peers, ladder } = Peers::read(root)?;
+    let mut shop = Vec::new();
+    if arguments.ladder {
+        peers.truncate(1); // the floor
+        peers.extend(ladder);
+    } else {
+        shop = targets::shop(root, &mut template, &requests)?;
+    }
+    for target in &mut shop {
+        target.peer.prepare(root).await?;
+    }
+    let (compared, absent) = prepare(session, peers).await?;
+
+    let _ = fs::remove_dir_all(out.join("logs"));
+    let template_file = out.join("template.json");
+    let template = targets::with_peers(template, root, &shop, &compared);
+    write_json(&template_file, &template)?;
+    let parameters = PARAMETERS.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let start = Start {
+        program: &root.join(&arguments.local),
+        template: &template_file,
+        parameters: &BTreeMap::from(parameters),
+        code_dir: None,
+        out: &out,
+    };
+    let host = Host::start(session, &start).await?;
+    let mut bench = Bench {
+        session,
+        arguments,
+        host: &host,
+        requests,
+        shop,
+        compared,
+    };
+    let measured = bench.measure(absent).await;
+    host.stop().await;
+    let results = measured?;
+
+    let name = if arguments.ladder {
+        "ladder"
+    } else {
+        "results"
+    };
+    write_json(&out.join(name).with_extension("json"), &results)?;
+    session.say(render::results(&results));
+    Ok(results.targets.iter().all(|gate| gate.pass))
+}
+
+/// Builds or installs each peer. One that fails is reported with its reason, and the others are measured.
+async fn prepare(session: &Session, peers: Vec<Peer>) -> Result<(Vec<Target>, Vec<Absent>)> {
+    let (mut ready, mut absent) = (Vec::new(), Vec::new());
+    for mut peer in peers {
+        session.say(format!("preparing {}", peer.name));
+        match session.or_interrupted(peer.prepare(&session.root)).await {
+            Ok(()) => ready.push(targets::of_peer(&session.root, peer)?),
+            Err(error) if session.interrupted_by().is_some() => return Err(error),
+            Err(error) => {
+                let reason = format!("{error:#}");
+                session.say(format!("{} is left out: {reason}", peer.name));
+                let name = peer.name;
+                absent.push(Absent { name, reason });
+            }
+        }
+    }
+    let first = ready.first().map(|target| target.peer.name.as_str());
+    if first != Some("floor") {
+        bail!("there is nothing to compare with, because the floor was not built");
+    }
+    Ok((ready, absent))
+}
+
+impl Bench<'_> {
+    async fn measure(&mut self, absent: Vec<Absent>) -> Result<Results> {
+        let (session, host) = (self.session, self.host);
+        let (root, ca_file) = (&session.root, &host.ready.ca_file);
+        let started_at = OffsetDateTime::now_utc().format(&Rfc3339)?;
+        trust::write_system_roots(&peers::system_roots(root), ca_file)?;
+        for Target { peer, .. } in self.shop.iter().chain(&self.compared) {
+            if let (Roots::Amazon, Some(binary)) = (peer.roots, peer.binary(root)) {
+                trust::plant_root(root, &binary, &binary, ca_file)?;
+            }
+        }
+        let log = root.join("target/bench/seed.log");
+        seed(session, &host.ready.api_url, None, &log).await?;
+        session.or_interrupted(self.place_order()).await?;
+
+        let mut functions = cold::measure(self).await?;
+        let mut results = Results {
+            started_at,
+            machine: Machine::this().await,
+            commit: commit(root).await,
+            peers: functions.split_off(self.shop.len()),
+            functions,
+            absent,
+            ..Results::default()
+        };
+        let more = self.more(&mut results).await;
+        results.interrupted_by = session.interrupted_by().map(|signal| signal.to_string());
+        if results.interrupted_by.is_none() {
+            more?;
+            if !self.arguments.ladder {
+                results.targets = targets::targets(&results);
+            }
+        }
+        Ok(results)
+    }
+
+    /// Stores the order that `get-order` reads.
+    async fn place_order(&mut self) -> Result<()> {
+        let Some(place) = self.by_name("place-order") else {
+            return Ok(());
+        };
+        let order = place.request.send(self.host).await?;
+        let order: Value = serde_json::from_str(&order)?;
+        let id = order["id"].as_str().unwrap_or_default();
+        for target in &mut self.shop {
+            target.request.path = target.request.path.replace("{order}", id);
+        }
+        Ok(())
+    }
+
+    fn by_name(&self, name: &str) -> Option<&Target> {
+        let mut all = self.shop.iter().chain(&self.compared);
+        all.find(|target| target.peer.name == name)
+    }
+
+    /// Instructions, the warm path, and how the host scales.
+    async fn more(&self, results: &mut Results) -> Result<()> {
+        let (session, host) = (self.session, self.host);
+        let get_product = self.by_name("get-product");
+        for target in get_product.into_iter().chain(&self.compared) {
+            session.say(format!("instructions of {}", target.peer.name));
+            let count = async { Ok(instructions::count(&session.root, host, target).await) };
+            let counted = session.or_interrupted(count).await?;
+            results.instructions.push(counted);
+        }
+        let Some(get_product) = get_product else {
+            return Ok(()); // the ladder has no function of the shop
+        };
+        let oha = session.root.join(&self.arguments.oha);
+        if !oha.exists() {
+            let oha = oha.display();
+            session.say(format!(
+                "the warm path is not measured, because {oha} is missing; `make bench` installs it"
+            ));
+            return Ok(());
+        }
+        results.warm_path = warm_path::measure(self, &oha).await?;
+        let mut rows = results.warm_path.iter();
+        let floor = rows.find(|row| row.name == "floor" && row.connections == 1);
+        // Everything except the function's own CPU time counts as the host's: HTTP on both sides, thawing, the kernel.
+        let floor = floor.zip(results.peers.first());
+        results.host = floor.map(|(floor, of)| HostShare {
+            p50_ms: floor.p50_ms - of.warm_cpu_ms.p50,
+            p99_ms: floor.p99_ms - of.warm_cpu_ms.p50,
+        });
+        results.scaling = Some(warm_path::scale_out(session, host, get_product).await?);
+        Ok(())
+    }
+}

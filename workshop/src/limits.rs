@@ -1,0 +1,403 @@
+//! The limits of `load-tests/gates.yml`: what a profile is held to beyond Artillery's own gates.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::artillery::{Aggregate, Phase, seconds};
+use crate::files::read_yaml;
+use crate::functions::Function;
+use crate::gates::{Gate, gates};
+use crate::host::Meter;
+use crate::trend::TrendLimits;
+
+/// The whole file.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Requests of one user of the mix.
+    requests_a_user: f64,
+    /// The calls to AWS that each function needs.
+    aws_calls: BTreeMap<String, Calls>,
+    /// Anchors that profiles share.
+    #[serde(rename = "shared")]
+    _shared: Value,
+    profiles: BTreeMap<String, Profile>,
+}
+
+/// The calls to AWS that a function needs, at most, by `<service>.<operation>`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Calls {
+    for_each: Unit,
+    calls: BTreeMap<String, u64>,
+    /// In the init of an environment.
+    #[serde(default)]
+    in_init: BTreeMap<String, u64>,
+}
+
+/// What a function is run for: a request of the API, or a message of a queue.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Unit {
+    Request,
+    Message,
+}
+
+/// The limits of one profile.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Profile {
+    /// The share of the planned requests a second that must be reached.
+    rate: f64,
+    /// Milliseconds to the first byte on this machine, by route; for refusals too.
+    #[serde(default)]
+    latency: BTreeMap<String, Latency>,
+    /// Milliseconds of init and first invocation on this machine, by function.
+    #[serde(default)]
+    cold_start: BTreeMap<String, ColdStart>,
+    /// Last minute against the first.
+    pub trend: Option<TrendLimits>,
+    /// The requests a second that the last step that held must have had.
+    pub knee: Option<f64>,
+}
+
+/// Milliseconds.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Latency {
+    p50: f64,
+    p95: f64,
+    p99: f64,
+    worst: f64,
+}
+
+/// Milliseconds.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ColdStart {
+    p50: f64,
+    worst: f64,
+}
+
+impl Limits {
+    pub fn read(root: &Path) -> Result<Self> {
+        read_yaml(&root.join("load-tests/gates.yml"))
+    }
+
+    /// The limits of a profile.
+    pub fn profile(&self, name: &str) -> Result<&Profile> {
+        let profile = self.profiles.get(name);
+        profile.with_context(|| {
+            format!("load-tests/gates.yml has no limits for the profile \"{name}\"")
+        })
+    }
+
+    /// Requests a second that these phases plan, on average.
+    pub fn planned_rate(&self, phases: &[Phase]) -> f64 {
+        let users: f64 = phases.iter().map(Phase::users).sum();
+        self.requests_a_user * users / seconds(phases)
+    }
+
+    /// The gate on the requests a second that were answered.
+    pub fn rate_gate(&self, profile: &Profile, phases: &[Phase], answered: Option<f64>) -> Gate {
+        // The share of a round figure is no round figure.
+        let limit = (profile.rate * self.planned_rate(phases)).floor();
+        Gate::new("requests per second", ">=", limit, answered)
+    }
+
+    /// Calls that failed, and calls beyond those that the work needed. `environments` is how many each function has
+    /// now: some may have been started, and primed, that no request has come to yet.
+    pub fn aws_gates(
+        &self,
+        meter: &Meter,
+        functions: &[Function],
+        environments: &BTreeMap<String, u64>,
+    ) -> Vec<Gate> {
+        let received = meter.queues.values().filter_map(|queue| queue.received);
+        let messages: u64 = received.sum();
+        let (mut failed, mut beyond) = (0, 0);
+        for (name, caller) in &meter.functions {
+            let function = functions.iter().find(|function| function.name == *name);
+            let requests = function.map_or(0, |it| it.invocations);
+            let cold_starts = function.map_or(0, |it| it.cold_starts_under_load);
+            let started = environments.get(name).copied().unwrap_or(0);
+            let inits = started.max(cold_starts);
+            for (operation, counted) in &caller.operations {
+                let needed = self.aws_calls.get(name).map_or(0, |need| {
+                    let units = match need.for_each {
+                        Unit::Request => requests,
+                        Unit::Message => messages,
+                    };
+                    let each = need.calls.get(operation).unwrap_or(&0);
+                    each * units + need.in_init.get(operation).unwrap_or(&0) * inits
+                });
+                failed += counted.errors + counted.throttles;
+                beyond += counted.calls.saturating_sub(needed);
+            }
+        }
+        gates! {
+            "calls to AWS that failed": failed as f64, == 0;
+            "calls to AWS beyond those needed": beyond as f64, == 0;
+        }
+    }
+}
+
+impl Profile {
+    /// The gates on each route's latency: successes, and refusals (3xx and 4xx) by the same limits where there are any.
+    pub fn latency_gates(&self, aggregate: &Aggregate) -> Vec<Gate> {
+        let mut gates = Vec::new();
+        let classes = [
+            ("2xx", ""),
+            ("3xx", "unchanged answers of "),
+            ("4xx", "refusals of "),
+        ];
+        for (route, limits) in &self.latency {
+            for (class, of) in classes {
+                let histogram = format!("http.response_time.{class}.{route}");
+                if class != "2xx" && !aggregate.summaries.contains_key(&histogram) {
+                    continue;
+                }
+                let figure = |name: &str| aggregate.value(&format!("{histogram}.{name}"));
+                gates.extend(gates! {
+                    "latency of {of}{route}: p50, ms": figure("p50"), <= limits.p50;
+                    "latency of {of}{route}: p95, ms": figure("p95"), <= limits.p95;
+                    "latency of {of}{route}: p99, ms": figure("p99"), <= limits.p99;
+                    "latency of {of}{route}: worst, ms": figure("max"), <= limits.worst;
+                });
+            }
+        }
+        gates
+    }
+
+    /// The gates on each function's cold starts: that there were some, and the function's own part of them. With
+    /// provisioned concurrency a function may have none; then nothing is held against it.
+    pub fn cold_start_gates(&self, functions: &[Function], provisioned: bool) -> Vec<Gate> {
+        let mut gates = Vec::new();
+        for (name, budget) in &self.cold_start {
+            let function = functions.iter().find(|function| function.name == *name);
+            let cold = function.and_then(|function| function.cold.as_ref());
+            if provisioned && cold.is_none() {
+                continue;
+            }
+            let count = function.map(|function| function.cold_starts_under_load as f64);
+            gates.extend(gates! {
+                "cold starts of {name}": count, > 0;
+                "cold start of {name}: p50 of init and first run, ms": cold.map(|it| it.own_p50_ms), <= budget.p50;
+                "cold start of {name}: worst of init and first run, ms": cold.map(|it| it.own_worst_ms), <= budget.worst;
+            });
+        }
+        gates
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::artillery::Script;
+    use crate::report_lines::parse_log;
+
+    fn root() -> std::path::PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+    }
+
+    fn limits() -> Limits {
+        Limits::read(&root()).unwrap()
+    }
+
+    fn failed(gates: &[Gate]) -> Vec<&str> {
+        gates
+            .iter()
+            .filter(|gate| !gate.pass)
+            .map(|gate| gate.name.as_str())
+            .collect()
+    }
+
+    #[test]
+    fn every_profile_of_artillery_has_its_limits() {
+        let script = Script::read(&root()).unwrap();
+        let limits = limits();
+        for profile in ["smoke", "load", "spike", "stress", "soak", "gate-test"] {
+            assert!(!script.phases(profile).unwrap().is_empty());
+            assert!(limits.profile(profile).is_ok(), "{profile}");
+        }
+        assert_eq!(limits.profiles.len(), 6);
+        let refused = limits.profile("lode").unwrap_err().to_string();
+        assert!(
+            refused.contains("no limits for the profile \"lode\""),
+            "{refused}"
+        );
+    }
+
+    #[test]
+    fn the_achieved_rate_is_held_against_the_planned_one() {
+        let (script, limits) = (Script::read(&root()).unwrap(), limits());
+        let phases = script.phases("load").unwrap();
+        assert_eq!(limits.planned_rate(&phases), 200.0);
+        let profile = limits.profile("load").unwrap();
+        assert_eq!(
+            limits.rate_gate(profile, &phases, Some(190.0)).limit,
+            ">= 190"
+        );
+        assert!(limits.rate_gate(profile, &phases, Some(190.0)).pass);
+        assert!(!limits.rate_gate(profile, &phases, Some(189.0)).pass);
+        assert!(!limits.rate_gate(profile, &phases, None).pass);
+    }
+
+    #[test]
+    fn each_figure_of_a_route_fails_its_own_gate_alone_and_refusals_have_the_same_limits() {
+        let latency = json!({"GET /a": {"p50": 1, "p95": 2, "p99": 3, "worst": 4}});
+        let profile = json!({"rate": 1, "latency": latency});
+        let profile: Profile = serde_json::from_value(profile).unwrap();
+        let of = |class: &str, figure: &str, value: f64| -> Aggregate {
+            let mut summary = json!({"p50": 1, "p95": 2, "p99": 3, "max": 4});
+            let good = json!({"http.response_time.2xx.GET /a": summary});
+            summary[figure] = json!(value);
+            let mut summaries = good;
+            summaries[format!("http.response_time.{class}.GET /a")] = summary;
+            serde_json::from_value(json!({"summaries": summaries})).unwrap()
+        };
+        assert_eq!(
+            failed(&profile.latency_gates(&of("2xx", "p50", 1.0))),
+            [""; 0]
+        );
+        for (class, name) in [
+            ("2xx", ""),
+            ("3xx", "unchanged answers of "),
+            ("4xx", "refusals of "),
+        ] {
+            for (figure, told) in [
+                ("p50", "p50"),
+                ("p95", "p95"),
+                ("p99", "p99"),
+                ("max", "worst"),
+            ] {
+                let gates = profile.latency_gates(&of(class, figure, 4.1));
+                assert_eq!(
+                    failed(&gates),
+                    [format!("latency of {name}GET /a: {told}, ms")]
+                );
+            }
+        }
+        // A route without a success fails all of its gates.
+        assert_eq!(
+            failed(&profile.latency_gates(&Aggregate::default())).len(),
+            4
+        );
+    }
+
+    fn function(name: &str, inits: &[f64]) -> Function {
+        let lines = inits.iter().map(|init| {
+            format!("REPORT RequestId: 1\tDuration: 2.00 ms\tInit Duration: {init} ms\n")
+        });
+        let reports = parse_log(&lines.collect::<String>());
+        Function::summarise(name, &reports, &reports)
+    }
+
+    fn budget() -> Profile {
+        let budget = json!({"rate": 1, "cold_start": {"F": {"p50": 10, "worst": 30}}});
+        serde_json::from_value(budget).unwrap()
+    }
+
+    #[test]
+    fn cold_starts_have_to_occur_and_to_keep_their_budget() {
+        let profile = budget();
+        let failed = |function: Function| {
+            let gates = profile.cold_start_gates(&[function], false);
+            failed(&gates)
+                .into_iter()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        let [p50, worst] =
+            ["p50", "worst"].map(|it| format!("cold start of F: {it} of init and first run, ms"));
+        assert_eq!(failed(function("F", &[5.0, 8.0, 28.0])), [""; 0]);
+        assert_eq!(failed(function("F", &[5.0, 9.0, 28.0])), [p50.as_str()]);
+        assert_eq!(failed(function("F", &[5.0, 8.0, 29.0])), [worst.as_str()]);
+        let never = ["cold starts of F".to_owned(), p50, worst];
+        assert_eq!(failed(function("F", &[])), never);
+        assert_eq!(failed(function("G", &[5.0])), never);
+    }
+
+    #[test]
+    fn with_provisioned_concurrency_a_function_need_not_start_cold_but_a_slow_start_still_fails() {
+        let profile = budget();
+        assert_eq!(profile.cold_start_gates(&[function("F", &[])], true), []);
+        let gates = profile.cold_start_gates(&[function("F", &[40.0])], true);
+        assert_eq!(failed(&gates).len(), 2);
+    }
+
+    /// A meter of `GetProduct` that has made these calls, and the gates of a run of 100 with 2 cold starts.
+    fn calls(operation: &str, counts: &Value, environments: u64) -> Vec<String> {
+        let meter = json!({
+            "functions": {"GetProduct": {"operations": {operation: counts}}},
+            "queues": {"OrdersQueue": {"invocations": 3, "received": 10}}
+        });
+        let mut get = function("GetProduct", &[1.0, 1.0]);
+        get.invocations = 100;
+        let environments = BTreeMap::from([("GetProduct".to_owned(), environments)]);
+        let gates = limits().aws_gates(
+            &serde_json::from_value(meter).unwrap(),
+            &[get],
+            &environments,
+        );
+        failed(&gates).into_iter().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn calls_that_failed_or_that_the_work_did_not_need_fail_their_gates() {
+        const FAILED: &str = "calls to AWS that failed";
+        const BEYOND: &str = "calls to AWS beyond those needed";
+        // A call for each of 100 runs, and one in each of two inits.
+        assert_eq!(
+            calls("DynamoDB.GetItem", &json!({"calls": 102}), 2),
+            [""; 0]
+        );
+        assert_eq!(
+            calls("DynamoDB.GetItem", &json!({"calls": 103}), 2),
+            [BEYOND]
+        );
+        // An environment that has been started and has not run yet has been primed too.
+        assert_eq!(
+            calls("DynamoDB.GetItem", &json!({"calls": 103}), 3),
+            [""; 0]
+        );
+        assert_eq!(calls("DynamoDB.Scan", &json!({"calls": 1}), 2), [BEYOND]);
+        assert_eq!(
+            calls("DynamoDB.GetItem", &json!({"calls": 50, "errors": 1}), 2),
+            [FAILED]
+        );
+        assert_eq!(
+            calls("DynamoDB.GetItem", &json!({"calls": 50, "throttles": 1}), 2),
+            [FAILED]
+        );
+        // A condition that did not hold is an answer like any other.
+        assert_eq!(
+            calls(
+                "DynamoDB.GetItem",
+                &json!({"calls": 50, "conditional_failures": 9}),
+                2
+            ),
+            [""; 0]
+        );
+    }
+
+    #[test]
+    fn the_worker_is_held_to_its_calls_for_each_message() {
+        let meter = |calls: u64| -> Meter {
+            let meter = json!({
+                "functions": {"ProcessOrders": {"operations": {"DynamoDB.TransactWriteItems": {"calls": calls}}}},
+                "queues": {"OrdersQueue": {"invocations": 3, "received": 10}}
+            });
+            serde_json::from_value(meter).unwrap()
+        };
+        let gates = |calls| limits().aws_gates(&meter(calls), &[], &BTreeMap::new());
+        assert_eq!(failed(&gates(10)), [""; 0]);
+        assert_eq!(failed(&gates(11)), ["calls to AWS beyond those needed"]);
+    }
+}

@@ -1,0 +1,438 @@
+//! `workshop load-test`: runs the stack of this machine, or one that is deployed, under Artillery, and holds it to every
+//! gate.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use fs_err as fs;
+use reqwest::Url;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use tokio::time::Instant;
+
+use crate::artillery::{Load, Phase, Script, seed};
+use crate::cloudwatch::{self, Stack};
+use crate::files::write_json;
+use crate::functions::{self, Function};
+use crate::gates::{Gate, evaluate, gates};
+use crate::host::{Host, Meter, PARAMETERS, Start};
+use crate::limits::{Limits, Profile};
+use crate::machine::{
+    LATENCY_LOGGED, MEASURED, MEASURED_ON_AWS, Machine, NEEDS_AWS, SIMULATED, commit,
+};
+use crate::render;
+use crate::session::Session;
+use crate::summary::{LoadResult, Origin, PerThousand, Step, Stress, Summary};
+use crate::trend::{self, Watch};
+
+/// For the queues to become empty after the load: one visibility timeout (60 s, template.yaml) and a retry.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(75);
+
+/// Of `workshop load-test`.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// The profile of load-tests/artillery.yml
+    #[arg(long, default_value = "load")]
+    profile: String,
+    /// Load the stack at this address; without it, one is started on this machine
+    #[arg(long, value_name = "URL", value_parser = api_url)]
+    api_url: Option<String>,
+    /// The deployed stack behind --api-url: its own latency is judged, and its figures of CloudWatch are added
+    #[arg(long, value_name = "NAME", requires = "api_url")]
+    stack: Option<String>,
+    /// Sign writes to the catalogue for this region; an address of API Gateway names its own
+    #[arg(long, value_name = "REGION")]
+    sign_region: Option<String>,
+    /// Parameters of the template, as "Name=value ..."
+    #[arg(long, value_name = "WORDS", default_value = "")]
+    #[arg(conflicts_with = "api_url")]
+    parameters: String,
+    /// The host of this machine
+    #[arg(long, value_name = "PATH", default_value = "target/host/local")]
+    local: PathBuf,
+    /// The template that it runs
+    #[arg(long, value_name = "FILE", default_value = "template.yaml")]
+    template: PathBuf,
+    /// Take the functions' code from this folder; it is not what ships, so its times are held to Artillery's gates alone
+    #[arg(long, value_name = "DIR")]
+    code_dir: Option<PathBuf>,
+    /// The folder for the summary, the logs and Artillery's report
+    #[arg(long, value_name = "DIR", default_value = "target/load-test")]
+    out: PathBuf,
+}
+
+/// The base address of an API, without a slash at its end.
+fn api_url(text: &str) -> Result<String> {
+    let url = Url::parse(text).ok();
+    if !url.is_some_and(|url| matches!(url.scheme(), "http" | "https")) {
+        bail!("API_URL must be the address of a stack, https://…; `make outputs` shows it");
+    }
+    Ok(text.trim_end_matches('/').to_owned())
+}
+
+/// Those that every load test on this machine needs, and then those of "Name=value ..."; the last of a name wins.
+fn parameters(given: &str) -> Result<BTreeMap<String, String>> {
+    let mut all = BTreeMap::from(PARAMETERS);
+    for word in given.split_whitespace() {
+        let pair = word.split_once('=').filter(|(name, _)| !name.is_empty());
+        let (name, value) = pair
+            .with_context(|| format!("a parameter is written Name=value, but one is \"{word}\""))?;
+        all.insert(name, value);
+    }
+    let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+    Ok(all.into_iter().map(owned).collect())
+}
+
+/// A load test, and what it is held to.
+struct Test<'a> {
+    session: &'a Session,
+    load: Load,
+    script: Script,
+    phases: Vec<Phase>,
+    limits: Limits,
+    profile: Profile,
+    stack: Option<Stack>,
+    /// Whether the code is what ships: the limits of times on this machine are for that alone.
+    ships: bool,
+}
+
+/// Everything that a run has found out while its stack was up.
+#[derive(Default)]
+struct Measured {
+    load: LoadResult,
+    /// When the load began, in milliseconds since 1970.
+    load_at: u64,
+    log_sizes: BTreeMap<PathBuf, u64>,
+    meter: Option<Meter>,
+    /// Environments of each function at the end.
+    environments: BTreeMap<String, u64>,
+}
+
+/// Runs the verb; the result is whether every gate passed.
+pub async fn run(session: &Session, arguments: &Arguments) -> Result<bool> {
+    let script = Script::read(&session.root)?;
+    let phases = script.phases(&arguments.profile)?;
+    let limits = Limits::read(&session.root)?;
+    let profile = limits.profile(&arguments.profile)?.clone();
+    let parameters = parameters(&arguments.parameters)?;
+    let stack = match &arguments.stack {
+        Some(name) => Some(session.or_interrupted(Stack::find(name)).await?),
+        None => None,
+    };
+    let out = session.root.join(&arguments.out);
+    clean(&out)?;
+
+    let started_at = OffsetDateTime::now_utc();
+    let (mut host, api_url) = match &arguments.api_url {
+        Some(api_url) => (None, api_url.clone()),
+        None => {
+            let template = arguments.template.display();
+            session.say(format!("starting {template} on this machine"));
+            let start = Start {
+                program: &session.root.join(&arguments.local),
+                template: &session.root.join(&arguments.template),
+                parameters: &parameters,
+                code_dir: arguments.code_dir.as_deref(),
+                out: &out,
+            };
+            let host = Host::start(session, &start).await?;
+            let api_url = host.ready.api_url.clone();
+            (Some(host), api_url)
+        }
+    };
+    let load = Load {
+        profile: arguments.profile.clone(),
+        api_url,
+        sign_region: arguments.sign_region.clone(),
+        ensures: stack.is_none(), // Artillery knows the client's latency alone
+        out,
+    };
+    let test = Test {
+        session,
+        load,
+        script,
+        phases,
+        limits,
+        profile,
+        stack,
+        ships: arguments.code_dir.is_none(),
+    };
+    let measured = test.measure(host.as_mut()).await;
+    let log_dir = host.as_ref().map(|host| host.ready.log_dir.clone());
+    if let Some(host) = host {
+        host.stop().await; // its logs are complete only then
+    }
+    let (measured, log_dir) = (measured?, log_dir.as_deref());
+    test.conclude(started_at, measured, log_dir, parameters)
+        .await
+}
+
+/// Removes the results of an earlier run.
+fn clean(out: &Path) -> Result<()> {
+    for old in ["summary.json", "artillery.log", "responses.ndjson"] {
+        let _ = fs::remove_file(out.join(old));
+    }
+    let _ = fs::remove_dir_all(out.join("logs"));
+    Ok(fs::create_dir_all(out)?)
+}
+
+/// As CloudWatch counts the time.
+fn milliseconds(at: OffsetDateTime) -> u64 {
+    u64::try_from(at.unix_timestamp_nanos() / 1_000_000).unwrap_or(0)
+}
+
+impl Test<'_> {
+    async fn measure(&self, mut host: Option<&mut Host>) -> Result<Measured> {
+        let session = self.session;
+        let mut measured = Measured::default();
+        let (load, log) = (&self.load, self.load.out.join("seed.log"));
+        seed(session, &load.api_url, load.sign_region.as_deref(), &log).await?;
+        if let Some(host) = &host {
+            session.or_interrupted(host.reap()).await?;
+            session.or_interrupted(host.reset_meter()).await?;
+            measured.log_sizes = functions::log_sizes(&host.ready.log_dir)?;
+        } else {
+            session.say("note: Lambda keeps the environments that loading the catalogue has started; it alone decides when they go");
+        }
+        measured.load_at = milliseconds(OffsetDateTime::now_utc());
+        let loaded = match self.profile.knee {
+            Some(knee) => self.climb(knee, host.as_deref_mut()).await,
+            None => self.load(&self.phases, host.as_deref_mut()).await,
+        };
+        let was_interrupted = || session.interrupted_by().is_some();
+        measured.load = match loaded {
+            Err(_) if was_interrupted() => LoadResult::of_records(&load.records()),
+            loaded => loaded?,
+        };
+        if let Some(host) = host {
+            let drained = self.drain(host).await;
+            measured.meter = match drained {
+                // A host that ends at the same Ctrl-C has no meter; the rest is kept.
+                Err(_) if was_interrupted() => host.meter().await.ok(),
+                drained => Some(drained?),
+            };
+            measured.environments = host.environments().await.unwrap_or_default();
+        }
+        Ok(measured)
+    }
+
+    /// One run of Artillery with the gates of what the client saw.
+    async fn load(&self, phases: &[Phase], host: Option<&mut Host>) -> Result<LoadResult> {
+        let is_local = host.is_some();
+        let pid = host.as_ref().map(|host| host.ready.pid);
+        let watch = self.profile.trend.and(pid).map(Watch::start);
+        let since = milliseconds(OffsetDateTime::now_utc());
+        let report = self.load.run(self.session, phases, host).await?;
+        let (ensure, aggregate) = (self.script.ensure(), &report.aggregate);
+        // The client's line to AWS is in what it measured, and is not what is judged.
+        let (logged, mut gates) = match &self.stack {
+            Some(stack) => {
+                let answered = aggregate.answered();
+                let logged = stack.latency(self.session, since, answered).await?;
+                let gates = cloudwatch::evaluate_logged(ensure, aggregate, &logged)?;
+                (Some(logged.summaries), gates)
+            }
+            None => (None, evaluate(ensure, aggregate)?),
+        };
+        let mut result = LoadResult::of(aggregate, logged.as_ref());
+        let rate = result.requests_per_second;
+        gates.push(self.limits.rate_gate(&self.profile, phases, rate));
+        if is_local && self.ships {
+            gates.extend(self.profile.latency_gates(aggregate));
+        }
+        if let Some(limits) = self.profile.trend {
+            let samples = watch.map(|watch| watch.samples());
+            let trends = trend::trends(&report.intermediate, samples.as_deref());
+            gates.extend(trend::gates(&trends, limits));
+            result.trend = Some(trends);
+        }
+        gates.push(report.exit_gate());
+        result.gates = gates;
+        Ok(result)
+    }
+
+    /// The steps of the stress profile until a gate breaks. Returns the result of the last step that held, or of the
+    /// first.
+    async fn climb(&self, knee: f64, mut host: Option<&mut Host>) -> Result<LoadResult> {
+        let mut stress = Stress::default();
+        let mut reached = 0.0;
+        let mut held: Option<LoadResult> = None;
+        for step in self.phases.chunks(1) {
+            let result = self.load(step, host.as_deref_mut()).await?;
+            let broken = result.gates.iter().filter(|gate| !gate.pass);
+            let broken: Vec<_> = broken.map(|gate| gate.name.clone()).collect();
+            let mut gates = result.gates.iter();
+            let p99 = gates.find(|gate| gate.name == "http.response_time.2xx.p99");
+            let holds = broken.is_empty();
+            stress.steps.push(Step {
+                name: step[0].name.clone(),
+                requests: result.requests(),
+                requests_per_second: result.requests_per_second,
+                p99_ms: p99.and_then(|gate| gate.value),
+                broken,
+            });
+            if holds {
+                reached = self.limits.planned_rate(step);
+                stress.knee = Some(step[0].name.clone());
+            }
+            if holds || held.is_none() {
+                held = Some(result);
+            }
+            if !holds {
+                break;
+            }
+        }
+        let mut result = held.unwrap_or_default();
+        let gate = "requests a second of the last step that held";
+        result.gates.push(Gate::new(gate, ">=", knee, reached));
+        result.stress = Some(stress);
+        Ok(result)
+    }
+
+    /// Waits until the queues with a trigger are empty, then returns the meter.
+    async fn drain(&self, host: &Host) -> Result<Meter> {
+        let session = self.session;
+        let begun = Instant::now();
+        let mut told = false;
+        loop {
+            let meter = session.or_interrupted(host.meter()).await?;
+            let left = meter.messages(true);
+            if left == 0 {
+                return Ok(meter);
+            }
+            if begun.elapsed() > DRAIN_TIMEOUT {
+                session.say(format!(
+                    "queues: {left} messages stay after {DRAIN_TIMEOUT:?}"
+                ));
+                return Ok(meter);
+            }
+            if !told {
+                session.say(format!("queues: waiting for {left} messages"));
+                told = true;
+            }
+            session.pause(Duration::from_millis(200)).await?;
+        }
+    }
+
+    /// Adds what the logs say, judges, writes the summary and shows it.
+    async fn conclude(
+        &self,
+        started_at: OffsetDateTime,
+        measured: Measured,
+        log_dir: Option<&Path>,
+        parameters: BTreeMap<String, String>,
+    ) -> Result<bool> {
+        let session = self.session;
+        let (mut load, meter) = (measured.load, measured.meter);
+        let functions = match (log_dir, &self.stack) {
+            (Some(folder), _) => functions::from_logs(folder, &measured.log_sizes)?,
+            (None, Some(stack)) => {
+                let times = [milliseconds(started_at), measured.load_at];
+                let found = stack.functions(session, times, load.requests());
+                match session.or_interrupted(found).await {
+                    Err(_) if session.interrupted_by().is_some() => Vec::new(),
+                    found => found?,
+                }
+            }
+            (None, None) => Vec::new(),
+        };
+        let interrupted = session.interrupted_by();
+        let gates = &mut load.gates;
+        if let Some(meter) = &meter {
+            gates.extend(stack_gates(meter, &functions));
+            let environments = &measured.environments;
+            gates.extend(self.limits.aws_gates(meter, &functions, environments));
+            if self.ships {
+                let count = parameters.get("ProvisionedConcurrency");
+                let is_provisioned = count.is_some_and(|count| count != "0");
+                gates.extend(self.profile.cold_start_gates(&functions, is_provisioned));
+            }
+        }
+        if interrupted.is_some() {
+            gates.clear(); // half a run neither passes nor fails
+        }
+        let (aws_calls, queues) = meter.map(|meter| (meter.functions, meter.queues)).unzip();
+        let known = |origin, is_known| if is_known { origin } else { NEEDS_AWS }.to_owned();
+        let (is_local, is_metered) = (log_dir.is_some(), aws_calls.is_some());
+        let ran = if is_local { MEASURED } else { MEASURED_ON_AWS };
+        let judged = self.stack.as_ref().map_or(MEASURED, |_| LATENCY_LOGGED);
+        let given = log_dir.map(|_| parameters).unwrap_or_default();
+        let summary = Summary {
+            profile: self.load.profile.clone(),
+            api_url: self.load.api_url.clone(),
+            started_at: started_at.format(&Rfc3339)?,
+            interrupted_by: interrupted.map(|signal| signal.to_string()),
+            per_thousand_requests: PerThousand::of(&load, &functions, aws_calls.as_ref()),
+            origin: Origin {
+                routes: MEASURED.to_owned(),
+                gates: judged.to_owned(),
+                functions: known(ran, is_local || !functions.is_empty()),
+                aws_calls: known(MEASURED, is_metered),
+                consumed_capacity: known(SIMULATED, is_metered),
+                queues: known(SIMULATED, is_metered),
+            },
+            load,
+            functions,
+            aws_calls,
+            queues,
+            custom_metrics: log_dir.map(functions::custom_metrics).transpose()?,
+            parameters: given,
+            machine: Machine::this().await,
+            commit: commit(&session.root).await,
+        };
+        write_json(&self.load.out.join("summary.json"), &summary)?;
+        session.say(render::summary(&summary));
+        Ok(summary.load.gates.iter().all(|gate| gate.pass))
+    }
+}
+
+/// Gates that need the stack on this machine.
+fn stack_gates(meter: &Meter, functions: &[Function]) -> Vec<Gate> {
+    let sum = |count: fn(&Function) -> u64| {
+        let ran = !functions.is_empty();
+        ran.then(|| functions.iter().map(count).sum::<u64>() as f64)
+    };
+    gates! {
+        "messages left in the queues": meter.messages(true) as f64, == 0;
+        "messages in dead-letter queues": meter.messages(false) as f64, == 0;
+        "errors of functions": sum(|it| it.errors), == 0;
+        "timeouts of functions": sum(|it| it.timeouts), == 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_is_none_is_refused() {
+        for wrong in ["", "shop", "ftp://shop"] {
+            let refused = api_url(wrong).unwrap_err().to_string();
+            assert!(
+                refused.starts_with("API_URL must be the address of a stack"),
+                "{wrong}"
+            );
+        }
+        assert_eq!(
+            api_url("https://shop.example/").unwrap(),
+            "https://shop.example"
+        );
+    }
+
+    #[test]
+    fn parameters_that_are_given_come_after_those_that_every_load_test_needs() {
+        let all = parameters("ThrottleRate=5  CorsOrigin=https://a=b").unwrap();
+        let given = |name: &str| all.get(name).map(String::as_str);
+        assert_eq!(given("CatalogueWrites"), Some("open"));
+        assert_eq!(given("OrderThrottleRate"), Some("10000"));
+        assert_eq!(given("ThrottleRate"), Some("5"));
+        assert_eq!(given("CorsOrigin"), Some("https://a=b"));
+        let refused = parameters("=1").unwrap_err().to_string();
+        assert_eq!(
+            refused,
+            "a parameter is written Name=value, but one is \"=1\""
+        );
+    }
+}

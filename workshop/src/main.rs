@@ -1,0 +1,96 @@
+//! The program behind the verbs that measure; `make help` lists them. `workshop load-test` runs the shop under
+//! Artillery and holds it to its gates. `workshop bench` measures cold starts and warm requests beside other
+//! ways to write the same function.
+//!
+//! | module | is about |
+//! |---|---|
+//! | [`load_test`] | a load test, from start to exit code |
+//! | [`reports`] | the verbs that show reports from elsewhere |
+//! | [`artillery`] | the load: what Artillery is told, and what it reports |
+//! | [`gates`], [`limits`] | what a run is held to: `artillery.yml` and `gates.yml` |
+//! | [`report_lines`], [`functions`] | what the functions did, by their REPORT lines |
+//! | [`host`], [`trend`] | the host of this machine, its meter and its memory |
+//! | [`cloudwatch`] | the logs of a stack on AWS |
+//! | [`summary`], [`render`], [`table`], [`machine`] | the result, and how it is shown |
+//! | [`bench`] | the benchmark |
+//! | [`session`], [`program`], [`files`], [`percentile`] | Ctrl-C and output, other programs, small helpers |
+
+#![allow(
+    unreachable_pub,
+    reason = "nobody links a program: `pub` is for its other modules"
+)]
+
+mod artillery;
+mod bench;
+mod cloudwatch;
+mod files;
+mod functions;
+mod gates;
+mod host;
+mod limits;
+mod load_test;
+mod machine;
+mod percentile;
+mod program;
+mod render;
+mod report_lines;
+mod reports;
+mod session;
+mod summary;
+mod table;
+mod trend;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use session::Session;
+
+/// Measures the shop: under load, and one function beside others.
+///
+/// Exit code: 0 if every gate or target holds, 1 if one does not or anything goes wrong, 2 for a command
+/// line that cannot be understood, 128 and the signal's number if it is interrupted.
+#[derive(Debug, Parser)]
+#[command(name = "workshop", version)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run a stack under Artillery and check every gate
+    LoadTest(load_test::Arguments),
+    /// Add a deployed stack's functions to the summary of a load test, from exports of its logs
+    AddReports(reports::AddReports),
+    /// Show a report of Artillery from elsewhere, and check its gates
+    Judge(reports::Judge),
+    /// Measure cold starts and warm requests beside other languages
+    Bench(bench::Arguments),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let Arguments { verb } = Arguments::parse();
+    let name = match &verb {
+        Verb::LoadTest(_) => "load test",
+        Verb::AddReports(_) => "add-reports",
+        Verb::Judge(_) => "judge",
+        Verb::Bench(_) => "benchmark",
+    };
+    run(&verb).await.unwrap_or_else(|error| {
+        eprintln!("{name} failed: {error:#}");
+        session::exit_code(&error)
+    })
+}
+
+async fn run(verb: &Verb) -> Result<ExitCode> {
+    let session = Session::start()?;
+    let passed = match verb {
+        Verb::LoadTest(arguments) => load_test::run(&session, arguments).await?,
+        Verb::AddReports(arguments) => reports::add_reports(&session, arguments)?,
+        Verb::Judge(arguments) => reports::judge(&session, arguments)?,
+        Verb::Bench(arguments) => bench::run(&session, arguments).await?,
+    };
+    Ok(session.verdict(passed))
+}
