@@ -5,6 +5,7 @@
 SHELL := /bin/bash
 
 PROFILE ?= load
+CONDITIONS ?= lambda
 PORT ?= 3000
 STAGE ?= dev
 # One target folder, inside the project, because template.yaml names it.
@@ -15,7 +16,7 @@ export PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD := 1 # Artillery can drive browsers; thi
 
 # The values that a person types after a verb. They reach the verb by the environment, as "$$NAME" in a recipe, so that
 # neither make nor a shell interprets them: a quote, a dollar or a semicolon in a value stays as it is.
-INPUTS := API_URL ENGINE FUNCTION PARAMETERS PORT POWERS PROFILE RUNS SIGN_REGION STACK STAGE WORKERS
+INPUTS := API_URL CONDITIONS ENGINE FUNCTION PARAMETERS PORT POWERS PROFILE RUNS SIGN_REGION STACK STAGE WORKERS
 $(foreach name,$(INPUTS),$(eval override $(name) := $$(value $(name))))
 export $(INPUTS)
 
@@ -122,7 +123,7 @@ shipped:
 quick:
 	$(call REQUIRE,cargo cc)
 	@echo 'Building the shop and its host, as for tests: two to three minutes the first time on two cores, seconds later.'
-	@cargo build --workspace --bins --locked && echo "Built in $$SECONDS s."
+	@cargo build --workspace --exclude slower --bins --locked && echo "Built in $$SECONDS s."
 	@for name in $(FUNCTIONS); do \
 	  mkdir -p $(TARGET)/quick/$$name && ln -sf ../../debug/$$name $(TARGET)/quick/$$name/bootstrap || exit 1; \
 	done
@@ -132,13 +133,13 @@ quick:
 reader: $(if $(wildcard $(LOCAL_shipped)),host,quick)
 
 .PHONY: run
-run: $(RUN_BUILD) ## Run the shop on http://127.0.0.1:3000 until Ctrl-C (PORT=8080 BUILD=shipped)
+run: $(RUN_BUILD) ## Run the shop on http://127.0.0.1:3000 until Ctrl-C (PORT=8080 BUILD=shipped CONDITIONS=none)
 	@echo '$(NOTE_$(RUN_BUILD))'
 	@echo 'Once it is up, in another terminal:'
 	@echo "  curl -X PUT http://127.0.0.1:$$PORT/products/lamp -H 'content-type: application/json' -d '{\"name\": \"Desk lamp\", \"category\": \"lighting\", \"price_cents\": 2499, \"stock\": 7}'"
 	@echo "  curl 'http://127.0.0.1:$$PORT/products?category=lighting'"
 	@echo "  curl -i http://127.0.0.1:$$PORT/orders -H 'content-type: application/json' -d '{\"lines\": [{\"product_id\": \"lamp\", \"quantity\": 2}]}'"
-	@exec $(LOCAL_$(RUN_BUILD)) $(OPTIONS_$(RUN_BUILD)) --port "$$PORT" --parameter CatalogueWrites=open --logs
+	@exec $(LOCAL_$(RUN_BUILD)) $(OPTIONS_$(RUN_BUILD)) --port "$$PORT" --parameter CatalogueWrites=open --conditions "$$CONDITIONS" --logs
 
 # `GetProduct` has the sample event `events/get-product.json`.
 SAMPLE = events/$(shell echo '$(FUNCTION)' | sed 's/\([a-z]\)\([A-Z]\)/\1-\2/g' | tr A-Z a-z).json
@@ -156,10 +157,10 @@ load-test bench bench-ladder: MEANWHILE := load-tests/node_modules/.installed wo
 ifeq ($(API_URL),)
 load-test: $(LOAD_BUILD)
 endif
-load-test: workshop load-tests/node_modules/.installed ## Run the shop under Artillery and check every gate (PROFILE=smoke|load|spike|stress|soak BUILD=quick PARAMETERS="Name=value ...")
+load-test: workshop load-tests/node_modules/.installed ## Run the shop under Artillery and check every gate (PROFILE=smoke|load|spike|stress|soak BUILD=quick CONDITIONS=none PARAMETERS="Name=value ...")
 	$(if $(API_URL),,@echo '$(NOTE_$(LOAD_BUILD))')
 	@$(WITH_NODE) $(WORKSHOP) load-test --profile "$$PROFILE" \
-	  $(if $(API_URL),--api-url "$$API_URL" $(if $(STACK),--stack "$$STACK") $(if $(SIGN_REGION),--sign-region "$$SIGN_REGION"),--local $(LOCAL_$(LOAD_BUILD)) $(OPTIONS_$(LOAD_BUILD)) --parameters "$$PARAMETERS")
+	  $(if $(API_URL),--api-url "$$API_URL" $(if $(STACK),--stack "$$STACK") $(if $(SIGN_REGION),--sign-region "$$SIGN_REGION"),--local $(LOCAL_$(LOAD_BUILD)) $(OPTIONS_$(LOAD_BUILD)) --conditions "$$CONDITIONS" --parameters "$$PARAMETERS")
 
 .PHONY: cost
 cost: reader load-tests/node_modules/.installed ## Compute the price of the last load test on AWS (PARAMETERS="Name=value ...")

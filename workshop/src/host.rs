@@ -13,6 +13,7 @@ use serde_json::Value;
 use tokio::process::Command;
 use tokio::time::Instant;
 
+use crate::events::{self, Event};
 use crate::files::read_json;
 use crate::program::{Program, how};
 use crate::session::Session;
@@ -43,6 +44,8 @@ pub struct Start<'a> {
     pub parameters: &'a BTreeMap<String, String>,
     /// A folder with the functions' code, in place of the template's own.
     pub code_dir: Option<&'a Path>,
+    /// What AWS takes: `none`, `lambda`, or a file.
+    pub conditions: &'a str,
     /// The folder for its logs and words.
     pub out: &'a Path,
 }
@@ -55,6 +58,9 @@ pub struct Ready {
     /// The logs, one file for each function.
     pub log_dir: PathBuf,
     pub pid: u32,
+    /// The conditions, in words: their name, the seed and the CPU factor.
+    #[serde(default)]
+    pub conditions: String,
     /// DynamoDB and SQS.
     #[serde(default)]
     pub aws_endpoint_url: String,
@@ -160,6 +166,7 @@ impl Host {
             command.arg("--parameter").arg(format!("{name}={value}"));
         }
         command.args(["--port", "0", "--control-port", "0"]);
+        command.arg("--conditions").arg(start.conditions);
         command.arg("--log-dir").arg(start.out.join("logs"));
         command.arg("--ready-file").arg(&ready_file);
         if let Some(code_dir) = start.code_dir {
@@ -233,6 +240,19 @@ impl Host {
         let states: BTreeMap<String, State> = self.ask("/functions").await?;
         let counts = states.into_iter().map(|(name, it)| (name, it.environments));
         Ok(counts.collect())
+    }
+
+    /// Everything that has happened so far.
+    pub async fn events(&self) -> Result<Vec<Event>> {
+        let lines = self.control(Method::GET, "/events?until=now").await?;
+        events::parse(&lines).context("GET /events of the host")
+    }
+
+    /// Runs a function once, as Lambda's Invoke does.
+    pub async fn invoke(&self, function: &str, event: &Value) -> Result<String> {
+        let path = format!("/2015-03-31/functions/{function}/invocations");
+        let url = format!("{}{path}", self.ready.control_url);
+        self.request(Method::POST, &url, Some(event)).await
     }
 
     /// Sets all counts of the meter to zero.

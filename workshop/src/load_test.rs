@@ -58,6 +58,9 @@ pub struct Arguments {
     /// Take the functions' code from this folder; it is not what ships, so its times are held to Artillery's gates alone
     #[arg(long, value_name = "DIR")]
     code_dir: Option<PathBuf>,
+    /// What AWS takes where this machine takes almost nothing: none, lambda, or a file (docs/conditions.md)
+    #[arg(long, value_name = "NAME|FILE", default_value = "lambda")]
+    conditions: String,
     /// The folder for the summary, the logs and Artillery's report
     #[arg(long, value_name = "DIR", default_value = "target/load-test")]
     out: PathBuf,
@@ -135,6 +138,7 @@ pub async fn run(session: &Session, arguments: &Arguments) -> Result<bool> {
                 template: &session.root.join(&arguments.template),
                 parameters: &parameters,
                 code_dir: arguments.code_dir.as_deref(),
+                conditions: &arguments.conditions,
                 out: &out,
             };
             let host = Host::start(session, &start).await?;

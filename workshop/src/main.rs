@@ -9,7 +9,7 @@
 //! | [`artillery`] | the load: what Artillery is told, and what it reports |
 //! | [`gates`], [`limits`] | what a run is held to: `artillery.yml` and `gates.yml` |
 //! | [`report_lines`], [`functions`] | what the functions did, by their REPORT lines |
-//! | [`host`], [`trend`] | the host of this machine, its meter and its memory |
+//! | [`host`], [`events`], [`trend`] | the host of this machine, its meter, its log of events and its memory |
 //! | [`cloudwatch`] | the logs of a stack on AWS |
 //! | [`summary`], [`render`], [`table`], [`machine`] | the result, and how it is shown |
 //! | [`bench`] | the benchmark |
@@ -23,6 +23,7 @@
 mod artillery;
 mod bench;
 mod cloudwatch;
+mod events;
 mod files;
 mod functions;
 mod gates;

@@ -121,6 +121,7 @@ pub async fn run(session: &Session, arguments: &Arguments) -> Result<bool> {
         template: &template_file,
         parameters: &BTreeMap::from(parameters),
         code_dir: None,
+        conditions: "none",
         out: &out,
     };
     let host = Host::start(session, &start).await?;
