@@ -151,7 +151,7 @@ invoke: ## Run a function of the running shop on its sample event (FUNCTION=GetP
 	@curl -sS --fail-with-body --data-binary @$(SAMPLE) http://127.0.0.1:3001/2015-03-31/functions/$(FUNCTION)/invocations && echo
 
 # Installed and built while what ships is built.
-load-test bench bench-ladder: MEANWHILE := load-tests/node_modules/.installed workshop
+load-test prove-gates bench bench-ladder: MEANWHILE := load-tests/node_modules/.installed workshop
 
 .PHONY: load-test
 ifeq ($(API_URL),)
@@ -161,6 +161,13 @@ load-test: workshop load-tests/node_modules/.installed ## Run the shop under Art
 	$(if $(API_URL),,@echo '$(NOTE_$(LOAD_BUILD))')
 	@$(WITH_NODE) $(WORKSHOP) load-test --profile "$$PROFILE" \
 	  $(if $(API_URL),--api-url "$$API_URL" $(if $(STACK),--stack "$$STACK") $(if $(SIGN_REGION),--sign-region "$$SIGN_REGION"),--local $(LOCAL_$(LOAD_BUILD)) $(OPTIONS_$(LOAD_BUILD)) --conditions "$$CONDITIONS" --parameters "$$PARAMETERS")
+
+# Built like what ships, on the SDK that is built for that.
+.PHONY: prove-gates
+prove-gates: shipped workshop load-tests/node_modules/.installed ## Load functions with one usual mistake each, which the gates have to find
+	@cargo build --profile api --locked -p slower
+	@CARGO_TARGET_DIR=$(TARGET)/bench/cargo cargo build --release --locked --manifest-path benchmarks/Cargo.toml -p sdk-defaults
+	@$(WITH_NODE) $(WORKSHOP) prove-gates
 
 .PHONY: cost
 cost: reader load-tests/node_modules/.installed ## Compute the price of the last load test on AWS (PARAMETERS="Name=value ...")

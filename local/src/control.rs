@@ -39,6 +39,7 @@ GET  /events              what happened, one JSON object a line, and what happen
                           (?from=now: only that; ?until=now: only what happened)
 GET  /functions           execution environments of each function now, as JSON
 POST /environments/reap   end the idle ones, so that the next invocations are cold starts
+GET  /conditions          what AWS takes, at the median, as JSON (docs/conditions.md)
 GET  /faults              the faults that are injected, as JSON (docs/faults.md)
 PUT  /faults              inject these from now on
 DELETE /faults            inject none
@@ -148,13 +149,18 @@ impl serve::Service for Control {
                 serve::json(StatusCode::OK, &environments)
             }
             (&Method::GET, "/events") => self.events(parts.uri.query().unwrap_or_default()),
+            (&Method::GET, "/conditions") => {
+                serve::json(StatusCode::OK, &self.aws.conditions().medians())
+            }
             (&Method::GET, "/faults") => serve::json(StatusCode::OK, &self.aws.faults().plan()),
             (&Method::PUT, "/faults") => self.set_faults(body).await,
             (&Method::DELETE, "/faults") => {
                 self.aws.faults().set(Plan::default());
                 done()
             }
-            (_, "/" | "/meter" | "/functions" | "/events") => serve::not_allowed("GET"),
+            (_, "/" | "/meter" | "/functions" | "/events" | "/conditions") => {
+                serve::not_allowed("GET")
+            }
             (_, "/faults") => serve::not_allowed("GET, PUT, DELETE"),
             (_, "/meter/reset" | "/environments/reap") => serve::not_allowed("POST"),
             (_, path) => match invoke_api::function(path) {

@@ -200,7 +200,6 @@ impl ReadyFile {
             "aws_endpoint_url": stack.aws_endpoint_url(),
             "ca_file": stack.ca_file(),
             "log_dir": stack.log_dir(),
-            "conditions": stack.aws().conditions().to_string(),
             "pid": std::process::id(),
         });
         write_at_once(&path, &content.to_string())

@@ -8,6 +8,7 @@ use fs_err as fs;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::events::Event;
 use crate::percentile::{percentile, worst};
 use crate::report_lines::{Report, parse_log};
 
@@ -55,6 +56,14 @@ pub struct Cold {
     /// Of both together.
     pub own_p50_ms: f64,
     pub own_worst_ms: f64,
+    /// The platform's part before it, by the log of events.
+    #[serde(default)]
+    pub platform_p50_ms: Option<f64>,
+    /// From the call to the answer: what a client waits for, without the HTTP API.
+    #[serde(default)]
+    pub wait_p50_ms: Option<f64>,
+    #[serde(default)]
+    pub wait_worst_ms: Option<f64>,
 }
 
 fn known(reports: &[Report], value: impl Fn(&Report) -> Option<f64>) -> Vec<f64> {
@@ -70,11 +79,29 @@ impl Cold {
             first_p50_ms: percentile(&first, 50.0)?,
             own_p50_ms: percentile(&own, 50.0)?,
             own_worst_ms: worst(&own)?,
+            platform_p50_ms: None,
+            wait_p50_ms: None,
+            wait_worst_ms: None,
         })
     }
 }
 
 impl Function {
+    /// Adds what its callers waited for at cold starts under load, which are the last of the log.
+    pub fn add_waits(&mut self, log: &[Event]) {
+        let Some(found) = &mut self.cold else { return };
+        let cold = log.iter().rev().filter_map(|event| match event {
+            Event::Invocation(it) if it.cold && it.function == self.name => Some(it),
+            _ => None,
+        });
+        let cold: Vec<_> = cold.take(self.cold_starts_under_load as usize).collect();
+        let waits: Vec<_> = cold.iter().map(|it| it.wait_ms()).collect();
+        let platform: Vec<_> = cold.iter().filter_map(|it| it.platform_ms()).collect();
+        found.platform_p50_ms = percentile(&platform, 50.0);
+        found.wait_p50_ms = percentile(&waits, 50.0);
+        found.wait_worst_ms = worst(&waits);
+    }
+
     /// A function's row, from its reports under load and all of them.
     pub fn summarise(name: impl Into<String>, under_load: &[Report], all: &[Report]) -> Self {
         let init = known(all, |it| it.init_ms);

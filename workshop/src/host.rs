@@ -58,9 +58,6 @@ pub struct Ready {
     /// The logs, one file for each function.
     pub log_dir: PathBuf,
     pub pid: u32,
-    /// The conditions, in words: their name, the seed and the CPU factor.
-    #[serde(default)]
-    pub conditions: String,
     /// DynamoDB and SQS.
     #[serde(default)]
     pub aws_endpoint_url: String,
@@ -76,6 +73,19 @@ pub struct Host {
     program: Program,
     log: PathBuf,
     client: Client,
+}
+
+/// What `GET /conditions` answers: what AWS takes at the median, in milliseconds.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Conditions {
+    pub name: String,
+    pub seed: u64,
+    pub cpu_factor: f64,
+    pub platform_ms: f64,
+    pub front_door_ms: f64,
+    pub invoke_ms: f64,
+    /// By `<service>.<operation>`.
+    pub calls_ms: BTreeMap<String, f64>,
 }
 
 /// What `GET /meter` answers: all calls to AWS and queues since the start or the last reset, by function and by name.
@@ -229,6 +239,11 @@ impl Host {
     /// All calls and queues since the last reset.
     pub async fn meter(&self) -> Result<Meter> {
         self.ask("/meter").await
+    }
+
+    /// The conditions of the run; none on the bare machine.
+    pub async fn conditions(&self) -> Result<Option<Conditions>> {
+        self.ask("/conditions").await
     }
 
     /// How many environments each function has now.

@@ -11,7 +11,7 @@ use crate::artillery::{Aggregate, Phase, seconds};
 use crate::files::read_yaml;
 use crate::functions::Function;
 use crate::gates::{Gate, gates};
-use crate::host::Meter;
+use crate::host::{Conditions, Meter};
 use crate::trend::TrendLimits;
 
 /// The whole file.
@@ -22,6 +22,8 @@ pub struct Limits {
     requests_a_user: f64,
     /// The calls to AWS that each function needs.
     aws_calls: BTreeMap<String, Calls>,
+    /// The function behind each route.
+    routes: BTreeMap<String, String>,
     /// Anchors that profiles share.
     #[serde(rename = "shared")]
     _shared: Value,
@@ -37,6 +39,8 @@ struct Calls {
     /// In the init of an environment.
     #[serde(default)]
     in_init: BTreeMap<String, u64>,
+    /// Connections of an environment, at most.
+    connections: u64,
 }
 
 /// What a function is run for: a request of the API, or a message of a queue.
@@ -53,9 +57,11 @@ enum Unit {
 pub struct Profile {
     /// The share of the planned requests a second that must be reached.
     rate: f64,
-    /// Milliseconds to the first byte on this machine, by route; for refusals too.
+    /// It has so few requests that a percentile is a cold start, for which the limits of artillery.yml are not meant.
     #[serde(default)]
-    latency: BTreeMap<String, Latency>,
+    pub few_requests: bool,
+    /// Of each route; for refusals too.
+    latency: Option<Latency>,
     /// Milliseconds of init and first invocation on this machine, by function.
     #[serde(default)]
     cold_start: BTreeMap<String, ColdStart>,
@@ -65,7 +71,7 @@ pub struct Profile {
     pub knee: Option<f64>,
 }
 
-/// Milliseconds.
+/// Latency over its floor: what AWS takes at the median for the way to the function and for the calls that it needs.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Latency {
@@ -109,7 +115,7 @@ impl Limits {
         Gate::new("requests per second", ">=", limit, answered)
     }
 
-    /// Calls that failed, and calls beyond those that the work needed. `environments` is how many each function has
+    /// Calls that failed, and calls and connections beyond those that the work needed. `environments` is how many each function has
     /// now: some may have been started, and primed, that no request has come to yet.
     pub fn aws_gates(
         &self,
@@ -119,13 +125,15 @@ impl Limits {
     ) -> Vec<Gate> {
         let received = meter.queues.values().filter_map(|queue| queue.received);
         let messages: u64 = received.sum();
-        let (mut failed, mut beyond) = (0, 0);
+        let (mut failed, mut beyond, mut connections) = (0, 0, 0);
         for (name, caller) in &meter.functions {
             let function = functions.iter().find(|function| function.name == *name);
             let requests = function.map_or(0, |it| it.invocations);
             let cold_starts = function.map_or(0, |it| it.cold_starts_under_load);
             let started = environments.get(name).copied().unwrap_or(0);
             let inits = started.max(cold_starts);
+            let needed = self.aws_calls.get(name).map_or(0, |need| need.connections);
+            connections += caller.connections.saturating_sub(needed * inits);
             for (operation, counted) in &caller.operations {
                 let needed = self.aws_calls.get(name).map_or(0, |need| {
                     let units = match need.for_each {
@@ -142,37 +150,63 @@ impl Limits {
         gates! {
             "calls to AWS that failed": failed as f64, == 0;
             "calls to AWS beyond those needed": beyond as f64, == 0;
+            "connections to AWS beyond those needed": connections as f64, == 0;
         }
     }
-}
 
-impl Profile {
-    /// The gates on each route's latency: successes, and refusals (3xx and 4xx) by the same limits where there are any.
-    pub fn latency_gates(&self, aggregate: &Aggregate) -> Vec<Gate> {
+    /// Milliseconds that AWS takes at the median for a request of a route, whatever the code: the way to the function,
+    /// and the calls that it needs, one after another.
+    fn floor(&self, conditions: &Conditions, route: &str) -> Option<f64> {
+        let need = self.aws_calls.get(self.routes.get(route)?)?;
+        let calls = need.calls.iter().map(|(operation, count)| {
+            let ms = conditions.calls_ms.get(operation)?;
+            Some(ms * *count as f64)
+        });
+        let calls: Option<f64> = calls.sum();
+        Some(conditions.front_door_ms + conditions.invoke_ms + calls?)
+    }
+
+    /// The gates on each route's latency, as a multiple of its floor: successes, and refusals (3xx and 4xx) by the same
+    /// limits where there are any.
+    pub fn latency_gates(
+        &self,
+        profile: &Profile,
+        conditions: &Conditions,
+        aggregate: &Aggregate,
+    ) -> Vec<Gate> {
         let mut gates = Vec::new();
+        let Some(limits) = profile.latency else {
+            return gates;
+        };
         let classes = [
             ("2xx", ""),
             ("3xx", "unchanged answers of "),
             ("4xx", "refusals of "),
         ];
-        for (route, limits) in &self.latency {
+        for route in self.routes.keys() {
+            let floor = self.floor(conditions, route);
             for (class, of) in classes {
                 let histogram = format!("http.response_time.{class}.{route}");
                 if class != "2xx" && !aggregate.summaries.contains_key(&histogram) {
                     continue;
                 }
-                let figure = |name: &str| aggregate.value(&format!("{histogram}.{name}"));
+                let over = |name: &str| {
+                    let ms = aggregate.value(&format!("{histogram}.{name}"));
+                    ms.zip(floor).map(|(ms, floor)| ms / floor)
+                };
                 gates.extend(gates! {
-                    "latency of {of}{route}: p50, ms": figure("p50"), <= limits.p50;
-                    "latency of {of}{route}: p95, ms": figure("p95"), <= limits.p95;
-                    "latency of {of}{route}: p99, ms": figure("p99"), <= limits.p99;
-                    "latency of {of}{route}: worst, ms": figure("max"), <= limits.worst;
+                    "latency of {of}{route}: p50 over its floor": over("p50"), <= limits.p50;
+                    "latency of {of}{route}: p95 over its floor": over("p95"), <= limits.p95;
+                    "latency of {of}{route}: p99 over its floor": over("p99"), <= limits.p99;
+                    "latency of {of}{route}: worst over its floor": over("max"), <= limits.worst;
                 });
             }
         }
         gates
     }
+}
 
+impl Profile {
     /// The gates on each function's cold starts: that there were some, and the function's own part of them. With
     /// provisioned concurrency a function may have none; then nothing is held against it.
     pub fn cold_start_gates(&self, functions: &[Function], provisioned: bool) -> Vec<Gate> {
@@ -249,23 +283,35 @@ mod tests {
         assert!(!limits.rate_gate(profile, &phases, None).pass);
     }
 
+    /// AWS takes 10 ms for a `GetProduct`, whatever its code.
+    fn conditions() -> Conditions {
+        Conditions {
+            front_door_ms: 3.0,
+            invoke_ms: 5.0,
+            calls_ms: BTreeMap::from([("DynamoDB.GetItem".to_owned(), 2.0)]),
+            ..Conditions::default()
+        }
+    }
+
     #[test]
     fn each_figure_of_a_route_fails_its_own_gate_alone_and_refusals_have_the_same_limits() {
-        let latency = json!({"GET /a": {"p50": 1, "p95": 2, "p99": 3, "worst": 4}});
-        let profile = json!({"rate": 1, "latency": latency});
+        const ROUTE: &str = "GET /products/{id}";
+        let limits = Limits {
+            routes: BTreeMap::from([(ROUTE.to_owned(), "GetProduct".to_owned())]),
+            ..limits()
+        };
+        let profile = json!({"rate": 1, "latency": {"p50": 1, "p95": 2, "p99": 3, "worst": 4}});
         let profile: Profile = serde_json::from_value(profile).unwrap();
         let of = |class: &str, figure: &str, value: f64| -> Aggregate {
-            let mut summary = json!({"p50": 1, "p95": 2, "p99": 3, "max": 4});
-            let good = json!({"http.response_time.2xx.GET /a": summary});
+            let mut summary = json!({"p50": 10, "p95": 20, "p99": 30, "max": 40});
+            let mut summaries = json!({format!("http.response_time.2xx.{ROUTE}"): summary});
             summary[figure] = json!(value);
-            let mut summaries = good;
-            summaries[format!("http.response_time.{class}.GET /a")] = summary;
+            summaries[format!("http.response_time.{class}.{ROUTE}")] = summary;
             serde_json::from_value(json!({"summaries": summaries})).unwrap()
         };
-        assert_eq!(
-            failed(&profile.latency_gates(&of("2xx", "p50", 1.0))),
-            [""; 0]
-        );
+        let gates =
+            |aggregate: &Aggregate| limits.latency_gates(&profile, &conditions(), aggregate);
+        assert_eq!(failed(&gates(&of("2xx", "p50", 10.0))), [""; 0]);
         for (class, name) in [
             ("2xx", ""),
             ("3xx", "unchanged answers of "),
@@ -277,18 +323,27 @@ mod tests {
                 ("p99", "p99"),
                 ("max", "worst"),
             ] {
-                let gates = profile.latency_gates(&of(class, figure, 4.1));
                 assert_eq!(
-                    failed(&gates),
-                    [format!("latency of {name}GET /a: {told}, ms")]
+                    failed(&gates(&of(class, figure, 41.0))),
+                    [format!("latency of {name}{ROUTE}: {told} over its floor")]
                 );
             }
         }
         // A route without a success fails all of its gates.
-        assert_eq!(
-            failed(&profile.latency_gates(&Aggregate::default())).len(),
-            4
-        );
+        assert_eq!(failed(&gates(&Aggregate::default())).len(), 4);
+        // So does one whose floor is not known.
+        let unknown =
+            limits.latency_gates(&profile, &Conditions::default(), &of("2xx", "p50", 10.0));
+        assert_eq!(failed(&unknown).len(), 4);
+    }
+
+    #[test]
+    fn every_route_has_a_function_and_every_function_a_need() {
+        let limits = limits();
+        assert_eq!(limits.routes.len(), 7);
+        for function in limits.routes.values() {
+            assert!(limits.aws_calls.contains_key(function), "{function}");
+        }
     }
 
     fn function(name: &str, inits: &[f64]) -> Function {
@@ -332,10 +387,10 @@ mod tests {
         assert_eq!(failed(&gates).len(), 2);
     }
 
-    /// A meter of `GetProduct` that has made these calls, and the gates of a run of 100 with 2 cold starts.
+    /// A meter of `GetProduct` that has made these calls on two connections, and the gates of a run of 100 with 2 cold starts.
     fn calls(operation: &str, counts: &Value, environments: u64) -> Vec<String> {
         let meter = json!({
-            "functions": {"GetProduct": {"operations": {operation: counts}}},
+            "functions": {"GetProduct": {"connections": 2, "operations": {operation: counts}}},
             "queues": {"OrdersQueue": {"invocations": 3, "received": 10}}
         });
         let mut get = function("GetProduct", &[1.0, 1.0]);
@@ -384,6 +439,21 @@ mod tests {
                 2
             ),
             [""; 0]
+        );
+    }
+
+    #[test]
+    fn an_environment_has_one_connection() {
+        let gates = |connections: u64| {
+            let meter =
+                json!({"functions": {"GetProduct": {"connections": connections}}, "queues": {}});
+            let started = BTreeMap::from([("GetProduct".to_owned(), 3)]);
+            limits().aws_gates(&serde_json::from_value(meter).unwrap(), &[], &started)
+        };
+        assert_eq!(failed(&gates(3)), [""; 0]);
+        assert_eq!(
+            failed(&gates(4)),
+            ["connections to AWS beyond those needed"]
         );
     }
 

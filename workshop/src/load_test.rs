@@ -14,10 +14,11 @@ use tokio::time::Instant;
 
 use crate::artillery::{Load, Phase, Script, seed};
 use crate::cloudwatch::{self, Stack};
+use crate::events::Event;
 use crate::files::write_json;
 use crate::functions::{self, Function};
 use crate::gates::{Gate, evaluate, gates};
-use crate::host::{Host, Meter, PARAMETERS, Start};
+use crate::host::{Conditions, Host, Meter, PARAMETERS, Start};
 use crate::limits::{Limits, Profile};
 use crate::machine::{
     LATENCY_LOGGED, MEASURED, MEASURED_ON_AWS, Machine, NEEDS_AWS, SIMULATED, commit,
@@ -58,12 +59,34 @@ pub struct Arguments {
     /// Take the functions' code from this folder; it is not what ships, so its times are held to Artillery's gates alone
     #[arg(long, value_name = "DIR")]
     code_dir: Option<PathBuf>,
+    /// The code in --code-dir is built like what ships
+    #[arg(skip)]
+    ships: bool,
     /// What AWS takes where this machine takes almost nothing: none, lambda, or a file (docs/conditions.md)
     #[arg(long, value_name = "NAME|FILE", default_value = "lambda")]
     conditions: String,
     /// The folder for the summary, the logs and Artillery's report
     #[arg(long, value_name = "DIR", default_value = "target/load-test")]
     out: PathBuf,
+}
+
+impl Arguments {
+    /// A short load on this machine with the functions of a folder, which is judged as what ships.
+    pub fn short(local: &Path, code_dir: &Path, parameters: &str, out: &Path) -> Self {
+        Self {
+            profile: "smoke".to_owned(),
+            api_url: None,
+            stack: None,
+            sign_region: None,
+            parameters: parameters.to_owned(),
+            local: local.to_owned(),
+            template: "template.yaml".into(),
+            code_dir: Some(code_dir.to_owned()),
+            ships: true,
+            conditions: "lambda".to_owned(),
+            out: out.to_owned(),
+        }
+    }
 }
 
 /// The base address of an API, without a slash at its end.
@@ -97,6 +120,8 @@ struct Test<'a> {
     limits: Limits,
     profile: Profile,
     stack: Option<Stack>,
+    /// What AWS takes, on this machine under conditions.
+    conditions: Option<Conditions>,
     /// Whether the code is what ships: the limits of times on this machine are for that alone.
     ships: bool,
 }
@@ -111,6 +136,8 @@ struct Measured {
     meter: Option<Meter>,
     /// Environments of each function at the end.
     environments: BTreeMap<String, u64>,
+    /// What happened under load.
+    events: Vec<Event>,
 }
 
 /// Runs the verb; the result is whether every gate passed.
@@ -146,11 +173,16 @@ pub async fn run(session: &Session, arguments: &Arguments) -> Result<bool> {
             (Some(host), api_url)
         }
     };
+    let conditions = match &host {
+        Some(host) => session.or_interrupted(host.conditions()).await?,
+        None => None,
+    };
     let load = Load {
         profile: arguments.profile.clone(),
         api_url,
         sign_region: arguments.sign_region.clone(),
-        ensures: stack.is_none(), // Artillery knows the client's latency alone
+        // Artillery knows the client's latency alone, and limits for many requests.
+        ensures: stack.is_none() && !profile.few_requests,
         out,
     };
     let test = Test {
@@ -161,7 +193,8 @@ pub async fn run(session: &Session, arguments: &Arguments) -> Result<bool> {
         limits,
         profile,
         stack,
-        ships: arguments.code_dir.is_none(),
+        conditions,
+        ships: arguments.ships || arguments.code_dir.is_none(),
     };
     let measured = test.measure(host.as_mut()).await;
     let log_dir = host.as_ref().map(|host| host.ready.log_dir.clone());
@@ -218,33 +251,37 @@ impl Test<'_> {
                 drained => Some(drained?),
             };
             measured.environments = host.environments().await.unwrap_or_default();
+            measured.events = host.events().await.unwrap_or_default();
         }
         Ok(measured)
     }
 
     /// One run of Artillery with the gates of what the client saw.
     async fn load(&self, phases: &[Phase], host: Option<&mut Host>) -> Result<LoadResult> {
-        let is_local = host.is_some();
         let pid = host.as_ref().map(|host| host.ready.pid);
         let watch = self.profile.trend.and(pid).map(Watch::start);
         let since = milliseconds(OffsetDateTime::now_utc());
         let report = self.load.run(self.session, phases, host).await?;
-        let (ensure, aggregate) = (self.script.ensure(), &report.aggregate);
+        let (mut ensure, aggregate) = (self.script.ensure().clone(), &report.aggregate);
+        if self.profile.few_requests {
+            ensure.thresholds.clear();
+        }
         // The client's line to AWS is in what it measured, and is not what is judged.
         let (logged, mut gates) = match &self.stack {
             Some(stack) => {
                 let answered = aggregate.answered();
                 let logged = stack.latency(self.session, since, answered).await?;
-                let gates = cloudwatch::evaluate_logged(ensure, aggregate, &logged)?;
+                let gates = cloudwatch::evaluate_logged(&ensure, aggregate, &logged)?;
                 (Some(logged.summaries), gates)
             }
-            None => (None, evaluate(ensure, aggregate)?),
+            None => (None, evaluate(&ensure, aggregate)?),
         };
         let mut result = LoadResult::of(aggregate, logged.as_ref());
         let rate = result.requests_per_second;
         gates.push(self.limits.rate_gate(&self.profile, phases, rate));
-        if is_local && self.ships {
-            gates.extend(self.profile.latency_gates(aggregate));
+        if let Some(conditions) = self.conditions.as_ref().filter(|_| self.ships) {
+            let (limits, profile) = (&self.limits, &self.profile);
+            gates.extend(limits.latency_gates(profile, conditions, aggregate));
         }
         if let Some(limits) = self.profile.trend {
             let samples = watch.map(|watch| watch.samples());
@@ -330,7 +367,7 @@ impl Test<'_> {
     ) -> Result<bool> {
         let session = self.session;
         let (mut load, meter) = (measured.load, measured.meter);
-        let functions = match (log_dir, &self.stack) {
+        let mut functions = match (log_dir, &self.stack) {
             (Some(folder), _) => functions::from_logs(folder, &measured.log_sizes)?,
             (None, Some(stack)) => {
                 let times = [milliseconds(started_at), measured.load_at];
@@ -342,6 +379,9 @@ impl Test<'_> {
             }
             (None, None) => Vec::new(),
         };
+        for function in &mut functions {
+            function.add_waits(&measured.events);
+        }
         let interrupted = session.interrupted_by();
         let gates = &mut load.gates;
         if let Some(meter) = &meter {
@@ -385,6 +425,7 @@ impl Test<'_> {
             parameters: given,
             machine: Machine::this().await,
             commit: commit(&session.root).await,
+            conditions: self.conditions.clone(),
         };
         write_json(&self.load.out.join("summary.json"), &summary)?;
         session.say(render::summary(&summary));

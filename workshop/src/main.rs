@@ -5,6 +5,7 @@
 //! | module | is about |
 //! |---|---|
 //! | [`load_test`] | a load test, from start to exit code |
+//! | [`prove`] | usual mistakes, and the gates that have to find them |
 //! | [`reports`] | the verbs that show reports from elsewhere |
 //! | [`artillery`] | the load: what Artillery is told, and what it reports |
 //! | [`gates`], [`limits`] | what a run is held to: `artillery.yml` and `gates.yml` |
@@ -33,6 +34,7 @@ mod load_test;
 mod machine;
 mod percentile;
 mod program;
+mod prove;
 mod render;
 mod report_lines;
 mod reports;
@@ -66,6 +68,8 @@ enum Verb {
     AddReports(reports::AddReports),
     /// Show a report of Artillery from elsewhere, and check its gates
     Judge(reports::Judge),
+    /// Load functions with one usual mistake each, which the gates have to find
+    ProveGates(prove::Arguments),
     /// Measure cold starts and warm requests beside other languages
     Bench(bench::Arguments),
 }
@@ -77,6 +81,7 @@ async fn main() -> ExitCode {
         Verb::LoadTest(_) => "load test",
         Verb::AddReports(_) => "add-reports",
         Verb::Judge(_) => "judge",
+        Verb::ProveGates(_) => "prove-gates",
         Verb::Bench(_) => "benchmark",
     };
     run(&verb).await.unwrap_or_else(|error| {
@@ -91,6 +96,7 @@ async fn run(verb: &Verb) -> Result<ExitCode> {
         Verb::LoadTest(arguments) => load_test::run(&session, arguments).await?,
         Verb::AddReports(arguments) => reports::add_reports(&session, arguments)?,
         Verb::Judge(arguments) => reports::judge(&session, arguments)?,
+        Verb::ProveGates(arguments) => prove::run(&session, arguments).await?,
         Verb::Bench(arguments) => bench::run(&session, arguments).await?,
     };
     Ok(session.verdict(passed))

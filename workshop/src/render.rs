@@ -51,6 +51,10 @@ fn head(summary: &Summary) -> String {
     let machine = summary.machine.describe();
     let commit = summary.commit.as_deref().unwrap_or("unknown");
     let mut head = format!("\n{profile} on {api_url}, {at}\n{machine}\ncommit {commit}");
+    if let Some(it) = &summary.conditions {
+        let (name, seed, factor) = (&it.name, it.seed, it.cpu_factor);
+        head += &format!("\nconditions {name}, seed {seed}, CPU factor {factor:.2}");
+    }
     for (index, (name, value)) in summary.parameters.iter().enumerate() {
         head += if index == 0 { "\nparameters:" } else { "" };
         head += &format!(" {name}={value}");
@@ -86,12 +90,14 @@ fn cold_starts(summary: &Summary) -> Option<String> {
         Some(row! {
             "function": it.name.as_str(), "started": it.cold_starts_under_load,
             "needed": environments_needed(it.invocations, seconds, busy_ms),
-            "runs/s": it.invocations as f64 / seconds, "busy": busy_ms, "init p50": cold.init_p50_ms,
-            "first run p50": cold.first_p50_ms, "both p50": cold.own_p50_ms, "worst": cold.own_worst_ms,
+            "runs/s": it.invocations as f64 / seconds, "busy": busy_ms, "init": cold.init_p50_ms,
+            "first run": cold.first_p50_ms, "both": cold.own_p50_ms, "worst": cold.own_worst_ms,
+            "platform": cold.platform_p50_ms, "wait": cold.wait_p50_ms, "worst": cold.wait_worst_ms,
         })
     });
     let rows: Vec<_> = rows.collect();
-    let title = "Cold starts under load: environments that the rate needs; the function's part, ms";
+    let title =
+        "Cold starts under load: environments that the rate needs; ms at the median and at worst";
     (!rows.is_empty()).then(|| table(title, &summary.origin.functions, rows))
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::artillery::{Aggregate, Histograms, Record};
 use crate::functions::Function;
 use crate::gates::Gate;
-use crate::host::{Caller, Queue};
+use crate::host::{Caller, Conditions, Queue};
 use crate::machine::Machine;
 use crate::percentile::figures;
 use crate::trend::Trend;
@@ -35,6 +35,9 @@ pub struct Summary {
     /// The machine of the client, and of the stack if it is local.
     pub machine: Machine,
     pub commit: Option<String>,
+    /// What AWS takes at the median; none on the bare machine and on AWS.
+    #[serde(default)]
+    pub conditions: Option<Conditions>,
     pub origin: Origin,
     pub per_thousand_requests: PerThousand,
 }
@@ -520,6 +523,7 @@ pub mod tests {
                 node: Some("v24.21.0".to_owned()),
             },
             commit: Some(format!("{}+changes", "a".repeat(40))),
+            conditions: None,
             origin: Origin {
                 routes: "measured here".to_owned(),
                 gates: "measured here".to_owned(),

@@ -35,6 +35,10 @@ impl Distribution {
         self.at(radius * (std::f64::consts::TAU * random.f64()).cos())
     }
 
+    pub(crate) fn median(&self) -> Duration {
+        self.at(0.0)
+    }
+
     /// The time so many standard deviations above the median.
     fn at(&self, deviations: f64) -> Duration {
         let most = PERCENTILES[PERCENTILES.len() - 1].1;

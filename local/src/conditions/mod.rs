@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 use crate::chance;
 use distribution::{Distribution, Time};
@@ -182,6 +183,28 @@ impl Conditions {
     /// Whether there are any.
     pub fn are_on(&self) -> bool {
         self.0.is_some()
+    }
+
+    /// The medians of all times, in milliseconds, with the seed and the CPU factor; `null` on the bare
+    /// machine.
+    pub fn medians(&self) -> Value {
+        let Some(numbers) = &self.0 else {
+            return Value::Null;
+        };
+        let ms = |it: &Distribution| it.median().as_secs_f64() * 1e3;
+        let file = &numbers.file;
+        let calls = file.calls.iter().map(|(name, it)| (name.clone(), ms(it)));
+        json!({
+            "name": numbers.name,
+            "seed": file.seed,
+            "cpu_factor": numbers.factor,
+            "platform_ms": ms(&file.platform),
+            "front_door_ms": ms(&file.front_door),
+            "invoke_ms": ms(&file.invoke),
+            "connection_ms": ms(&file.connection),
+            "trigger_ms": ms(&file.trigger),
+            "calls_ms": calls.collect::<BTreeMap<_, _>>(),
+        })
     }
 
     /// The CPU of an environment from this moment on. It has a whole vCPU until `Share::set`, if

@@ -4,7 +4,7 @@
 use lambda_http::http::{Response, StatusCode};
 use lambda_http::{Body, Error, Request, run, service_fn};
 use shop::aws::{self, Aws};
-use shop::domain::{Fields, Problem};
+use shop::domain::{Field, Fields, Problem};
 use shop::dynamodb::Catalog;
 use shop::http;
 
@@ -23,8 +23,10 @@ async fn get_product(request: &Request) -> Result<Response<Body>, Problem> {
     let table = aws::required("PRODUCTS_TABLE").map_err(|error| fault(&error))?;
     let catalog = Catalog::new(aws.dynamodb(), table);
     let id = http::product_id(request)?;
+    let [fields] = http::query_parameters(request, ["fields"])?;
+    let fields = http::parsed("fields", fields, Field::parse_list)?.unwrap_or_else(Fields::all);
     let precondition = http::precondition(request)?;
-    let (product, revision) = catalog.get(&id, Fields::all()).await?;
+    let (product, revision) = catalog.get(&id, fields).await?;
     let response = if precondition.wants(&revision)? {
         http::json(StatusCode::OK, &product)?
     } else {
