@@ -566,6 +566,7 @@ async fn host(option: &dyn Fn(&str) -> Option<String>) {
             }
             match asked.path.join("/").as_str() {
                 "meter" => answer(200, meter(&fault)),
+                "conditions" => answer(200, conditions()),
                 "functions" => answer(200, json!({"GetProduct": {"environments": 1}})),
                 _ => Answer {
                     status: 204,
@@ -594,6 +595,26 @@ async fn host(option: &dyn Fn(&str) -> Option<String>) {
     }
     stop.recv().await;
     fs::remove_file(ready_file).unwrap();
+}
+
+/// What AWS would take: more than this program does.
+fn conditions() -> Value {
+    let calls: serde_json::Map<_, _> = [
+        "DynamoDB.BatchGetItem",
+        "DynamoDB.DeleteItem",
+        "DynamoDB.GetItem",
+        "DynamoDB.PutItem",
+        "DynamoDB.Query",
+        "DynamoDB.UpdateItem",
+        "SQS.SendMessage",
+    ]
+    .map(|operation| (operation.to_owned(), json!(2)))
+    .into_iter()
+    .collect();
+    json!({
+        "name": "stand-in", "seed": 1, "cpu_factor": 1, "platform_ms": 90, "front_door_ms": 3, "invoke_ms": 5,
+        "calls_ms": calls,
+    })
 }
 
 /// Two runs and one init, each with its call.

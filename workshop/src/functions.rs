@@ -59,9 +59,7 @@ pub struct Cold {
     /// The platform's part before it, by the log of events.
     #[serde(default)]
     pub platform_p50_ms: Option<f64>,
-    /// From the call to the answer: what a client waits for, without the HTTP API.
-    #[serde(default)]
-    pub wait_p50_ms: Option<f64>,
+    /// The longest from the call to the answer of such a first invocation, without the HTTP API.
     #[serde(default)]
     pub wait_worst_ms: Option<f64>,
 }
@@ -80,7 +78,6 @@ impl Cold {
             own_p50_ms: percentile(&own, 50.0)?,
             own_worst_ms: worst(&own)?,
             platform_p50_ms: None,
-            wait_p50_ms: None,
             wait_worst_ms: None,
         })
     }
@@ -98,7 +95,6 @@ impl Function {
         let waits: Vec<_> = cold.iter().map(|it| it.wait_ms()).collect();
         let platform: Vec<_> = cold.iter().filter_map(|it| it.platform_ms()).collect();
         found.platform_p50_ms = percentile(&platform, 50.0);
-        found.wait_p50_ms = percentile(&waits, 50.0);
         found.wait_worst_ms = worst(&waits);
     }
 

@@ -81,6 +81,7 @@ fn functions(summary: &Summary) -> String {
     table(title, origin, rows)
 }
 
+/// The code's part is init and first run. The platform's part stands beside it, and the longest that a caller waited.
 /// The number of environments that the rate needs stands beside those that were started. More of them start where
 /// several requests come before the first environment is ready.
 fn cold_starts(summary: &Summary) -> Option<String> {
@@ -92,12 +93,11 @@ fn cold_starts(summary: &Summary) -> Option<String> {
             "needed": environments_needed(it.invocations, seconds, busy_ms),
             "runs/s": it.invocations as f64 / seconds, "busy": busy_ms, "init": cold.init_p50_ms,
             "first run": cold.first_p50_ms, "both": cold.own_p50_ms, "worst": cold.own_worst_ms,
-            "platform": cold.platform_p50_ms, "wait": cold.wait_p50_ms, "worst": cold.wait_worst_ms,
+            "platform": cold.platform_p50_ms, "waited": cold.wait_worst_ms,
         })
     });
     let rows: Vec<_> = rows.collect();
-    let title =
-        "Cold starts under load: environments that the rate needs; ms at the median and at worst";
+    let title = "Cold starts under load: environments needed; the code's part, ms";
     (!rows.is_empty()).then(|| table(title, &summary.origin.functions, rows))
 }
 

@@ -378,7 +378,7 @@ fn slow_refusals_fail_their_gates_though_every_success_is_fast() {
         assert!(
             run.failed
                 .iter()
-                .any(|name| name == "latency of refusals of GET /products: p50, ms"),
+                .any(|name| name == "latency of refusals of GET /products: p50 over its floor"),
             "{}",
             run.output
         );
@@ -403,7 +403,7 @@ fn one_response_that_is_far_too_late_fails_the_gate_on_the_worst() {
     assert!(
         run.failed
             .iter()
-            .any(|name| name == "latency of GET /products: worst, ms"),
+            .any(|name| name == "latency of GET /products: worst over its floor"),
         "{}",
         run.output
     );
