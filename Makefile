@@ -123,7 +123,7 @@ shipped:
 quick:
 	$(call REQUIRE,cargo cc)
 	@echo 'Building the shop and its host, as for tests: two to three minutes the first time on two cores, seconds later.'
-	@cargo build --workspace --exclude slower --bins --locked && echo "Built in $$SECONDS s."
+	@cargo build --workspace --exclude slower --exclude probe --bins --locked && echo "Built in $$SECONDS s."
 	@for name in $(FUNCTIONS); do \
 	  mkdir -p $(TARGET)/quick/$$name && ln -sf ../../debug/$$name $(TARGET)/quick/$$name/bootstrap || exit 1; \
 	done
@@ -325,6 +325,10 @@ load-test-distributed: workshop load-tests/node_modules/.installed ## Load a sta
 .PHONY: power-tune
 power-tune: reader load-tests/node_modules/.installed ## Measure a function at several memory sizes (FUNCTION=GetProduct POWERS=128,256 RUNS=50)
 	$(call AWS_VERB,power-tune,$(WHICH) --function "$$FUNCTION" --powers "$$POWERS" --runs "$$RUNS")
+
+.PHONY: conditions
+conditions: workshop ## Measure in your account what CONDITIONS=lambda simulates, into conditions.toml (STACK=shop-dev YES=1 does not ask)
+	@$(WORKSHOP) conditions --stack "$${STACK:-shop-$$STAGE}" $(if $(YES),--yes)
 
 .PHONY: destroy
 destroy: reader load-tests/node_modules/.installed ## Delete a stack and everything of it that costs money, and check that it is gone (YES=1 does not ask)

@@ -44,6 +44,8 @@ struct Access {
     route: String,
     status: String,
     latency: String,
+    #[serde(rename = "functionLatency", default)]
+    function_latency: String,
 }
 
 /// Times from the access log, as Artillery's report would say them.
@@ -67,12 +69,47 @@ impl Stack {
         if listed.as_ref().is_err_and(absent) {
             bail!("there is no stack \"{name}\" in {region}; `make deploy` makes it");
         }
+        if listed
+            .as_ref()
+            .is_err_and(|error| error.to_string().contains("locate credentials"))
+        {
+            bail!(
+                "there are no AWS credentials: run `aws configure` or `aws sso login`, or set AWS_PROFILE"
+            );
+        }
         let (name, resources) = (name.to_owned(), listed?);
         Ok(Self {
             name,
             region,
             resources,
         })
+    }
+
+    /// The region that it was found in.
+    pub fn region(&self) -> &str {
+        &self.region
+    }
+
+    /// The processor of its functions: `arm64` or `x86_64`.
+    pub async fn architecture(&self) -> Result<String> {
+        let mut resources = self.resources.iter();
+        let function = resources.find(|it| it.0 == "AWS::Lambda::Function");
+        let Some(Resource(_, _, Some(id))) = function else {
+            bail!("the stack {} has no function", self.name);
+        };
+        let call = format!("lambda get-function-configuration --function-name {id}");
+        aws(&self.region, &call, &["--query", "Architectures[0]"]).await
+    }
+
+    /// What the API itself took for its answers of functions since `since` (milliseconds since 1970), by its own access
+    /// log: ms, one of each line. None of a stack without that log.
+    pub async fn front_door(&self, since: u64) -> Result<Vec<f64>> {
+        let mut resources = self.resources.iter();
+        let group = resources.find(|it| it.1 == "ApiLogs");
+        let Some(Resource(_, _, Some(group))) = group else {
+            return Ok(Vec::new());
+        };
+        Ok(front_door(&self.events(group, since, &[]).await?))
     }
 
     /// One row a function, as from local logs: of its runs since the load began, cold starts since the verb was started
@@ -157,13 +194,20 @@ async fn region() -> Result<String> {
 }
 
 /// Calls the CLI with these words, and with more arguments that may have spaces.
-async fn aws<T: DeserializeOwned>(region: &str, words: &str, more: &[&str]) -> Result<T> {
+pub async fn aws<T: DeserializeOwned>(region: &str, words: &str, more: &[&str]) -> Result<T> {
     let mut command = Command::new("aws");
     command.args(words.split(' ')).args(more);
     command.args(["--output", "json"]);
     command.envs([("AWS_REGION", region), ("AWS_DEFAULT_REGION", region)]);
+    // A group of its own, so that Ctrl-C does not reach it: what is begun to be removed is removed.
+    command.process_group(0);
     let text = program::output(command.env("AWS_PAGER", "")).await?;
-    serde_json::from_str(&text).with_context(|| format!("aws {words} answered otherwise"))
+    let text = if text.trim().is_empty() {
+        "null"
+    } else {
+        &text
+    };
+    serde_json::from_str(text).with_context(|| format!("aws {words} answered otherwise"))
 }
 
 /// Looks until as many lines are there as are expected, since they arrive late; says so if they do not all arrive.
@@ -228,6 +272,15 @@ fn logged(events: &[Event], since: u64) -> Logged {
         lines,
         summaries: summaries.collect(),
     }
+}
+
+/// The latency of each line beyond that of its function. A request that reached no function has no such line.
+fn front_door(events: &[Event]) -> Vec<f64> {
+    let beyond = events.iter().filter_map(|Event(_, message)| {
+        let line: Access = serde_json::from_str(message).ok()?;
+        Some(line.latency.parse::<f64>().ok()? - line.function_latency.parse::<f64>().ok()?)
+    });
+    beyond.collect()
 }
 
 /// The gates of `ensure` against the latency that API Gateway logged, in place of the client's own, none of which

@@ -12,6 +12,7 @@
 //! | [`report_lines`], [`functions`] | what the functions did, by their REPORT lines |
 //! | [`host`], [`events`], [`trend`] | the host of this machine, its meter, its log of events and its memory |
 //! | [`cloudwatch`] | the logs of a stack on AWS |
+//! | [`conditions`] | the numbers of `local --conditions`, measured on AWS |
 //! | [`summary`], [`render`], [`table`], [`machine`] | the result, and how it is shown |
 //! | [`bench`] | the benchmark |
 //! | [`session`], [`program`], [`files`], [`percentile`] | Ctrl-C and output, other programs, small helpers |
@@ -24,6 +25,7 @@
 mod artillery;
 mod bench;
 mod cloudwatch;
+mod conditions;
 mod events;
 mod files;
 mod functions;
@@ -72,6 +74,8 @@ enum Verb {
     ProveGates(prove::Arguments),
     /// Measure cold starts and warm requests beside other languages
     Bench(bench::Arguments),
+    /// Measure on AWS what `local --conditions` simulates, and write its file
+    Conditions(conditions::Arguments),
 }
 
 #[tokio::main]
@@ -83,6 +87,7 @@ async fn main() -> ExitCode {
         Verb::Judge(_) => "judge",
         Verb::ProveGates(_) => "prove-gates",
         Verb::Bench(_) => "benchmark",
+        Verb::Conditions(_) => "conditions",
     };
     run(&verb).await.unwrap_or_else(|error| {
         eprintln!("{name} failed: {error:#}");
@@ -98,6 +103,7 @@ async fn run(verb: &Verb) -> Result<ExitCode> {
         Verb::Judge(arguments) => reports::judge(&session, arguments)?,
         Verb::ProveGates(arguments) => prove::run(&session, arguments).await?,
         Verb::Bench(arguments) => bench::run(&session, arguments).await?,
+        Verb::Conditions(arguments) => conditions::run(&session, arguments).await?,
     };
     Ok(session.verdict(passed))
 }
