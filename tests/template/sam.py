@@ -20,9 +20,9 @@ class Refused(Exception):
     """The translator takes the template for invalid; its words."""
 
 
-def read():
-    """template.yaml, with intrinsic functions in their long form."""
-    return yaml_parse((ROOT / "template.yaml").read_text())
+def read(template="template.yaml"):
+    """template.yaml or another, with intrinsic functions in their long form."""
+    return yaml_parse((ROOT / template).read_text())
 
 
 def translate(template, parameters):

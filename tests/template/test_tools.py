@@ -52,8 +52,8 @@ def test_sam_validate_and_its_linter_accept_the_template():
     check("sam", "validate", "--lint")
 
 
-def test_cfn_lint_accepts_the_template_and_the_role_that_deploys_it():
-    check("cfn-lint")  # its configuration names both
+def test_cfn_lint_accepts_the_templates_and_the_role_that_deploys():
+    check("cfn-lint")  # its configuration names all
 
 
 def lint(*files):
@@ -77,6 +77,24 @@ def test_the_SAM_translator_takes_each_combination_and_cfn_lint_what_it_makes(st
     if findings:
         pytest.fail("\n".join(findings), pytrace=False)
     assert suppressed - set(found) == set(), "suppressed, and found nowhere"
+
+
+def test_the_SAM_translator_takes_the_probe_of_make_conditions_and_cfn_lint_what_it_makes():
+    probe = sam.read("workshop/probe/template.yaml")
+    made = [sam.translate(probe, {"Architecture": it}) for it in ("arm64", "x86_64")]
+    findings = [text for id_, texts in lint(*written("probe", made)).items() if id_ not in READ_BY_SAM for text in texts]
+    if findings:
+        pytest.fail("\n".join(findings), pytrace=False)
+    resources = made[0]["Resources"]
+    roles = {id_ for id_, it in resources.items() if it["Type"] == "AWS::IAM::Role"}
+    assert roles == {"ProbeRole", "ColdRole"}, "and none that SAM adds with AWS's policies"
+    statements = [
+        statement
+        for role in roles
+        for policy in resources[role]["Properties"]["Policies"]
+        for statement in policy["PolicyDocument"]["Statement"]
+    ]
+    assert [it for it in statements if list(it["Resource"]) != ["Fn::GetAtt"]] == [], "each on a resource of its own"
 
 
 def checkov(*files):

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 pub fn percentile(values: &[f64], percent: f64) -> Option<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
-    let rank = (percent / 100.0 * sorted.len() as f64).ceil() as usize;
+    // Multiplied first: 99.9 / 100 is a little more than it should be.
+    let rank = (percent * sorted.len() as f64 / 100.0).ceil() as usize;
     sorted.get(rank.saturating_sub(1)).copied()
 }
 
