@@ -6,6 +6,7 @@ mod file;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::PathBuf;
+use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
 use fs_err as fs;
@@ -77,10 +78,18 @@ pub async fn run(session: &Session, arguments: &Arguments) -> Result<bool> {
         .await?;
     let (region, probe) = (stack.region(), format!("{}-probe", arguments.stack));
     let architecture = session.or_interrupted(stack.architecture()).await?;
+    let now = OffsetDateTime::now_utc();
+    let since = (now - Duration::days(DAYS)).unix_timestamp() * 1000;
+    let front_door = stack.front_door(since.unsigned_abs());
+    let front_door = session.or_interrupted(front_door).await?;
+    session.say(format!(
+        "{} requests of the last {DAYS} days are in the access log",
+        front_door.len()
+    ));
     let most = price(session)?;
     session.say(format!(
         "The stack {probe} ({architecture}, {region}) will be made, measure for about a quarter of an hour, and be removed. \
-         Your own stack's access log is read, nothing of it is changed.\nIt costs at most ${most:.2} (deploy/prices.json)."
+         Nothing of your own stack is changed.\nIt costs at most ${most:.2} (deploy/prices.json)."
     ));
     if !arguments.yes && !confirmed(session, "Make it?").await? {
         bail!("nothing was made, as you said");
@@ -98,11 +107,6 @@ pub async fn run(session: &Session, arguments: &Arguments) -> Result<bool> {
     }
     let (mut samples, mut skipped) = measured?;
 
-    let now = OffsetDateTime::now_utc();
-    let since = (now - Duration::days(DAYS)).unix_timestamp() * 1000;
-    let front_door = session
-        .or_interrupted(stack.front_door(since.unsigned_abs()))
-        .await?;
     let why = "the stack has answered too few requests; `make load-test` sends some";
     skipped.insert("front_door".to_owned(), why.to_owned());
     samples.insert("front_door".to_owned(), front_door);
@@ -136,7 +140,7 @@ async fn measure(
         let mut waits = Vec::new();
         for time in 1..=times {
             session.say(format!("{task}: {count} samples ({time} of {times})"));
-            let asked = ask(session, region, &function, task, count);
+            let asked = ask(region, &function, task, count);
             let answer = session.or_interrupted(asked).await?;
             for (name, ms) in answer.ms {
                 samples.entry(name).or_default().extend(ms);
@@ -175,67 +179,34 @@ fn beyond(waits: &[Wait], cold: bool, invoke: f64) -> Vec<f64> {
 
 async fn deploy(session: &Session, region: &str, probe: &str, architecture: &str) -> Result<()> {
     let call = format!("cloudformation describe-stacks --stack-name {probe}");
-    if aws::<Value>(region, &call, &["--query", "Stacks[].StackStatus"])
-        .await
-        .is_ok()
-    {
+    let found: Result<Value> = aws(region, &call, &["--query", "Stacks[].StackStatus"]).await;
+    if found.is_ok() {
         session.say(format!("a run before this has left the stack {probe}"));
         remove(session, region, probe).await?;
     }
-    let parameter = format!("Architecture={architecture}");
-    let template = [
-        "deploy",
-        "--template-file",
-        "workshop/probe/template.yaml",
-        "--stack-name",
-        probe,
-        "--region",
-        region,
-    ];
-    let options = [
-        "--resolve-s3",
-        "--s3-prefix",
-        probe,
-        "--capabilities",
-        "CAPABILITY_IAM",
-        "--no-confirm-changeset",
-    ];
-    shown(
-        session,
-        "sam",
-        &[
-            &template[..],
-            &options,
-            &["--parameter-overrides", &parameter],
-        ]
-        .concat(),
-    )
-    .await
+    let words = format!(
+        "sam deploy --template-file workshop/probe/template.yaml --stack-name {probe} --region {region} --resolve-s3 \
+         --s3-prefix {probe} --capabilities CAPABILITY_IAM --no-confirm-changeset --parameter-overrides \
+         Architecture={architecture}"
+    );
+    shown(session, &words, &[]).await
 }
 
 /// Has the probe do a task. `fileb` is read alike by both versions of the CLI.
-async fn ask(
-    session: &Session,
-    region: &str,
-    function: &str,
-    task: &str,
-    samples: u32,
-) -> Result<Answer> {
-    let folder = session.root.join("target/conditions");
-    fs::create_dir_all(&folder)?;
-    let (event, answer) = (folder.join("event.json"), folder.join("answer.json"));
+async fn ask(region: &str, function: &str, task: &str, samples: u32) -> Result<Answer> {
+    let folder = tempfile::tempdir()?;
+    let (event, answer) = (
+        folder.path().join("event.json"),
+        folder.path().join("answer.json"),
+    );
     fs::write(
         &event,
         json!({"task": task, "samples": samples}).to_string(),
     )?;
     let call = format!("lambda invoke --function-name {function} --cli-read-timeout 910");
     let payload = format!("fileb://{}", event.display());
-    let invoked: Value = aws(
-        region,
-        &call,
-        &["--payload", &payload, &answer.to_string_lossy()],
-    )
-    .await?;
+    let more = ["--payload", &payload, &answer.to_string_lossy()];
+    let invoked: Value = aws(region, &call, &more).await?;
     if invoked["FunctionError"].is_string() {
         let error: Value = read_json(&answer)?;
         bail!("the probe failed at {task}: {}", error["errorMessage"]);
@@ -247,15 +218,8 @@ async fn ask(
 async fn remove(session: &Session, region: &str, probe: &str) -> Result<()> {
     session.say(format!("removing the stack {probe}"));
     // It takes the uploaded code too, but knows no stack that is a mere change set.
-    let arguments = [
-        "delete",
-        "--stack-name",
-        probe,
-        "--region",
-        region,
-        "--no-prompts",
-    ];
-    let by_sam = shown(session, "sam", &arguments).await;
+    let words = format!("sam delete --stack-name {probe} --region {region} --no-prompts");
+    let by_sam = shown(session, &words, &[]).await;
     let named = ["--stack-name", probe];
     aws::<()>(region, "cloudformation delete-stack", &named).await?;
     aws::<()>(region, "cloudformation wait stack-delete-complete", &named).await?;
@@ -268,50 +232,39 @@ async fn remove(session: &Session, region: &str, probe: &str) -> Result<()> {
 }
 
 async fn build(session: &Session, architecture: &str) -> Result<()> {
-    let processor = if architecture == "arm64" {
+    let flag = if architecture == "arm64" {
         "--arm64"
     } else {
         "--x86-64"
     };
+    let words = format!("cargo lambda build --profile api --locked {flag} -p probe --lambda-dir");
     let folder = session.root.join("target/lambda");
     let folder = folder.to_string_lossy();
-    let arguments = [
-        "lambda",
-        "build",
-        "--profile",
-        "api",
-        "--locked",
-        processor,
-        "--lambda-dir",
-        &folder,
-        "-p",
-        "probe",
-    ];
-    session
-        .or_interrupted(shown(session, "cargo", &arguments))
-        .await
+    let more = [&*folder];
+    session.or_interrupted(shown(session, &words, &more)).await
 }
 
 /// Runs a program in the project's folder, with its output at this terminal. Ctrl-C reaches this process alone.
-async fn shown(session: &Session, name: &str, arguments: &[&str]) -> Result<()> {
+async fn shown(session: &Session, words: &str, more: &[&str]) -> Result<()> {
+    let (name, arguments) = words.split_once(' ').unwrap_or((words, ""));
     let mut command = Command::new(name);
     command
-        .args(arguments)
-        .current_dir(&session.root)
-        .env("SAM_CLI_TELEMETRY", "0");
+        .args(arguments.split(' '))
+        .args(more)
+        .current_dir(&session.root);
     command
-        .stdin(std::process::Stdio::null())
+        .stdin(Stdio::null())
         .process_group(0)
         .kill_on_drop(true);
-    let status = command.status().await;
-    let status = status
-        .with_context(|| format!("{name} cannot be started: docs/aws.md says how to get it"))?;
+    let status = command.env("SAM_CLI_TELEMETRY", "0").status().await;
+    let how_to_get = || format!("{name} cannot be started: docs/aws.md says how to get it");
+    let status = status.with_context(how_to_get)?;
     if !status.success() {
-        bail!(
-            "`{name} {}` ended with {}; what it said is above",
-            arguments[0],
-            program::how(status)
+        let (verb, how) = (
+            arguments.split(' ').next().unwrap_or_default(),
+            program::how(status),
         );
+        bail!("`{name} {verb}` ended with {how}; what it said is above");
     }
     Ok(())
 }
@@ -351,7 +304,8 @@ fn price(session: &Session) -> Result<f64> {
 
 /// Asks for a yes. Input that ends without an answer is a no.
 async fn confirmed(session: &Session, question: &str) -> Result<bool> {
-    print_question(question)?;
+    write!(io::stdout(), "{question} [y/N] ")?;
+    io::stdout().flush()?;
     let (answered, answer) = oneshot::channel();
     // A thread of its own: nothing waits for it at the end of an interrupted program.
     std::thread::spawn(move || {
@@ -361,12 +315,6 @@ async fn confirmed(session: &Session, question: &str) -> Result<bool> {
     });
     let line = session.or_interrupted(async { Ok(answer.await??) }).await?;
     Ok(["y", "yes"].contains(&line.trim().to_lowercase().as_str()))
-}
-
-fn print_question(question: &str) -> io::Result<()> {
-    let mut output = io::stdout();
-    write!(output, "{question} [y/N] ")?;
-    output.flush()
 }
 
 #[cfg(test)]
