@@ -4,7 +4,7 @@
 mod file;
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::Stdio;
 
@@ -314,6 +314,9 @@ async fn confirmed(session: &Session, question: &str) -> Result<bool> {
         let _ = answered.send(read.map(|_| line));
     });
     let line = session.or_interrupted(async { Ok(answer.await??) }).await?;
+    if !io::stdin().is_terminal() {
+        session.say(""); // nobody has pressed Enter
+    }
     Ok(["y", "yes"].contains(&line.trim().to_lowercase().as_str()))
 }
 
