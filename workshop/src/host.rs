@@ -263,13 +263,6 @@ impl Host {
         events::parse(&lines).context("GET /events of the host")
     }
 
-    /// Runs a function once, as Lambda's Invoke does.
-    pub async fn invoke(&self, function: &str, event: &Value) -> Result<String> {
-        let path = format!("/2015-03-31/functions/{function}/invocations");
-        let url = format!("{}{path}", self.ready.control_url);
-        self.request(Method::POST, &url, Some(event)).await
-    }
-
     /// Sets all counts of the meter to zero.
     pub async fn reset_meter(&self) -> Result<()> {
         self.control(Method::POST, "/meter/reset").await.map(drop)

@@ -562,7 +562,7 @@ fn the_stack_on_this_machine_is_started_metered_and_stopped_and_its_environments
     );
     assert!(
         run.output
-            .contains("Cold starts under load: environments that the rate needs"),
+            .contains("Cold starts under load: environments needed"),
         "{}",
         run.output
     );
