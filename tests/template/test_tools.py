@@ -82,7 +82,9 @@ def test_the_SAM_translator_takes_each_combination_and_cfn_lint_what_it_makes(st
 def test_the_SAM_translator_takes_the_probe_of_make_conditions_and_cfn_lint_what_it_makes():
     probe = sam.read("workshop/probe/template.yaml")
     made = [sam.translate(probe, {"Architecture": it}) for it in ("arm64", "x86_64")]
-    findings = [text for id_, texts in lint(*written("probe", made)).items() if id_ not in READ_BY_SAM for text in texts]
+    findings = [
+        text for id_, texts in lint(*written("probe", made)).items() if id_ not in READ_BY_SAM for text in texts
+    ]
     if findings:
         pytest.fail("\n".join(findings), pytrace=False)
     resources = made[0]["Resources"]
