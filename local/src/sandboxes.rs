@@ -159,7 +159,7 @@ impl Sandbox {
         let state = self.state();
         for pid in &state.processes {
             // The id of a process that is gone may belong to a stranger now.
-            if getpgid(Some(*pid)) == state.group.ok_or(nix::errno::Errno::ESRCH) {
+            if state.group.is_some() && getpgid(Some(*pid)).ok() == state.group {
                 let _ = kill(*pid, signal);
             }
         }

@@ -12,7 +12,6 @@ use serde_json::{Map, Value, json};
 use tokio::process::Command;
 
 use crate::files::{read_json, read_yaml};
-use crate::gates::{Ensure, Gate};
 use crate::host::Host;
 use crate::program::{Program, how};
 use crate::session::Session;
@@ -32,6 +31,25 @@ struct Config {
 #[derive(Debug, Clone, Deserialize)]
 struct Plugins {
     ensure: Ensure,
+}
+
+/// The section `ensure` of `artillery.yml`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Ensure {
+    /// Users who may fail, in percent.
+    pub max_error_rate: Option<f64>,
+    /// Limits that a value must be below, by metric.
+    #[serde(default)]
+    pub thresholds: Vec<BTreeMap<String, f64>>,
+    #[serde(default)]
+    pub conditions: Vec<Condition>,
+}
+
+/// A comparison such as `orders.unfinished == 0`.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Condition {
+    pub expression: String,
 }
 
 #[derive(Deserialize)]
@@ -151,14 +169,6 @@ pub struct Report {
     /// Artillery's exit code; `None` if a signal ended it.
     #[serde(skip)]
     pub exit_code: Option<i32>,
-}
-
-impl Report {
-    /// The gate on Artillery's own verdict.
-    pub fn exit_gate(&self) -> Gate {
-        let code = self.exit_code.map(f64::from);
-        Gate::new("Artillery's exit code", "==", 0.0, code)
-    }
 }
 
 /// One response, from the file that `processor.mjs` writes.

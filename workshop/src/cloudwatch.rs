@@ -9,9 +9,9 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::process::Command;
 
-use crate::artillery::{Aggregate, Histograms};
+use crate::artillery::{Aggregate, Ensure, Histograms};
 use crate::functions::Function;
-use crate::gates::{Ensure, Gate, evaluate, gates};
+use crate::gates::{Gate, evaluate, gates};
 use crate::percentile::figures;
 use crate::program;
 use crate::report_lines::parse_log;

@@ -3,12 +3,10 @@
 //! Those of `ensure` in `artillery.yml` are checked here against Artillery's JSON report. Artillery checks the
 //! same lines itself, but prints neither values nor JSON. Both verdicts count: its exit code is a gate too.
 
-use std::collections::BTreeMap;
-
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::artillery::Aggregate;
+use crate::artillery::{Aggregate, Condition, Ensure, Report};
 
 /// One gate of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -55,23 +53,10 @@ macro_rules! gates {
 }
 pub(crate) use gates;
 
-/// The section `ensure` of `artillery.yml`.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Ensure {
-    /// Users who may fail, in percent.
-    pub max_error_rate: Option<f64>,
-    /// Limits that a value must be below, by metric.
-    #[serde(default)]
-    pub thresholds: Vec<BTreeMap<String, f64>>,
-    #[serde(default)]
-    pub conditions: Vec<Condition>,
-}
-
-/// A comparison such as `orders.unfinished == 0`.
-#[derive(Debug, Clone, Deserialize)]
-pub struct Condition {
-    pub expression: String,
+/// The gate on Artillery's own verdict.
+pub fn exit_gate(report: &Report) -> Gate {
+    let code = report.exit_code.map(f64::from);
+    Gate::new("Artillery's exit code", "==", 0.0, code)
 }
 
 /// All gates of `ensure` against the totals of an Artillery report.

@@ -17,7 +17,7 @@ use crate::cloudwatch::{self, Stack};
 use crate::events::Event;
 use crate::files::write_json;
 use crate::functions::{self, Function};
-use crate::gates::{Gate, evaluate, gates};
+use crate::gates::{Gate, evaluate, exit_gate, gates};
 use crate::host::{Conditions, Host, Meter, PARAMETERS, Start};
 use crate::limits::{Limits, Profile};
 use crate::machine::{
@@ -289,7 +289,7 @@ impl Test<'_> {
             gates.extend(trend::gates(&trends, limits));
             result.trend = Some(trends);
         }
-        gates.push(report.exit_gate());
+        gates.push(exit_gate(&report));
         result.gates = gates;
         Ok(result)
     }

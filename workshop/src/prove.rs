@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use fs_err as fs;
 use serde_json::Value;
 
-use crate::files::{read_json, write_json};
+use crate::files::read_json;
 use crate::load_test;
 use crate::session::Session;
 use crate::table::{row, table};
@@ -139,11 +139,8 @@ async fn load(
     let summary: Value = read_json(&out.join("summary.json"))?;
     let gates = summary["gates"].as_array().into_iter().flatten();
     let failed = gates.filter(|gate| gate["pass"] == false);
-    let failed: Vec<_> = failed
-        .filter_map(|gate| gate["name"].as_str().map(str::to_owned))
-        .collect();
-    write_json(&out.join("failed.json"), &failed)?;
-    Ok(failed)
+    let failed = failed.filter_map(|gate| gate["name"].as_str().map(str::to_owned));
+    Ok(failed.collect())
 }
 
 #[cfg(test)]

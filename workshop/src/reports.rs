@@ -9,7 +9,7 @@ use fs_err as fs;
 use crate::artillery::{Report, Script};
 use crate::files::{read_json, write_json};
 use crate::functions::Function;
-use crate::gates::evaluate;
+use crate::gates::{evaluate, exit_gate};
 use crate::machine::MEASURED_ON_AWS;
 use crate::render;
 use crate::report_lines::parse_reports;
@@ -83,7 +83,7 @@ pub fn judge(session: &Session, arguments: &Judge) -> Result<bool> {
     let mut report: Report = read_json(&arguments.report)?;
     report.exit_code = Some(arguments.exit_code);
     let mut gates = evaluate(script.ensure(), &report.aggregate)?;
-    gates.push(report.exit_gate());
+    gates.push(exit_gate(&report));
     let mut blocks = render::load(&LoadResult::of(&report.aggregate, None), MEASURED_ON_AWS);
     blocks.push(render::gates("Gates", &gates, MEASURED_ON_AWS));
     session.say(blocks.join("\n\n"));

@@ -249,22 +249,24 @@ impl serve::Service for Endpoint {
             let refusal = Refusal::new(StatusCode::BAD_REQUEST, kind, message);
             return Ok(render(&operation, refusal.into()));
         };
-        if let Some(name) = invoke_api::function(parts.uri.path()) {
-            let functions = self.0.functions.get().map_or(&[][..], Vec::as_slice);
-            return Ok(invoke_api::invoke(functions, &name, &parts, body).await);
-        }
         let handshake = match connection.is_first_use() {
             true if connection.full_handshake => Some(Handshake::Full),
             true => Some(Handshake::Resumed),
             false => None,
         };
-        let reply = match serve::read(body, MOST_BYTES, BODY_LIMIT).await {
-            Err(why) => unreadable(why).into(),
-            Ok(body) => {
-                let call = Arrived::new(&self.0, &caller, &operation, &parts.headers, handshake);
-                call.answer(&operation, body, &parts.headers).await?
-            }
-        };
+        if let Some(handshake) = handshake {
+            let function = caller.clone();
+            self.0.log.add(Event::Connection {
+                function,
+                handshake,
+            });
+        }
+        if let Some(name) = invoke_api::function(parts.uri.path()) {
+            let functions = self.0.functions.get().map_or(&[][..], Vec::as_slice);
+            return Ok(invoke_api::invoke(functions, &name, &parts, body).await);
+        }
+        let call = Arrived::new(&self.0, caller, &operation, &parts.headers, handshake);
+        let reply = call.answer(&operation, body, &parts.headers).await?;
         Ok(render(&operation, reply))
     }
 }
@@ -280,7 +282,7 @@ struct Arrived<'a> {
 impl<'a> Arrived<'a> {
     fn new(
         services: &'a Arc<Services>,
-        caller: &str,
+        caller: String,
         operation: &Operation,
         headers: &HeaderMap,
         handshake: Option<Handshake>,
@@ -291,20 +293,12 @@ impl<'a> Arrived<'a> {
             services,
             started: Instant::now(),
             call: Call {
-                function: caller.to_owned(),
+                function: caller,
                 environment: sandbox.as_ref().map(|it| it.name.clone()),
                 request_id: sandbox.as_ref().and_then(|it| it.request_id()),
                 operation: operation.to_string(),
-                resource: String::new(),
                 connection: handshake,
-                request_bytes: 0,
-                response_bytes: 0,
-                read_units: 0.0,
-                write_units: 0.0,
-                outcome: Outcome::NoAnswer,
-                error: None,
-                duration: Duration::ZERO,
-                held: Duration::ZERO,
+                ..Call::default()
             },
             sandbox,
         }
@@ -312,6 +306,33 @@ impl<'a> Arrived<'a> {
 
     async fn answer(
         mut self,
+        operation: &Operation,
+        body: Incoming,
+        headers: &HeaderMap,
+    ) -> Result<Reply, HungUp> {
+        let reply = match serve::read(body, MOST_BYTES, BODY_LIMIT).await {
+            Ok(body) => self.carry_out(operation, body, headers).await?,
+            Err(why) => unreadable(why).into(),
+        };
+        let call = &mut self.call;
+        (call.read_units, call.write_units) = (reply.units.read, reply.units.write);
+        match &reply.result {
+            Ok(body) => {
+                call.outcome = Outcome::Success;
+                call.response_bytes = body.len() as u64;
+            }
+            Err(refusal) => {
+                call.outcome = outcome::of(refusal);
+                call.response_bytes = refusal.body().len() as u64;
+                call.error = refusal.kind.rsplit('#').next().map(str::to_owned);
+            }
+        }
+        Ok(reply)
+    }
+
+    /// Makes the call when AWS would, and returns its answer when AWS would.
+    async fn carry_out(
+        &mut self,
         operation: &Operation,
         body: Bytes,
         headers: &HeaderMap,
@@ -321,12 +342,13 @@ impl<'a> Arrived<'a> {
         } = &**self.services;
         self.call.request_bytes = body.len() as u64;
         self.call.resource = self.services.resources(&body);
+        self.started = Instant::now();
         let mut due = self.started;
         if let Some(sandbox) = &self.sandbox {
             // The work before the call takes as long as the environment's share of a CPU says.
-            let (now, sent) = (Instant::now(), sandbox.done_at());
+            let sent = sandbox.done_at();
             wait_until(sent).await;
-            self.call.held = sent.saturating_duration_since(now);
+            self.call.held = sent.saturating_duration_since(self.started);
             self.started = sent;
             due = self.started + conditions.call(&self.call.function, &self.call.operation);
             if self.call.connection.is_some() {
@@ -343,19 +365,6 @@ impl<'a> Arrived<'a> {
             // The time in which it waited for the answer is none in which it worked.
             sandbox.done_at();
         }
-        let call = &mut self.call;
-        (call.read_units, call.write_units) = (reply.units.read, reply.units.write);
-        match &reply.result {
-            Ok(body) => {
-                call.outcome = Outcome::Success;
-                call.response_bytes = body.len() as u64;
-            }
-            Err(refusal) => {
-                call.outcome = outcome::of(refusal);
-                call.response_bytes = refusal.body().len() as u64;
-                call.error = refusal.kind.rsplit('#').next().map(str::to_owned);
-            }
-        }
         Ok(reply)
     }
 }
@@ -363,7 +372,7 @@ impl<'a> Arrived<'a> {
 impl Drop for Arrived<'_> {
     fn drop(&mut self) {
         self.call.duration = self.started.elapsed();
-        let call = self.call.clone();
+        let call = std::mem::take(&mut self.call);
         self.services.log.add(Event::Call(Box::new(call)));
     }
 }

@@ -54,6 +54,13 @@ pub enum Event {
     Environment(Environment),
     /// An invocation ended, or was refused.
     Invocation(Box<Invocation>),
+    /// A client has opened a connection to AWS, and makes its first request on it.
+    Connection {
+        /// The function's logical id, or another client's access key id.
+        function: String,
+        /// Its TLS handshake.
+        handshake: Handshake,
+    },
     /// A call to AWS was answered, or not.
     Call(Box<Call>),
     /// Messages of a queue changed.
@@ -175,7 +182,7 @@ pub enum Ended {
 }
 
 /// One call to AWS.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct Call {
     /// The function's logical id, or another client's access key id.
     pub function: String,
@@ -223,7 +230,7 @@ pub enum Handshake {
 }
 
 /// The outcome of a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// HTTP 200.
@@ -235,6 +242,7 @@ pub enum Outcome {
     /// Any other refusal.
     Error,
     /// The connection closed, or the call was given up, without an answer.
+    #[default]
     NoAnswer,
 }
 

@@ -134,6 +134,14 @@ impl Default for TriggerCounts {
 impl Totals {
     pub(super) fn add(&mut self, event: &Event) {
         match event {
+            Event::Connection {
+                function,
+                handshake,
+            } => {
+                let caller = self.callers.entry(function.clone()).or_default();
+                caller.connections += 1;
+                caller.tls_handshakes += u64::from(*handshake == Handshake::Full);
+            }
             Event::Call(call) => self.call(call),
             Event::Messages(messages) => self.messages(messages),
             Event::Fault { kind } => *self.faults.entry(kind.clone()).or_default() += 1,
@@ -143,8 +151,6 @@ impl Totals {
 
     fn call(&mut self, call: &Call) {
         let caller = self.callers.entry(call.function.clone()).or_default();
-        caller.connections += u64::from(call.connection.is_some());
-        caller.tls_handshakes += u64::from(call.connection == Some(Handshake::Full));
         if call.outcome == Outcome::NoAnswer {
             return;
         }

@@ -6,7 +6,7 @@
 //! module knows only those below it:
 //!
 //! ```text
-//! function ─▶ environment ─▶ process ─▶ runtime_api, log, machine, tmp, usage
+//! function ─▶ environment ─▶ process ─▶ runtime_api, log, machine, tmp
 //!     │            └─▶ pool ─▶ code
 //!     └─▶ pool, concurrency, asynchronous      error, invocation, platform_log: for all of them
 //! ```

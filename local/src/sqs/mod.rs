@@ -60,7 +60,7 @@ struct Receive {
 
 impl Sqs {
     /// The queues of a data folder, or none, in memory. `endpoint_url` is what their URLs begin with.
-    /// What is sent, and what goes to a dead-letter queue, is logged.
+    /// Logs each message that is sent or goes to a dead-letter queue.
     ///
     /// # Errors
     /// If the folder's database cannot be used.

@@ -3,36 +3,11 @@
 use std::time::Duration;
 
 use crate::error::refuse;
-use crate::function::Function;
+use crate::function::{Function, QueueTrigger, Route};
 use crate::intrinsics::entries;
 use crate::names::{HTTP_API, IMPLICIT_API, api_id};
 use crate::properties::Properties;
 use crate::queue::Queue;
-
-/// One route of the HTTP API.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Route {
-    /// Upper-case HTTP method; none is any method.
-    pub method: Option<String>,
-    /// `/products/{id}`, `/files/{proxy+}` or `$default`.
-    pub path: String,
-}
-
-/// An event source mapping from a queue to a function: an `SQS` event, or an `AWS::Lambda::EventSourceMapping`. Limits:
-/// <https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html>
-#[derive(Debug, Clone)]
-pub struct QueueTrigger {
-    /// The queue's logical id.
-    pub queue: String,
-    /// `BatchSize`: the most messages in one invocation; 10 unless set.
-    pub batch_size: u32,
-    /// `MaximumBatchingWindowInSeconds`; zero unless set.
-    pub batching_window: Duration,
-    /// `ScalingConfig.MaximumConcurrency`: the most invocations at one time.
-    pub maximum_concurrency: Option<u32>,
-    /// `FunctionResponseTypes` contains `ReportBatchItemFailures`.
-    pub report_batch_item_failures: bool,
-}
 
 /// Reads the events of a function into its routes and triggers. `served` is the id of the API that is hosted.
 pub(crate) fn read(

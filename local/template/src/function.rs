@@ -8,7 +8,6 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::error::refuse;
-use crate::events::{QueueTrigger, Route};
 use crate::properties::Properties;
 
 /// One Lambda function. Limits: <https://docs.aws.amazon.com/lambda/latest/api/API_CreateFunction.html>
@@ -45,6 +44,31 @@ pub struct Function {
     pub routes: Vec<Route>,
     /// `SQS` events and event source mappings.
     pub queue_triggers: Vec<QueueTrigger>,
+}
+
+/// One route of the HTTP API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// Upper-case HTTP method; none is any method.
+    pub method: Option<String>,
+    /// `/products/{id}`, `/files/{proxy+}` or `$default`.
+    pub path: String,
+}
+
+/// An event source mapping from a queue to a function: an `SQS` event, or an `AWS::Lambda::EventSourceMapping`. Limits:
+/// <https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html>
+#[derive(Debug, Clone)]
+pub struct QueueTrigger {
+    /// The queue's logical id.
+    pub queue: String,
+    /// `BatchSize`: the most messages in one invocation; 10 unless set.
+    pub batch_size: u32,
+    /// `MaximumBatchingWindowInSeconds`; zero unless set.
+    pub batching_window: Duration,
+    /// `ScalingConfig.MaximumConcurrency`: the most invocations at one time.
+    pub maximum_concurrency: Option<u32>,
+    /// `FunctionResponseTypes` contains `ReportBatchItemFailures`.
+    pub report_batch_item_failures: bool,
 }
 
 /// The form of a function's log.

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::Context;
 use crate::error::refuse;
-use crate::properties::Notices;
+use crate::notices::Notices;
 
 /// Stands before a reference that is kept, such as `${Queue.Arn}`. The character is for private use, so in no template.
 const KEPT: char = '\u{e000}';

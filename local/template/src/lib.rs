@@ -14,6 +14,7 @@ mod function;
 mod intrinsics;
 mod json;
 mod names;
+mod notices;
 mod parameters;
 mod properties;
 mod queue;
@@ -31,15 +32,14 @@ use serde_json::{Map, Value};
 pub use api::{Api, Cors, Throttle};
 pub use code::check_code;
 pub use error::TemplateError;
-pub use events::{QueueTrigger, Route};
-pub use function::{Function, LogFormat, LogLevel};
+pub use function::{Function, LogFormat, LogLevel, QueueTrigger, Route};
 pub use json::to_json;
 pub use queue::{Queue, Redrive};
 pub use table::Table;
 
 use error::{line_of, place, refuse};
 use intrinsics::{Resolver, entries};
-use properties::Notices;
+use notices::Notices;
 
 /// Values that a template can refer to but does not contain.
 #[derive(Debug, Clone)]

@@ -97,7 +97,7 @@ async fn the_log_tells_the_whole_story_of_an_order_and_the_meter_is_its_sum() {
     // Twice for each of two items, and once for the index on products.
     assert_eq!(transaction["write_units"], 5.0);
 
-    // Whoever makes a call is one of those that were started.
+    // Every call comes from an environment that was started.
     let started = of("environment", &|it| it["change"] == "started");
     let started: BTreeSet<_> = started
         .iter()

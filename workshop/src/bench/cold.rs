@@ -1,19 +1,18 @@
 //! CPU and wall time of init, first and warm invocations, for each target in turn.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 use fs_err as fs;
-use serde::Serialize;
 use serde_json::Value;
 use tokio::time::Instant;
 
 use super::Bench;
+use super::row::{Row, Spread};
 use super::targets::Target;
-use crate::host::{Caller, Host, Operation};
-use crate::percentile::{percentile, worst};
+use crate::host::{Caller, Host};
+use crate::percentile::worst;
 use crate::report_lines::{Report, parse_log};
 
 /// The longest wait for a REPORT line after its response.
@@ -21,53 +20,6 @@ const REPORT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The order of the targets in each round.
 const SEED: u64 = 1;
-
-/// The 10th, 50th and 90th percentile.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
-pub struct Spread {
-    pub p10: f64,
-    pub p50: f64,
-    pub p90: f64,
-}
-
-impl Spread {
-    /// Of these values; zeros if there are none.
-    pub fn of(values: &[f64]) -> Self {
-        let [p10, p50, p90] =
-            [10.0, 50.0, 90.0].map(|percent| percentile(values, percent).unwrap_or_default());
-        Self { p10, p50, p90 }
-    }
-}
-
-/// What was measured of one target.
-#[derive(Debug, Clone, Default, Serialize)]
-pub struct Row {
-    pub name: String,
-    pub note: String,
-    pub cold_starts: usize,
-    pub warm_invocations: usize,
-    /// Of init and first invocation.
-    pub cold_cpu_ms: Spread,
-    pub init_cpu_ms: Spread,
-    pub first_cpu_ms: Spread,
-    pub warm_cpu_ms: Spread,
-    pub init_ms: Spread,
-    pub first_ms: Spread,
-    pub warm_ms: Spread,
-    pub peak_memory_mb: f64,
-    /// Connections that a cold invocation opened.
-    pub connections: u64,
-    /// Of a cold invocation.
-    pub tls_handshakes: u64,
-    pub cold_calls: BTreeMap<String, Operation>,
-    pub warm_calls: BTreeMap<String, Operation>,
-    /// Size of the program; `None` if it is not a native one.
-    pub binary_bytes: Option<u64>,
-    /// Size of the upload.
-    pub zip_bytes: usize,
-    /// Crates that are linked into it.
-    pub crates: Option<usize>,
-}
 
 /// Each round ends all environments, then makes one cold invocation and `--warm` warm ones of each target. The order
 /// changes from round to round, so that other work of the machine, and the caches that the target before has left, affect

@@ -23,6 +23,7 @@ mod instructions;
 mod model;
 mod peers;
 mod render;
+mod row;
 mod targets;
 mod trust;
 mod warm_path;
@@ -61,9 +62,9 @@ struct Results {
     machine: Machine,
     commit: Option<String>,
     /// The shop's.
-    functions: Vec<cold::Row>,
+    functions: Vec<row::Row>,
     /// Everything that they are compared with; the floor is first.
-    peers: Vec<cold::Row>,
+    peers: Vec<row::Row>,
     /// What could not be measured, and why.
     absent: Vec<Absent>,
     instructions: Vec<instructions::Row>,
@@ -81,7 +82,7 @@ struct Absent {
     reason: String,
 }
 
-/// What is measured, and on what.
+/// The functions that are measured, and the host that runs them.
 struct Bench<'a> {
     session: &'a Session,
     arguments: &'a Arguments,

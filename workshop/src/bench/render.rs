@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::cold::{Row, Spread};
 use super::model::{MEMORY_SIZES, cold_start, throttled};
+use super::row::{Row, Spread};
 use super::{Results, warm_path};
 use crate::host::Operation;
 use crate::machine::{MEASURED, SIMULATED};

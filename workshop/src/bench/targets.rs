@@ -9,8 +9,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::Results;
-use super::cold::Row;
 use super::peers::{Made, Peer, Roots};
+use super::row::Row;
 use crate::files::{read_json, read_yaml};
 use crate::gates::{Gate, gates};
 use crate::host::Host;

@@ -11,7 +11,8 @@ use tokio::process::Command;
 use tokio::time::Instant;
 
 use super::Bench;
-use super::cold::{Log, Spread, drain};
+use super::cold::{Log, drain};
+use super::row::Spread;
 use super::targets::{AwsCall, Target};
 use crate::host::Host;
 use crate::percentile::worst;
