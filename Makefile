@@ -5,6 +5,7 @@
 SHELL := /bin/bash
 
 PROFILE ?= load
+ROUNDS ?= 20
 CONDITIONS ?= lambda
 PORT ?= 3000
 STAGE ?= dev
@@ -16,7 +17,7 @@ export PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD := 1 # Artillery can drive browsers; thi
 
 # The values that a person types after a verb. They reach the verb by the environment, as "$$NAME" in a recipe, so that
 # neither make nor a shell interprets them: a quote, a dollar or a semicolon in a value stays as it is.
-INPUTS := API_URL CONDITIONS ENGINE FUNCTION PARAMETERS PORT POWERS PROFILE RUNS SIGN_REGION STACK STAGE WORKERS
+INPUTS := AFTER API_URL BEFORE CONDITIONS ENGINE FUNCTION PARAMETERS PORT POWERS PROFILE ROUNDS RUNS SIGN_REGION STACK STAGE WORKERS
 $(foreach name,$(INPUTS),$(eval override $(name) := $$(value $(name))))
 export $(INPUTS)
 
@@ -281,6 +282,16 @@ bench: shipped workshop load-tests/node_modules/.installed $(OHA) ## Measure col
 .PHONY: bench-ladder
 bench-ladder: shipped workshop load-tests/node_modules/.installed ## Measure each choice for a quick cold start by itself
 	@$(WITH_NODE) $(WORKSHOP) bench --ladder --local $(LOCAL_shipped)
+
+compare power-curve: MEANWHILE := workshop
+
+.PHONY: compare
+compare: shipped ## Tell whether a change made anything slower (BEFORE=a commit, a folder or a summary.json AFTER=... FUNCTION=GetProduct ROUNDS=20)
+	@$(WORKSHOP) compare --before "$$BEFORE" --after "$$AFTER" --function "$$FUNCTION" --rounds "$$ROUNDS" --conditions "$$CONDITIONS"
+
+.PHONY: power-curve
+power-curve: shipped ## Show what each memory size of a function takes and costs (FUNCTION=GetProduct)
+	@$(WORKSHOP) power-curve --function "$$FUNCTION" --conditions "$$CONDITIONS"
 
 # Advisories come from GitHub; `make deny CHECKS="bans licenses sources"` needs no network.
 CHECKS ?= all

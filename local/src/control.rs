@@ -9,12 +9,11 @@ use futures_util::future::join_all;
 use http::{Method, Request, StatusCode};
 use http_body_util::channel::Sender;
 use hyper::body::Incoming;
-use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::time::sleep;
 
 use crate::aws::Aws;
-use crate::events::Log;
+use crate::events::{Entry, Event, Log};
 use crate::faults::Plan;
 use crate::invoke_api;
 use crate::lambda::Function;
@@ -103,12 +102,16 @@ impl Control {
 async fn send_events(log: Log, mut next: u64, until: u64, mut client: Sender<Bytes>) {
     while next < until {
         let (first, entries) = log.since(next, EVENTS);
+        let lost = (first > next).then(|| {
+            Arc::new(Entry {
+                at_us: log.now(),
+                event: Event::Lost {
+                    count: first - next,
+                },
+            })
+        });
         let mut lines = Vec::new();
-        if first > next {
-            let lost = json!({"event": "lost", "count": first - next});
-            lines = format!("{lost}\n").into_bytes();
-        }
-        for entry in &entries {
+        for entry in lost.iter().chain(&entries) {
             // It fails only for maps whose keys are no text.
             let _ = serde_json::to_writer(&mut lines, &**entry);
             lines.push(b'\n');

@@ -613,6 +613,7 @@ fn conditions() -> Value {
     .collect();
     json!({
         "name": "stand-in", "seed": 1, "cpu_factor": 1, "platform_ms": 90, "front_door_ms": 3, "invoke_ms": 5,
+        "connection_ms": 4, "trigger_ms": 16,
         "calls_ms": calls,
     })
 }
@@ -629,7 +630,7 @@ fn meter(fault: &str) -> Value {
         "queues": {
             "OrdersQueue": {
                 "visible": 0, "in_flight": 0, "delayed": 0, "invocations": 3, "received": 10,
-                "queue_time_ms": {"p50": 1, "p95": 2, "p99": 2, "max": 2}
+                "deleted": 10, "failed": 0, "queue_time_ms": {"count": 10, "p50": 1, "p95": 2, "p99": 2, "max": 2}
             },
             "OrdersDeadLetterQueue": {"visible": dead, "in_flight": 0, "delayed": 0}
         }

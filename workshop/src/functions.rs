@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use fs_err as fs;
+use local::events::{Entry, Event};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::events::Event;
-use crate::percentile::{percentile, worst};
+use crate::percentile::{ms, percentile, worst};
 use crate::report_lines::{Report, parse_log};
 
 /// One function. Latency, CPU, errors and billing count the invocations under load. Cold starts and init count all of
@@ -85,15 +85,18 @@ impl Cold {
 
 impl Function {
     /// Adds what its callers waited for at cold starts under load, which are the last of the log.
-    pub fn add_waits(&mut self, log: &[Event]) {
+    pub fn add_waits(&mut self, log: &[Entry]) {
         let Some(found) = &mut self.cold else { return };
-        let cold = log.iter().rev().filter_map(|event| match event {
+        let cold = log.iter().rev().filter_map(|entry| match &entry.event {
             Event::Invocation(it) if it.cold && it.function == self.name => Some(it),
             _ => None,
         });
         let cold: Vec<_> = cold.take(self.cold_starts_under_load as usize).collect();
-        let waits: Vec<_> = cold.iter().map(|it| it.wait_ms()).collect();
-        let platform: Vec<_> = cold.iter().filter_map(|it| it.platform_ms()).collect();
+        let waits: Vec<_> = cold.iter().map(|it| ms(it.wait())).collect();
+        let platform: Vec<_> = cold
+            .iter()
+            .filter_map(|it| it.init.map(|init| ms(init.platform)))
+            .collect();
         found.platform_p50_ms = percentile(&platform, 50.0);
         found.wait_worst_ms = worst(&waits);
     }

@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use anyhow::{Context, Error, Result, anyhow, bail};
 use fs_err as fs;
+use local::conditions::Medians;
+use local::events::{Entry, Snapshot};
 use reqwest::{Client, Method};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::process::Command;
 use tokio::time::Instant;
 
-use crate::events::{self, Event};
 use crate::files::read_json;
 use crate::program::{Program, how};
 use crate::session::Session;
@@ -73,93 +74,6 @@ pub struct Host {
     program: Program,
     log: PathBuf,
     client: Client,
-}
-
-/// What `GET /conditions` answers: what AWS takes at the median, in milliseconds.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct Conditions {
-    pub name: String,
-    pub seed: u64,
-    pub cpu_factor: f64,
-    pub platform_ms: f64,
-    pub front_door_ms: f64,
-    pub invoke_ms: f64,
-    /// By `<service>.<operation>`.
-    pub calls_ms: BTreeMap<String, f64>,
-}
-
-/// What `GET /meter` answers: all calls to AWS and queues since the start or the last reset, by function and by name.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct Meter {
-    pub functions: BTreeMap<String, Caller>,
-    pub queues: BTreeMap<String, Queue>,
-}
-
-/// The calls of one function to AWS.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Caller {
-    /// Connections on which it made a request.
-    pub connections: u64,
-    /// Connections that took a full TLS handshake.
-    pub tls_handshakes: u64,
-    /// By `<service>.<operation>`.
-    pub operations: BTreeMap<String, Operation>,
-}
-
-/// All calls of one operation by one function.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Operation {
-    pub calls: u64,
-    /// Answered with a failure, other than the two below.
-    pub errors: u64,
-    /// Refused because a limit was reached.
-    pub throttles: u64,
-    /// Refused because a condition of the caller did not hold.
-    pub conditional_failures: u64,
-    pub read_units: f64,
-    pub write_units: f64,
-    /// Of the bodies.
-    pub request_bytes: u64,
-    /// Of the bodies.
-    pub response_bytes: u64,
-}
-
-/// A queue, and the work of its trigger if it has one.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Queue {
-    /// Messages that the trigger received.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub received: Option<u64>,
-    /// Invocations by the trigger.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub invocations: Option<u64>,
-    /// Milliseconds from sending to the first invocation: `p50`, `p95`, `p99`, `max`.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub queue_time_ms: BTreeMap<String, f64>,
-    /// Messages ready to be received.
-    pub visible: u64,
-    /// Messages that were received and are not done.
-    pub in_flight: u64,
-    /// Messages that are not available yet.
-    pub delayed: u64,
-}
-
-impl Queue {
-    pub fn messages(&self) -> u64 {
-        self.visible + self.in_flight + self.delayed
-    }
-}
-
-impl Meter {
-    /// Messages in the queues that have a trigger, or in those that have none.
-    pub fn messages(&self, with_trigger: bool) -> u64 {
-        let queues = self.queues.values();
-        let queues = queues.filter(|queue| queue.invocations.is_some() == with_trigger);
-        queues.map(Queue::messages).sum()
-    }
 }
 
 impl Host {
@@ -237,12 +151,12 @@ impl Host {
     }
 
     /// All calls and queues since the last reset.
-    pub async fn meter(&self) -> Result<Meter> {
+    pub async fn meter(&self) -> Result<Snapshot> {
         self.ask("/meter").await
     }
 
     /// The conditions of the run; none on the bare machine.
-    pub async fn conditions(&self) -> Result<Option<Conditions>> {
+    pub async fn conditions(&self) -> Result<Option<Medians>> {
         self.ask("/conditions").await
     }
 
@@ -257,10 +171,19 @@ impl Host {
         Ok(counts.collect())
     }
 
-    /// Everything that has happened so far.
-    pub async fn events(&self) -> Result<Vec<Event>> {
+    /// Everything that has happened so far, as far as it is kept.
+    pub async fn events(&self) -> Result<Vec<Entry>> {
         let lines = self.control(Method::GET, "/events?until=now").await?;
-        events::parse(&lines).context("GET /events of the host")
+        let entries = lines.lines().map(serde_json::from_str);
+        let entries: serde_json::Result<_> = entries.collect();
+        entries.context("GET /events of the host")
+    }
+
+    /// Runs a function once, as Lambda's Invoke does.
+    pub async fn invoke(&self, function: &str, event: &Value) -> Result<String> {
+        let path = format!("/2015-03-31/functions/{function}/invocations");
+        let url = format!("{}{path}", self.ready.control_url);
+        self.request(Method::POST, &url, Some(event)).await
     }
 
     /// Sets all counts of the meter to zero.

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use local::conditions::Medians;
+use local::events::Snapshot;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -11,7 +13,6 @@ use crate::artillery::{Aggregate, Phase, seconds};
 use crate::files::read_yaml;
 use crate::functions::Function;
 use crate::gates::{Gate, gates};
-use crate::host::{Conditions, Meter};
 use crate::trend::TrendLimits;
 
 /// The whole file.
@@ -119,12 +120,15 @@ impl Limits {
     /// now: some may have been started, and primed, that no request has come to yet.
     pub fn aws_gates(
         &self,
-        meter: &Meter,
+        meter: &Snapshot,
         functions: &[Function],
         environments: &BTreeMap<String, u64>,
     ) -> Vec<Gate> {
-        let received = meter.queues.values().filter_map(|queue| queue.received);
-        let messages: u64 = received.sum();
+        let received = meter
+            .queues
+            .values()
+            .filter_map(|queue| queue.trigger.as_ref());
+        let messages: u64 = received.map(|it| it.received).sum();
         let (mut failed, mut beyond, mut connections) = (0, 0, 0);
         for (name, caller) in &meter.functions {
             let function = functions.iter().find(|function| function.name == *name);
@@ -156,7 +160,7 @@ impl Limits {
 
     /// Milliseconds that AWS takes at the median for a request of a route, whatever the code: the way to the function,
     /// and the calls that it needs, one after another.
-    fn floor(&self, conditions: &Conditions, route: &str) -> Option<f64> {
+    fn floor(&self, conditions: &Medians, route: &str) -> Option<f64> {
         let need = self.aws_calls.get(self.routes.get(route)?)?;
         let calls = need.calls.iter().map(|(operation, count)| {
             let ms = conditions.calls_ms.get(operation)?;
@@ -171,7 +175,7 @@ impl Limits {
     pub fn latency_gates(
         &self,
         profile: &Profile,
-        conditions: &Conditions,
+        conditions: &Medians,
         aggregate: &Aggregate,
     ) -> Vec<Gate> {
         let mut gates = Vec::new();
@@ -284,12 +288,12 @@ mod tests {
     }
 
     /// AWS takes 10 ms for a `GetProduct`, whatever its code.
-    fn conditions() -> Conditions {
-        Conditions {
+    fn conditions() -> Medians {
+        Medians {
             front_door_ms: 3.0,
             invoke_ms: 5.0,
             calls_ms: BTreeMap::from([("DynamoDB.GetItem".to_owned(), 2.0)]),
-            ..Conditions::default()
+            ..Medians::default()
         }
     }
 
@@ -332,8 +336,7 @@ mod tests {
         // A route without a success fails all of its gates.
         assert_eq!(failed(&gates(&Aggregate::default())).len(), 4);
         // So does one whose floor is not known.
-        let unknown =
-            limits.latency_gates(&profile, &Conditions::default(), &of("2xx", "p50", 10.0));
+        let unknown = limits.latency_gates(&profile, &Medians::default(), &of("2xx", "p50", 10.0));
         assert_eq!(failed(&unknown).len(), 4);
     }
 
@@ -391,7 +394,10 @@ mod tests {
     fn calls(operation: &str, counts: &Value, environments: u64) -> Vec<String> {
         let meter = json!({
             "functions": {"GetProduct": {"connections": 2, "operations": {operation: counts}}},
-            "queues": {"OrdersQueue": {"invocations": 3, "received": 10}}
+            "queues": {"OrdersQueue": {
+                "invocations": 3, "received": 10, "deleted": 10, "failed": 0,
+                "queue_time_ms": {"count": 0, "p50": 0.0, "p95": 0.0, "p99": 0.0, "max": 0.0}
+            }}
         });
         let mut get = function("GetProduct", &[1.0, 1.0]);
         get.invocations = 100;
@@ -459,10 +465,13 @@ mod tests {
 
     #[test]
     fn the_worker_is_held_to_its_calls_for_each_message() {
-        let meter = |calls: u64| -> Meter {
+        let meter = |calls: u64| -> Snapshot {
             let meter = json!({
                 "functions": {"ProcessOrders": {"operations": {"DynamoDB.TransactWriteItems": {"calls": calls}}}},
-                "queues": {"OrdersQueue": {"invocations": 3, "received": 10}}
+                "queues": {"OrdersQueue": {
+                "invocations": 3, "received": 10, "deleted": 10, "failed": 0,
+                "queue_time_ms": {"count": 0, "p50": 0.0, "p95": 0.0, "p99": 0.0, "max": 0.0}
+            }}
             });
             serde_json::from_value(meter).unwrap()
         };

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use fs_err as fs;
+use local::conditions::Medians;
+use local::events::{Entry, Snapshot};
 use reqwest::Url;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -14,11 +16,10 @@ use tokio::time::Instant;
 
 use crate::artillery::{Load, Phase, Script, seed};
 use crate::cloudwatch::{self, Stack};
-use crate::events::Event;
 use crate::files::write_json;
 use crate::functions::{self, Function};
 use crate::gates::{Gate, evaluate, exit_gate, gates};
-use crate::host::{Conditions, Host, Meter, PARAMETERS, Start};
+use crate::host::{Host, PARAMETERS, Start};
 use crate::limits::{Limits, Profile};
 use crate::machine::{
     LATENCY_LOGGED, MEASURED, MEASURED_ON_AWS, Machine, NEEDS_AWS, SIMULATED, commit,
@@ -121,7 +122,7 @@ struct Test<'a> {
     profile: Profile,
     stack: Option<Stack>,
     /// What AWS takes, on this machine under conditions.
-    conditions: Option<Conditions>,
+    conditions: Option<Medians>,
     /// Whether the code is what ships: the limits of times on this machine are for that alone.
     ships: bool,
 }
@@ -133,11 +134,11 @@ struct Measured {
     /// When the load began, in milliseconds since 1970.
     load_at: u64,
     log_sizes: BTreeMap<PathBuf, u64>,
-    meter: Option<Meter>,
+    meter: Option<Snapshot>,
     /// Environments of each function at the end.
     environments: BTreeMap<String, u64>,
     /// What happened under load.
-    events: Vec<Event>,
+    events: Vec<Entry>,
 }
 
 /// Runs the verb; the result is whether every gate passed.
@@ -333,7 +334,7 @@ impl Test<'_> {
     }
 
     /// Waits until the queues with a trigger are empty, then returns the meter.
-    async fn drain(&self, host: &Host) -> Result<Meter> {
+    async fn drain(&self, host: &Host) -> Result<Snapshot> {
         let session = self.session;
         let begun = Instant::now();
         let mut told = false;
@@ -434,7 +435,7 @@ impl Test<'_> {
 }
 
 /// Gates that need the stack on this machine.
-fn stack_gates(meter: &Meter, functions: &[Function]) -> Vec<Gate> {
+fn stack_gates(meter: &Snapshot, functions: &[Function]) -> Vec<Gate> {
     let sum = |count: fn(&Function) -> u64| {
         let ran = !functions.is_empty();
         ran.then(|| functions.iter().map(count).sum::<u64>() as f64)

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use local::conditions::Medians;
 use serde::{Deserialize, Serialize};
 use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
 use tokio::process::Command;
@@ -30,6 +31,11 @@ pub struct Machine {
     pub os: String,
     /// The version of Node.js, which runs Artillery.
     pub node: Option<String>,
+}
+
+/// Conditions in words.
+pub fn conditions(known: Option<&Medians>) -> String {
+    known.map_or_else(|| "none".to_owned(), ToString::to_string)
 }
 
 impl Machine {

@@ -1,6 +1,7 @@
 //! The program behind the verbs that measure; `make help` lists them. `workshop load-test` runs the shop under
 //! Artillery and holds it to its gates. `workshop bench` measures cold starts and warm requests beside other
-//! ways to write the same function.
+//! ways to write the same function. `workshop compare` finds what a change has made slower, and `workshop power-curve`
+//! shows what each memory size costs and takes.
 //!
 //! | module | is about |
 //! |---|---|
@@ -10,11 +11,13 @@
 //! | [`artillery`] | the load: what Artillery is told, and what it reports |
 //! | [`gates`], [`limits`] | what a run is held to: `artillery.yml` and `gates.yml` |
 //! | [`report_lines`], [`functions`] | what the functions did, by their REPORT lines |
-//! | [`host`], [`events`], [`trend`] | the host of this machine, its meter, its log of events and its memory |
+//! | [`host`], [`trend`] | the host of this machine, and its memory |
 //! | [`cloudwatch`] | the logs of a stack on AWS |
 //! | [`conditions`] | the numbers of `local --conditions`, measured on AWS |
 //! | [`summary`], [`render`], [`table`], [`machine`] | the result, and how it is shown |
 //! | [`bench`] | the benchmark |
+//! | [`compare`] | two builds, measured beside each other |
+//! | [`power_curve`] | one function at every memory size |
 //! | [`session`], [`program`], [`files`], [`percentile`] | Ctrl-C and output, other programs, small helpers |
 
 #![allow(
@@ -25,8 +28,8 @@
 mod artillery;
 mod bench;
 mod cloudwatch;
+mod compare;
 mod conditions;
-mod events;
 mod files;
 mod functions;
 mod gates;
@@ -35,6 +38,7 @@ mod limits;
 mod load_test;
 mod machine;
 mod percentile;
+mod power_curve;
 mod program;
 mod prove;
 mod render;
@@ -76,6 +80,10 @@ enum Verb {
     Bench(bench::Arguments),
     /// Measure on AWS what `local --conditions` simulates, and write its file
     Conditions(conditions::Arguments),
+    /// Compare two commits, builds or load tests: counts exactly, times in interleaved rounds
+    Compare(compare::Arguments),
+    /// Measure a function at every memory size from 128 to 3,008 MB
+    PowerCurve(power_curve::Arguments),
 }
 
 #[tokio::main]
@@ -88,6 +96,8 @@ async fn main() -> ExitCode {
         Verb::ProveGates(_) => "prove-gates",
         Verb::Bench(_) => "benchmark",
         Verb::Conditions(_) => "conditions",
+        Verb::Compare(_) => "compare",
+        Verb::PowerCurve(_) => "power-curve",
     };
     run(&verb).await.unwrap_or_else(|error| {
         eprintln!("{name} failed: {error:#}");
@@ -104,6 +114,8 @@ async fn run(verb: &Verb) -> Result<ExitCode> {
         Verb::ProveGates(arguments) => prove::run(&session, arguments).await?,
         Verb::Bench(arguments) => bench::run(&session, arguments).await?,
         Verb::Conditions(arguments) => conditions::run(&session, arguments).await?,
+        Verb::Compare(arguments) => compare::run(&session, arguments).await?,
+        Verb::PowerCurve(arguments) => power_curve::run(&session, arguments).await?,
     };
     Ok(session.verdict(passed))
 }

@@ -1,6 +1,12 @@
 //! Percentiles of values that were measured.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// A time in milliseconds.
+pub fn ms(time: Duration) -> f64 {
+    time.as_nanos() as f64 / 1e6
+}
 
 /// The nearest-rank percentile: the smallest of `values` that is not exceeded by at least `percent` % of them.
 /// Exact, never interpolated; `None` if there are no values.

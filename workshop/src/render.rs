@@ -28,10 +28,13 @@ pub fn summary(summary: &Summary) -> String {
     blocks.push(table(title, &origin.consumed_capacity, [each]));
     if let Some(queues) = &summary.queues {
         let rows = queues.iter().map(|(name, queue)| {
-            let time = |figure: &str| queue.queue_time_ms.get(figure).copied();
+            let trigger = queue.trigger.as_ref();
+            let time = trigger.map(|it| it.queue_time_ms);
             row! {
-                "queue": name.as_str(), "received": queue.received, "runs": queue.invocations,
-                "p50": time("p50"), "p95": time("p95"), "p99": time("p99"), "worst": time("max"),
+                "queue": name.as_str(), "received": trigger.map(|it| it.received),
+                "runs": trigger.map(|it| it.invocations),
+                "p50": time.map(|it| it.p50), "p95": time.map(|it| it.p95),
+                "p99": time.map(|it| it.p99), "worst": time.map(|it| it.max),
                 "still there": queue.messages(),
             }
         });
@@ -51,9 +54,8 @@ fn head(summary: &Summary) -> String {
     let machine = summary.machine.describe();
     let commit = summary.commit.as_deref().unwrap_or("unknown");
     let mut head = format!("\n{profile} on {api_url}, {at}\n{machine}\ncommit {commit}");
-    if let Some(it) = &summary.conditions {
-        let (name, seed, factor) = (&it.name, it.seed, it.cpu_factor);
-        head += &format!("\nconditions {name}, seed {seed}, CPU factor {factor:.2}");
+    if let Some(known) = &summary.conditions {
+        head += &format!("\nconditions {known}");
     }
     for (index, (name, value)) in summary.parameters.iter().enumerate() {
         head += if index == 0 { "\nparameters:" } else { "" };

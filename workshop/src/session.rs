@@ -18,8 +18,16 @@ use tokio::sync::watch;
 #[error("interrupted by {0}")]
 pub struct Interrupted(Signal);
 
-/// The exit code of a verb that ended so: 1, or 128 and the signal's number, as a shell has it.
+/// What a person asked for does not exist, or cannot be understood.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct BadInput(pub String);
+
+/// The exit code of a verb that ended so: 1, 2 for bad input, or 128 and the signal's number, as a shell has it.
 pub fn exit_code(error: &anyhow::Error) -> ExitCode {
+    if error.is::<BadInput>() {
+        return ExitCode::from(2);
+    }
     let interrupted = error.downcast_ref::<Interrupted>();
     interrupted.map_or(ExitCode::FAILURE, |Interrupted(signal)| of_signal(*signal))
 }

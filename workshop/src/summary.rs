@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use local::conditions::Medians;
+use local::events::{Caller, QueueCounts};
 use serde::{Deserialize, Serialize};
 
 use crate::artillery::{Aggregate, Histograms, Record};
 use crate::functions::Function;
 use crate::gates::Gate;
-use crate::host::{Caller, Conditions, Queue};
 use crate::machine::Machine;
 use crate::percentile::figures;
 use crate::trend::Trend;
@@ -27,7 +28,7 @@ pub struct Summary {
     pub functions: Vec<Function>,
     /// By function.
     pub aws_calls: Option<BTreeMap<String, Caller>>,
-    pub queues: Option<BTreeMap<String, Queue>>,
+    pub queues: Option<BTreeMap<String, QueueCounts>>,
     /// How many custom metrics the functions wrote.
     pub custom_metrics: Option<u64>,
     /// Parameters of the template, where the run had its own stack.
@@ -37,7 +38,7 @@ pub struct Summary {
     pub commit: Option<String>,
     /// What AWS takes at the median; none on the bare machine and on AWS.
     #[serde(default)]
-    pub conditions: Option<Conditions>,
+    pub conditions: Option<Medians>,
     pub origin: Origin,
     pub per_thousand_requests: PerThousand,
 }
@@ -511,7 +512,7 @@ pub mod tests {
             aws_calls: Some(calls),
             queues: Some(BTreeMap::from([(
                 "OrdersQueue".to_owned(),
-                Queue::default(),
+                QueueCounts::default(),
             )])),
             custom_metrics: None,
             parameters: BTreeMap::from([("ProvisionedConcurrency".to_owned(), "5".to_owned())]),

@@ -14,8 +14,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 
 use crate::chance;
 use distribution::{Distribution, Time};
@@ -114,12 +113,45 @@ fn calls<'de, D: serde::Deserializer<'de>>(
     }
 }
 
+/// What AWS takes at the median, in milliseconds. Its JSON is the body of `GET /conditions`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Medians {
+    /// `lambda`, or the path of a file.
+    pub name: String,
+    /// That all times are drawn by.
+    pub seed: u64,
+    /// CPU time on Lambda for one unit of CPU time here; no time.
+    pub cpu_factor: f64,
+    /// The platform's part of a cold start.
+    pub platform_ms: f64,
+    /// The HTTP API.
+    pub front_door_ms: f64,
+    /// Lambda's own way to and from each invocation.
+    pub invoke_ms: f64,
+    /// A new connection to AWS, with its handshake.
+    pub connection_ms: f64,
+    /// From a message's sending to its function.
+    pub trigger_ms: f64,
+    /// By `<service>.<operation>`.
+    pub calls_ms: BTreeMap<String, f64>,
+}
+
 impl Conditions {
-    /// Reads `none`, `lambda`, or the path of a file.
+    /// Reads `none`, `lambda`, or the path of a file. `lambda,factor=0.8` takes that CPU factor in place of one that is
+    /// measured now: hosts that are compared with one another need the same.
     ///
     /// # Errors
     /// One line that names the file, the line in it and what is wrong.
     pub fn read(given: &str) -> Result<Conditions, String> {
+        let (given, stated) = match given.rsplit_once(",factor=") {
+            Some((given, factor)) => {
+                let stated = factor.parse().ok();
+                let stated = stated.filter(|factor| (0.01..=100.0).contains(factor));
+                let why = format!("the factor {factor:?} is not between 0.01 and 100");
+                (given, Some(stated.ok_or(why)?))
+            }
+            None => (given, None),
+        };
         let (name, text) = match given {
             "none" => return Ok(Conditions::default()),
             "lambda" => ("lambda", PUBLISHED.to_owned()),
@@ -133,10 +165,11 @@ impl Conditions {
                 (path, text)
             }
         };
-        Conditions::parse(name, &text).map_err(|(line, why)| format!("{name}:{line}: {why}"))
+        Conditions::parse(name, &text, stated)
+            .map_err(|(line, why)| format!("{name}:{line}: {why}"))
     }
 
-    fn parse(name: &str, text: &str) -> Result<Conditions, (usize, String)> {
+    fn parse(name: &str, text: &str, stated: Option<f64>) -> Result<Conditions, (usize, String)> {
         let file: File = toml::from_str(text).map_err(|error| {
             let at = error.span().map_or(0, |span| span.start);
             let line = 1 + text.bytes().take(at).filter(|it| *it == b'\n').count();
@@ -161,12 +194,12 @@ impl Conditions {
             ));
         }
         let factor = match (factor, fixed_work) {
-            (Some(factor), None) if (0.01..=100.0).contains(&factor) => factor,
+            (Some(factor), None) if (0.01..=100.0).contains(&factor) => stated.unwrap_or(factor),
             (Some(factor), None) => {
                 let why = format!("factor is {factor}, not between 0.01 and 100");
                 return Err((line("factor"), why));
             }
-            (None, Some(there)) => factor::measured(there.0),
+            (None, Some(there)) => stated.unwrap_or_else(|| factor::measured(there.0)),
             _ => {
                 let why = "it needs a factor, or the time of the fixed_work on a vCPU, not both";
                 return Err((line("[cpu]"), why.to_owned()));
@@ -180,25 +213,22 @@ impl Conditions {
         }))))
     }
 
-    /// The medians of all times, in milliseconds, with the seed and the CPU factor; `null` on the bare
-    /// machine.
-    pub fn medians(&self) -> Value {
-        let Some(numbers) = &self.0 else {
-            return Value::Null;
-        };
+    /// The medians of all times; none on the bare machine.
+    pub fn medians(&self) -> Option<Medians> {
+        let numbers = self.0.as_ref()?;
         let ms = |it: &Distribution| it.median().as_secs_f64() * 1e3;
         let file = &numbers.file;
         let calls = file.calls.iter().map(|(name, it)| (name.clone(), ms(it)));
-        json!({
-            "name": numbers.name,
-            "seed": file.seed,
-            "cpu_factor": numbers.factor,
-            "platform_ms": ms(&file.platform),
-            "front_door_ms": ms(&file.front_door),
-            "invoke_ms": ms(&file.invoke),
-            "connection_ms": ms(&file.connection),
-            "trigger_ms": ms(&file.trigger),
-            "calls_ms": calls.collect::<BTreeMap<_, _>>(),
+        Some(Medians {
+            name: numbers.name.clone(),
+            seed: file.seed,
+            cpu_factor: numbers.factor,
+            platform_ms: ms(&file.platform),
+            front_door_ms: ms(&file.front_door),
+            invoke_ms: ms(&file.invoke),
+            connection_ms: ms(&file.connection),
+            trigger_ms: ms(&file.trigger),
+            calls_ms: calls.collect(),
         })
     }
 
@@ -282,16 +312,17 @@ impl Conditions {
 /// For people.
 impl fmt::Display for Conditions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
+        match self.medians() {
             None => f.write_str("none: times are those of this machine"),
-            Some(numbers) => {
-                let (name, seed, factor) = (&numbers.name, numbers.file.seed, numbers.factor);
-                write!(
-                    f,
-                    "{name}, seed {seed}, CPU factor {factor:.2}: times are simulated"
-                )
-            }
+            Some(known) => write!(f, "{known}: times are simulated"),
         }
+    }
+}
+
+impl fmt::Display for Medians {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, seed, factor) = (&self.name, self.seed, self.cpu_factor);
+        write!(f, "{name}, seed {seed}, CPU factor {factor:.2}")
     }
 }
 
@@ -309,7 +340,7 @@ mod tests {
     fn refused(change: (&str, &str)) -> (usize, String) {
         let text = PUBLISHED.replacen(change.0, change.1, 1);
         assert_ne!(text, PUBLISHED, "{change:?} changes something");
-        Conditions::parse("file", &text)
+        Conditions::parse("file", &text, None)
             .map(drop)
             .expect_err("it is refused")
     }
@@ -327,7 +358,7 @@ mod tests {
     #[test]
     fn the_bare_machine_takes_no_time_of_its_own() {
         let conditions = Conditions::read("none").unwrap();
-        assert!(conditions.medians().is_null());
+        assert!(conditions.medians().is_none());
         assert_eq!(conditions.platform("GetProduct"), Duration::ZERO);
         assert!(
             conditions
@@ -340,7 +371,7 @@ mod tests {
     fn the_same_seed_draws_the_same_times_whatever_others_draw() {
         let times = |seed: &str, others: bool| -> Vec<Duration> {
             let text = PUBLISHED.replacen("seed = 1", seed, 1);
-            let conditions = Conditions::parse("file", &text).unwrap();
+            let conditions = Conditions::parse("file", &text, None).unwrap();
             let mut times = Vec::new();
             for _ in 0..20 {
                 if others {
@@ -383,6 +414,18 @@ mod tests {
             "{line}"
         );
         assert!(why.contains("no unit that is known: us, ms or s"), "{why}");
+    }
+
+    #[test]
+    fn a_stated_factor_is_taken_in_place_of_a_measured_one() {
+        let factor = |given| {
+            let medians = Conditions::read(given).unwrap().medians();
+            medians.map(|it| it.cpu_factor)
+        };
+        assert_eq!(factor("lambda,factor=0.75"), Some(0.75));
+        assert_eq!(factor("none,factor=2"), None);
+        let why = Conditions::read("lambda,factor=0").unwrap_err();
+        assert!(why.contains("not between 0.01 and 100"), "{why}");
     }
 
     #[test]

@@ -5,12 +5,13 @@
 //! [`KEPT`] events in memory; the sums are over all.
 
 mod totals;
+mod us;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use totals::Totals;
 pub use totals::{Caller, Depth, OperationCounts, Percentiles, QueueCounts, Snapshot, Trigger};
@@ -37,7 +38,7 @@ struct State {
 }
 
 /// An event with the time at which it was logged.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Entry {
     /// Microseconds since the start of the stack.
     pub at_us: u64,
@@ -47,7 +48,7 @@ pub struct Entry {
 }
 
 /// Something that the platform did. Times are microseconds, in JSON as `…_us`.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
     /// An execution environment changed.
@@ -70,10 +71,15 @@ pub enum Event {
         /// Its kind.
         kind: String,
     },
+    /// Not in the log: so many events were no longer kept when they were to be read.
+    Lost {
+        /// How many.
+        count: u64,
+    },
 }
 
 /// A change of an execution environment.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Environment {
     /// The function's logical id.
     pub function: String,
@@ -92,7 +98,7 @@ pub struct Environment {
 }
 
 /// The stages of an environment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Change {
     /// Its process starts; its init phase begins.
@@ -114,21 +120,21 @@ pub enum Change {
 }
 
 /// An init phase.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Init {
     /// How long it took, as `REPORT` says.
-    #[serde(rename = "init_us", serialize_with = "us")]
+    #[serde(rename = "init_us", with = "us")]
     pub duration: Duration,
     /// Its CPU time.
-    #[serde(rename = "init_cpu_us", serialize_with = "us")]
+    #[serde(rename = "init_cpu_us", with = "us")]
     pub cpu: Duration,
     /// The platform's part of the cold start, before it.
-    #[serde(rename = "platform_us", serialize_with = "us")]
+    #[serde(rename = "platform_us", with = "us")]
     pub platform: Duration,
 }
 
 /// One invocation.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Invocation {
     /// The function's logical id.
     pub function: String,
@@ -145,20 +151,21 @@ pub struct Invocation {
     /// The init phase that the caller waited for, or that provisioned concurrency had before.
     pub init: Option<Init>,
     /// From the call to the start in an environment.
-    #[serde(rename = "queued_us", serialize_with = "us")]
+    #[serde(rename = "queued_us", with = "us")]
     pub queued: Duration,
     /// As `REPORT` says.
-    #[serde(rename = "duration_us", serialize_with = "us")]
+    #[serde(rename = "duration_us", with = "us")]
     pub duration: Duration,
     /// Its CPU time, where it is known.
     #[serde(
         rename = "cpu_us",
+        default,
         skip_serializing_if = "Option::is_none",
-        serialize_with = "maybe_us"
+        with = "us::maybe"
     )]
     pub cpu: Option<Duration>,
     /// The part of the duration in which it waited for its share of a CPU.
-    #[serde(rename = "held_us", serialize_with = "us")]
+    #[serde(rename = "held_us", with = "us")]
     pub held: Duration,
     /// How it ended.
     pub outcome: Ended,
@@ -167,11 +174,24 @@ pub struct Invocation {
     pub error: Option<String>,
 }
 
+impl Invocation {
+    /// The init phase, if any, and the run: what the function's own code decides.
+    pub fn own(&self) -> Duration {
+        self.init.map_or(Duration::ZERO, |init| init.duration) + self.duration
+    }
+
+    /// From the call to the answer, without the HTTP API.
+    pub fn wait(&self) -> Duration {
+        self.queued + self.duration
+    }
+}
+
 /// How an invocation ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ended {
     /// With a result.
+    #[default]
     Success,
     /// With an error of the function, or of the host.
     Error,
@@ -182,7 +202,7 @@ pub enum Ended {
 }
 
 /// One call to AWS.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Call {
     /// The function's logical id, or another client's access key id.
     pub function: String,
@@ -212,15 +232,15 @@ pub struct Call {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// From its arrival to its answer, without `held`.
-    #[serde(rename = "duration_us", serialize_with = "us")]
+    #[serde(rename = "duration_us", with = "us")]
     pub duration: Duration,
     /// How long it waited for the environment's share of a CPU before.
-    #[serde(rename = "held_us", serialize_with = "us")]
+    #[serde(rename = "held_us", with = "us")]
     pub held: Duration,
 }
 
 /// The TLS handshake of a new connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Handshake {
     /// A full one.
@@ -230,7 +250,7 @@ pub enum Handshake {
 }
 
 /// The outcome of a call.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// HTTP 200.
@@ -247,7 +267,7 @@ pub enum Outcome {
 }
 
 /// A change of some messages.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Messages {
     /// The queue's logical id, or the name of one that is not in the template.
     pub queue: String,
@@ -261,14 +281,15 @@ pub struct Messages {
     /// How long each was in the queue; only for the first delivery of each.
     #[serde(
         rename = "waited_us",
+        default,
         skip_serializing_if = "Vec::is_empty",
-        serialize_with = "all_us"
+        with = "us::all"
     )]
     pub waited: Vec<Duration>,
 }
 
 /// The way of a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Move {
     /// It was put into the queue.
@@ -297,9 +318,8 @@ impl Default for Log {
 impl Log {
     /// Logs an event that has just happened.
     pub(crate) fn add(&self, event: Event) {
-        let at = self.0.start.elapsed();
         let entry = Arc::new(Entry {
-            at_us: micros(at),
+            at_us: self.now(),
             event,
         });
         let mut state = self.state();
@@ -315,6 +335,11 @@ impl Log {
     pub fn next(&self) -> u64 {
         let state = self.state();
         state.first + state.kept.len() as u64
+    }
+
+    /// Microseconds since the start of the stack.
+    pub fn now(&self) -> u64 {
+        micros(self.0.start.elapsed())
     }
 
     /// At most `most` events from this number on, and the number of the first of them. That is a
@@ -350,19 +375,6 @@ impl Log {
 
 fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
-}
-
-fn us<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_u64(micros(*duration))
-}
-
-#[expect(clippy::ref_option, reason = "serde calls it so")]
-fn maybe_us<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
-    duration.map(micros).serialize(serializer)
-}
-
-fn all_us<S: Serializer>(durations: &[Duration], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(durations.iter().map(|it| micros(*it)))
 }
 
 #[cfg(test)]
@@ -422,5 +434,42 @@ mod tests {
             "init_us": 1500, "init_cpu_us": 1000, "platform_us": 90_000,
         });
         assert_eq!(json, expected);
+    }
+
+    #[test]
+    fn what_is_written_can_be_read() {
+        let invocation = Invocation {
+            function: "GetProduct".to_owned(),
+            cpu: Some(Duration::from_micros(700)),
+            duration: Duration::from_micros(900),
+            outcome: Ended::Timeout,
+            ..Invocation::default()
+        };
+        let call = Call {
+            operation: "DynamoDB.GetItem".to_owned(),
+            connection: Some(Handshake::Full),
+            read_units: 0.5,
+            ..Call::default()
+        };
+        let messages = Messages {
+            queue: "Orders".to_owned(),
+            change: Move::Delivered,
+            ids: vec!["a".to_owned()],
+            request_id: None,
+            waited: vec![Duration::from_micros(16_200)],
+        };
+        let events = [
+            Event::Invocation(Box::new(invocation)),
+            Event::Call(Box::new(call)),
+            Event::Messages(messages),
+            fault(),
+            Event::Lost { count: 3 },
+        ];
+        for event in events {
+            let entry = Entry { at_us: 7, event };
+            let written = serde_json::to_value(&entry).unwrap();
+            let read: Entry = serde_json::from_value(written.clone()).unwrap();
+            assert_eq!(serde_json::to_value(&read).unwrap(), written);
+        }
     }
 }

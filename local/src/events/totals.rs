@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Call, Event, Handshake, Messages, Move, Outcome, micros};
 
@@ -17,7 +17,8 @@ pub(super) struct Totals {
 }
 
 /// All counts since the start or the last reset. Its JSON is the body of `GET /meter`.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Snapshot {
     /// By access key id; a function's is its logical id.
     pub functions: BTreeMap<String, Caller>,
@@ -28,7 +29,8 @@ pub struct Snapshot {
 }
 
 /// The calls of one function, or of another client, to AWS.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Caller {
     /// Connections on which it made a request.
     pub connections: u64,
@@ -39,7 +41,8 @@ pub struct Caller {
 }
 
 /// All calls of one operation by one caller.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct OperationCounts {
     /// Requests answered.
     pub calls: u64,
@@ -61,7 +64,7 @@ pub struct OperationCounts {
 
 /// The state of a queue, and the work of its trigger. Counts are messages unless they say
 /// otherwise.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct QueueCounts {
     /// The work of the trigger; absent for a queue without one.
     #[serde(flatten)]
@@ -72,7 +75,7 @@ pub struct QueueCounts {
 }
 
 /// The work of a queue's trigger.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Trigger {
     /// Received from the queue; a message counts each time.
     pub received: u64,
@@ -88,7 +91,7 @@ pub struct Trigger {
 }
 
 /// The number of messages that a queue holds now.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Depth {
     /// Ready to be received.
     pub visible: u64,
@@ -99,7 +102,7 @@ pub struct Depth {
 }
 
 /// Milliseconds, within 0.1 %.
-#[derive(Debug, Clone, Copy, Default, Serialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub struct Percentiles {
     /// How many values.
     pub count: u64,
@@ -117,6 +120,23 @@ pub struct Percentiles {
 pub(super) struct TriggerCounts {
     counts: Trigger,
     queue_time_us: Histogram<u64>,
+}
+
+impl Snapshot {
+    /// Messages in the queues that have a trigger, or in those that have none.
+    pub fn messages(&self, with_trigger: bool) -> u64 {
+        let queues = self.queues.values();
+        let queues = queues.filter(|queue| queue.trigger.is_some() == with_trigger);
+        queues.map(QueueCounts::messages).sum()
+    }
+}
+
+impl QueueCounts {
+    /// All that it holds.
+    pub fn messages(&self) -> u64 {
+        self.depth
+            .map_or(0, |it| it.visible + it.in_flight + it.delayed)
+    }
 }
 
 impl Default for TriggerCounts {
@@ -145,7 +165,7 @@ impl Totals {
             Event::Call(call) => self.call(call),
             Event::Messages(messages) => self.messages(messages),
             Event::Fault { kind } => *self.faults.entry(kind.clone()).or_default() += 1,
-            Event::Environment(_) | Event::Invocation(_) => {}
+            Event::Environment(_) | Event::Invocation(_) | Event::Lost { .. } => {}
         }
     }
 

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use fs_err as fs;
+use local::events::Caller;
 use serde_json::Value;
 use tokio::time::Instant;
 
 use super::Bench;
 use super::row::{Row, Spread};
 use super::targets::Target;
-use crate::host::{Caller, Host};
+use crate::host::Host;
 use crate::percentile::worst;
 use crate::report_lines::{Report, parse_log};
 

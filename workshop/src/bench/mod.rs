@@ -28,8 +28,11 @@ mod targets;
 mod trust;
 mod warm_path;
 
+pub use cold::drain;
+pub use targets::{Request, Requests, logical_id};
+
 use peers::{Peer, Peers, Roots};
-use targets::{Requests, Target};
+use targets::Target;
 use warm_path::HostShare;
 
 /// Of `workshop bench`.

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use super::model::{MEMORY_SIZES, cold_start, throttled};
 use super::row::{Row, Spread};
 use super::{Results, warm_path};
-use crate::host::Operation;
 use crate::machine::{MEASURED, SIMULATED};
 use crate::render::gates;
 use crate::table::{self, row, table};
+use local::events::OperationCounts;
 
 const MB: f64 = 1_000_000.0;
 
@@ -137,7 +137,7 @@ fn spread_row(name: &str, spreads: &[(&'static str, Spread)]) -> table::Row {
 }
 
 fn call_row(it: &Row) -> table::Row {
-    let list = |calls: &BTreeMap<String, Operation>| {
+    let list = |calls: &BTreeMap<String, OperationCounts>| {
         let names = calls.iter().map(|(operation, it)| {
             let name = operation.rsplit('.').next().unwrap_or_default();
             format!("{} {name}", it.calls)
@@ -145,7 +145,7 @@ fn call_row(it: &Row) -> table::Row {
         names.collect::<Vec<_>>().join(", ")
     };
     let (warm, cold) = (list(&it.warm_calls), list(&it.cold_calls));
-    let units = |of: fn(&Operation) -> f64| {
+    let units = |of: fn(&OperationCounts) -> f64| {
         let units = it.warm_calls.values().map(of);
         units.fold(0.0, |sum, units| sum + units)
     };
@@ -194,10 +194,10 @@ mod tests {
             p90: value,
         };
         let call = |calls| {
-            let operation = Operation {
+            let operation = OperationCounts {
                 calls,
                 read_units: 0.5,
-                ..Operation::default()
+                ..OperationCounts::default()
             };
             BTreeMap::from([("DynamoDB.GetItem".to_owned(), operation)])
         };

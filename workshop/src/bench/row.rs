@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::host::Operation;
 use crate::percentile::percentile;
+use local::events::OperationCounts;
 
 /// The 10th, 50th and 90th percentile.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
@@ -44,8 +44,8 @@ pub struct Row {
     pub connections: u64,
     /// Of a cold invocation.
     pub tls_handshakes: u64,
-    pub cold_calls: BTreeMap<String, Operation>,
-    pub warm_calls: BTreeMap<String, Operation>,
+    pub cold_calls: BTreeMap<String, OperationCounts>,
+    pub warm_calls: BTreeMap<String, OperationCounts>,
     /// Size of the program; `None` if it is not a native one.
     pub binary_bytes: Option<u64>,
     /// Size of the upload.

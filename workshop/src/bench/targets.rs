@@ -31,7 +31,8 @@ pub struct Target {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Requests {
-    shop: BTreeMap<String, Request>,
+    /// By the name of the function's folder.
+    pub shop: BTreeMap<String, Request>,
     pub aws: Vec<AwsCall>,
 }
 
@@ -79,7 +80,7 @@ fn product(root: &Path) -> Result<Map<String, Value>> {
 }
 
 /// `get-product` is `GetProduct`.
-fn logical_id(name: &str) -> String {
+pub fn logical_id(name: &str) -> String {
     let words = name.split('-').map(|word| {
         let (first, rest) = word.split_at(word.len().min(1));
         first.to_uppercase() + rest
