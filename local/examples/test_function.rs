@@ -24,6 +24,10 @@ fn init(what: &str) {
     match what {
         "exit" => std::process::exit(argument.parse().unwrap_or(1)),
         "sleep" => sleep(argument),
+        // Each process after the first does the work.
+        "burn-later" if std::fs::create_dir(argument).is_err() => {
+            let _ = burn(100);
+        }
         // Each process after the first finds the file.
         "exit-once" | "hang-once" if std::fs::create_dir(argument).is_err() => {}
         "exit-once" => {
@@ -57,6 +61,15 @@ fn sleep(millis: &str) {
 fn cpu_time() -> Result<Duration, Error> {
     let clock = nix::time::ClockId::CLOCK_PROCESS_CPUTIME_ID;
     Ok(Duration::from(nix::time::clock_gettime(clock)?))
+}
+
+/// Works for so many milliseconds of CPU time: others may want the processor too.
+fn burn(ms: u64) -> Result<(), Error> {
+    let end = cpu_time()? + Duration::from_millis(ms);
+    while cpu_time()? < end {
+        std::hint::spin_loop();
+    }
+    Ok(())
 }
 
 /// Until the file is there.
@@ -120,11 +133,7 @@ async fn handle(event: LambdaEvent<Value>) -> Result<Value, Error> {
             std::hint::black_box(memory);
         }
         Some("burn") => {
-            // By the process's own clock: others may want the processor too.
-            let end = cpu_time()? + Duration::from_millis(number("ms"));
-            while cpu_time()? < end {
-                std::hint::spin_loop();
-            }
+            burn(number("ms"))?;
         }
         Some("large") => return Ok("x".repeat(usize::try_from(number("bytes"))?).into()),
         Some("child") => {

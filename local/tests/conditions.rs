@@ -20,11 +20,16 @@ use support::{TestHost, field, invoke, request};
 
 /// A host whose vCPU is this machine's core, and where the platform's part of a cold start takes long.
 fn host() -> TestHost {
+    host_with(1)
+}
+
+/// The same, with another CPU factor.
+fn host_with(factor: u32) -> TestHost {
     const ALMOST_NOTHING: &str = "p50 = '1 us'\np99 = '1 us'\nsource = 'test'\n";
     let mut host = TestHost::new();
     let file = host.folder.path().join("conditions.toml");
     let text = format!(
-        "[cpu]\nvcpu_mb = 1769\nperiod = '20 ms'\nfactor = 1\nsource = 'test'\n\
+        "[cpu]\nvcpu_mb = 1769\nperiod = '20 ms'\nfactor = {factor}\nsource = 'test'\n\
          [platform]\np50 = '300 ms'\np99 = '300 ms'\nsource = 'test'\n\
          [front_door]\n{ALMOST_NOTHING}[invoke]\n{ALMOST_NOTHING}[trigger]\n{ALMOST_NOTHING}\
          [connection]\n{ALMOST_NOTHING}[calls]\n"
@@ -104,6 +109,34 @@ async fn work_that_would_take_longer_than_the_timeout_times_out() {
     }
     host.lines("Late", "REPORT", 1).await;
     assert_eq!(invocations(&host)[0].outcome, Ended::Timeout);
+    function.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_init_phase_that_would_take_longer_than_its_limit_times_out() {
+    let host = host_with(100);
+    let mut spec = host.spec("Begins");
+    (spec.memory_mb, spec.timeout) = (1769, Duration::from_secs(3));
+    let mark = host.folder.path().join("mark");
+    let init = format!("burn-later:{}", mark.display());
+    spec.environment.insert("INIT".to_owned(), init);
+    let function = host.start(spec).await.expect("it starts");
+    let crash = Bytes::from(json!({"do": "exit"}).to_string());
+    assert!(function.invoke(request(crash)).await.is_err());
+    // The next init phase is part of the invocation, and takes 0.1 s here, 10 s there.
+    let result = function.invoke(request(Bytes::from("{}"))).await;
+    let Err(InvokeError::FunctionError(error)) = result else {
+        panic!("{result:?}");
+    };
+    assert_eq!(error.error_type, "Sandbox.Timedout");
+    host.lines("Begins", "REPORT", 2).await;
+    let ran = invocations(&host).remove(1);
+    assert_eq!(ran.outcome, Ended::Timeout, "{ran:?}");
+    let (_, entries) = host.host.log.since(0, usize::MAX);
+    let failed = entries.iter().any(
+        |entry| matches!(&entry.event, Event::Environment(it) if it.change == Change::InitFailed),
+    );
+    assert!(failed, "it never came to its work: {entries:?}");
     function.shutdown().await;
 }
 

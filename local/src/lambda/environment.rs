@@ -203,9 +203,12 @@ impl Environment {
             match request {
                 ApiRequest::Next => {
                     let Setup { spec, host, .. } = &*self.launcher.setup;
+                    // Work of the init phase is done before the share changes.
+                    if self.done_at() >= deadline {
+                        sleep_until(deadline).await;
+                        return Err(FunctionError::timed_out(request_id, spec.timeout).into());
+                    }
                     if let Some(process) = &self.process {
-                        // Work of the init phase is done before the share changes.
-                        process.sandbox.done_at();
                         process
                             .sandbox
                             .settles(host.conditions.vcpus(spec.memory_mb));
