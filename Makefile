@@ -22,9 +22,6 @@ $(foreach name,$(INPUTS),$(eval override $(name) := $$(value $(name))))
 export $(INPUTS)
 
 FUNCTIONS := $(patsubst functions/%/src/main.rs,%,$(wildcard functions/*/src/main.rs))
-# Cargo.toml has a profile for each kind. A worker refuses to be built with the other one.
-WORKER_FUNCTIONS := process-orders
-API_FUNCTIONS := $(filter-out $(WORKER_FUNCTIONS),$(FUNCTIONS))
 
 # Artillery needs Node 22.18 or later: the machine's own, or else one from npm.
 NODE_VERSION := 26.10.0
@@ -87,18 +84,12 @@ endif
 # All of them at once, so that no core waits for the other's longest crate. `+` lets cargo share the jobs of make.
 TOGETHER = $(MAKE) --no-print-directory -j$(CORES) $(1) && echo "Built in $$SECONDS s."
 
-.PHONY: functions api worker
-functions: api worker
-	@for built in $(addprefix api/,$(API_FUNCTIONS)) $(addprefix release/,$(WORKER_FUNCTIONS)); do \
-	  folder=$(TARGET)/lambda/$${built##*/}; \
-	  mkdir -p $$folder && cp -f $(TARGET)/$$built $$folder/bootstrap || exit 1; \
+.PHONY: functions
+functions:
+	+@cargo build --release --locked $(addprefix -p ,$(FUNCTIONS))
+	@for name in $(FUNCTIONS); do \
+	  mkdir -p $(TARGET)/lambda/$$name && cp -f $(TARGET)/release/$$name $(TARGET)/lambda/$$name/bootstrap || exit 1; \
 	done
-
-api:
-	+@cargo build --profile api --locked $(addprefix -p ,$(API_FUNCTIONS))
-
-worker:
-	+@cargo build --release --locked $(addprefix -p ,$(WORKER_FUNCTIONS))
 
 .PHONY: host
 host:
@@ -166,7 +157,7 @@ load-test: workshop load-tests/node_modules/.installed ## Run the shop under Art
 # Built like what ships, on the SDK that is built for that.
 .PHONY: prove-gates
 prove-gates: shipped workshop load-tests/node_modules/.installed ## Load functions with one usual mistake each, which the gates have to find
-	@cargo build --profile api --locked -p slower
+	@cargo build --release --locked -p slower
 	@CARGO_TARGET_DIR=$(TARGET)/bench/cargo cargo build --release --locked --manifest-path benchmarks/Cargo.toml -p sdk-defaults
 	@$(WITH_NODE) $(WORKSHOP) prove-gates
 

@@ -25,20 +25,13 @@ await verb('build', async () => {
 
   const template = readTemplate({ Architecture: arch });
   const lambdaDir = path.join(ROOT, 'target/lambda');
-  const functions = Object.groupBy(functionsOf(template), profileOf);
-  for (const [profile, built] of Object.entries(functions)) {
-    const packages = built.flatMap(({ CodeUri }) => ['-p', path.basename(CodeUri)]);
-    const code = await cargo('lambda', 'build', '--profile', profile, '--locked', flag, '--lambda-dir', lambdaDir, ...packages);
-    if (code !== 0) throw new Failure(`cargo lambda build ended with exit code ${code}; what it said is above`);
-  }
+  const functions = functionsOf(template);
+  const packages = functions.flatMap(({ CodeUri }) => ['-p', path.basename(CodeUri)]);
+  const code = await cargo('lambda', 'build', '--release', '--locked', flag, '--lambda-dir', lambdaDir, ...packages);
+  if (code !== 0) throw new Failure(`cargo lambda build ended with exit code ${code}; what it said is above`);
   checkBinaries(arch);
-  say(`target/lambda holds ${Object.values(functions).flat().length} functions for ${arch}`);
+  say(`target/lambda holds ${functions.length} functions for ${arch}`);
 });
-
-/** Cargo.toml has a profile for functions behind the HTTP API, and the one for workers is what is safe for all. */
-function profileOf({ Events = {} }) {
-  return Object.values(Events).some(({ Type }) => Type === 'HttpApi') ? 'api' : 'release';
-}
 
 async function requireTools(target) {
   const works = async (command, ...args) => {

@@ -258,7 +258,7 @@ fn an_account_that_answers_gives_a_file_that_local_reads_with_a_source_for_each_
     assert!(said.contains("It costs at most $0.12 ("), "{said}");
     let calls = account.calls();
     assert!(
-        calls.contains("cargo lambda build --profile api --locked --x86-64 "),
+        calls.contains("cargo lambda build --release --locked --x86-64 "),
         "{calls}"
     );
     assert!(

@@ -15,8 +15,7 @@ mod batch;
 
 #[cfg(panic = "abort")]
 compile_error!(
-    "one order that panics would take its batch with it: build process-orders with `--release`, \
-     as `make build` does"
+    "one order that panics would take its batch with it: build process-orders as `make build` does"
 );
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};

@@ -237,7 +237,7 @@ async fn build(session: &Session, architecture: &str) -> Result<()> {
     } else {
         "--x86-64"
     };
-    let words = format!("cargo lambda build --profile api --locked {flag} -p probe --lambda-dir");
+    let words = format!("cargo lambda build --release --locked {flag} -p probe --lambda-dir");
     let folder = session.root.join("target/lambda");
     let folder = folder.to_string_lossy();
     let more = [&*folder];
