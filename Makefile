@@ -163,10 +163,11 @@ load-test: workshop load-tests/node_modules/.installed ## Run the shop under Art
 	@$(WITH_NODE) $(WORKSHOP) load-test --profile "$$PROFILE" \
 	  $(if $(API_URL),--api-url "$$API_URL" $(if $(STACK),--stack "$$STACK") $(if $(SIGN_REGION),--sign-region "$$SIGN_REGION"),--local $(LOCAL_$(LOAD_BUILD)) $(OPTIONS_$(LOAD_BUILD)) --conditions "$$CONDITIONS" --parameters "$$PARAMETERS")
 
-# Built like what ships, on the SDK that is built for that.
+# Built like what ships, on the SDK that is built for that: each program as the function whose place it takes.
 .PHONY: prove-gates
 prove-gates: shipped workshop load-tests/node_modules/.installed ## Load functions with one usual mistake each, which the gates have to find
-	@cargo build --profile api --locked -p slower
+	@cargo build --profile api --locked -p slower $(addprefix --bin ,clients-in-handler five-ms-more one-get-each)
+	@cargo build --release --locked -p slower --bin one-order-at-a-time
 	@CARGO_TARGET_DIR=$(TARGET)/bench/cargo cargo build --release --locked --manifest-path benchmarks/Cargo.toml -p sdk-defaults
 	@$(WITH_NODE) $(WORKSHOP) prove-gates
 
