@@ -42,9 +42,13 @@ async fn main() {
     if arguments.first().map(String::as_str) == Some("shop") {
         let fault = arguments.get(1).cloned().unwrap_or_default();
         let log = std::env::var_os("ACCESS_LOG").map(PathBuf::from);
-        let url = Shop::start(&fault, log).await;
+        let (url, _) = Shop::start(&fault, log).await;
         println!("{url}");
         std::future::pending::<()>().await;
+    }
+    if arguments.first().map(String::as_str) == Some("template") {
+        println!("{}", template());
+        return;
     }
     let option = |name: &str| {
         let at = arguments.iter().position(|it| it == name)?;
@@ -95,7 +99,7 @@ impl IntoResponse for Answer {
 /// Answers on a port of its own; returns its address.
 async fn serve<F>(answer: impl Fn(Asked) -> F + Clone + Send + Sync + 'static) -> String
 where
-    F: Future<Output = Answer> + Send,
+    F: Future<Output: IntoResponse> + Send,
 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -114,6 +118,8 @@ where
 /// - `slow` takes 150 ms for everything but the catalogue, `slow-route` for `GET /orders/{id}`, `slow-refusals`
 ///   for 4xx, `slow-once` takes 600 ms for one success of `GET /products`, `crawls` takes 1.5 s,
 ///   `slow-seed` 150 ms for the catalogue;
+/// - `one-order-a-run` hands each order to a run of its own, `one-after-another` takes 12 ms for each order of a run,
+///   where it takes 12 ms for all of them, `lost-order` hands one order in five to no run;
 /// - `stuck-orders` leaves every order PENDING, `no-rejections` never runs out of stock;
 /// - `wrong-statuses` answers 200 where 404 or 412 is right.
 ///
@@ -132,6 +138,10 @@ struct State {
     orders: HashMap<String, Value>,
     keys: HashMap<String, String>,
     lists: u64,
+    /// Orders that no run has taken yet.
+    queue: Vec<String>,
+    /// Lines of the log of events.
+    events: String,
 }
 
 struct Asked {
@@ -187,14 +197,44 @@ impl Asked {
 }
 
 impl Shop {
-    async fn start(fault: &str, access_log: Option<PathBuf>) -> String {
+    /// Returns its address too.
+    async fn start(fault: &str, access_log: Option<PathBuf>) -> (String, Arc<Shop>) {
         let shop = Shop {
             fault: fault.to_owned(),
             access_log,
             state: Mutex::default(),
         };
         let shop = Arc::new(shop);
-        serve(move |asked| shop.clone().answer(asked)).await
+        let answers = shop.clone();
+        let url = serve(move |asked| answers.clone().answer(asked)).await;
+        (url, shop)
+    }
+
+    /// The log of events: the worker has taken the orders since the last time, five in a run.
+    fn events(&self) -> String {
+        let mut state = self.state.lock().unwrap();
+        let orders = std::mem::take(&mut state.queue);
+        let most = if self.is("one-order-a-run") { 1 } else { 5 };
+        for (number, orders) in orders.chunks(most).enumerate() {
+            let orders = &orders[usize::from(self.is("lost-order") && orders.len() == 5)..];
+            let turns = if self.is("one-after-another") {
+                orders.len()
+            } else {
+                1
+            };
+            let request_id = format!("{}-{number}", state.orders.len());
+            let delivered = json!({
+                "at_us": 0, "event": "messages", "queue": "OrdersQueue", "change": "delivered", "ids": orders,
+                "request_id": request_id
+            });
+            let run = json!({
+                "at_us": 0, "event": "invocation", "function": "ProcessOrders", "request_id": request_id,
+                "source": "OrdersQueue", "cold": false, "queued_us": 0, "duration_us": 12_000 * turns, "held_us": 0,
+                "outcome": "success"
+            });
+            state.events += &format!("{delivered}\n{run}\n");
+        }
+        state.events.clone()
     }
 
     fn is(&self, fault: &str) -> bool {
@@ -300,6 +340,7 @@ impl Shop {
             "id": id, "status": "PENDING", "lines": lines, "total_cents": 1, "placed_at": now, "updated_at": now
         });
         state.orders.insert(id.clone(), order.clone());
+        state.queue.push(id.clone());
         if let Some(key) = key {
             state.keys.insert(key, id.clone());
         }
@@ -537,12 +578,13 @@ async fn host(option: &dyn Fn(&str) -> Option<String>) {
     };
     report("Init Duration: 3.00 ms\tCPU Time: 1.00 ms\tInit CPU Time: 2.00 ms");
 
-    let api_url = Shop::start(&fault, None).await;
+    let (api_url, shop) = Shop::start(&fault, None).await;
     let given = std::env::args().collect::<Vec<_>>().join(" ");
     fs::write(log_dir.join("arguments.txt"), given).unwrap();
     let (state, faults) = (Arc::new(Mutex::new((false, false))), fault.clone());
     let control_url = serve(move |asked| {
         let (report, state, fault) = (report.clone(), state.clone(), faults.clone());
+        let shop = shop.clone();
         async move {
             let mut state = state.lock().unwrap();
             let (reaped, has_run) = &mut *state;
@@ -564,8 +606,9 @@ async fn host(option: &dyn Fn(&str) -> Option<String>) {
                 }
                 _ => {}
             }
-            match asked.path.join("/").as_str() {
-                "meter" => answer(200, meter(&fault)),
+            let answer = match asked.path.join("/").as_str() {
+                "meter" => answer(200, meter(&fault, shop.state.lock().unwrap().orders.len())),
+                "events" => return shop.events().into_response(),
                 "conditions" => answer(200, conditions()),
                 "functions" => answer(200, json!({"GetProduct": {"environments": 1}})),
                 _ => Answer {
@@ -573,7 +616,8 @@ async fn host(option: &dyn Fn(&str) -> Option<String>) {
                     body: None,
                     headers: Vec::new(),
                 },
-            }
+            };
+            answer.into_response()
         }
     })
     .await;
@@ -599,7 +643,7 @@ async fn host(option: &dyn Fn(&str) -> Option<String>) {
 
 /// What AWS would take: more than this program does.
 fn conditions() -> Value {
-    let calls: serde_json::Map<_, _> = [
+    let mut calls: serde_json::Map<_, _> = [
         "DynamoDB.BatchGetItem",
         "DynamoDB.DeleteItem",
         "DynamoDB.GetItem",
@@ -611,6 +655,7 @@ fn conditions() -> Value {
     .map(|operation| (operation.to_owned(), json!(2)))
     .into_iter()
     .collect();
+    calls.insert("DynamoDB.TransactWriteItems".to_owned(), json!(20));
     json!({
         "name": "stand-in", "seed": 1, "cpu_factor": 1, "platform_ms": 90, "front_door_ms": 3, "invoke_ms": 5,
         "connection_ms": 4, "trigger_ms": 16,
@@ -618,8 +663,16 @@ fn conditions() -> Value {
     })
 }
 
-/// Two runs and one init, each with its call.
-fn meter(fault: &str) -> Value {
+/// The template that the host has resolved.
+fn template() -> Value {
+    json!({"Resources": {"GetProduct": {"Properties": {
+        "MemorySize": 256, "Architectures": ["arm64"],
+        "ProvisionedConcurrencyConfig": {"ProvisionedConcurrentExecutions": 1}
+    }}}})
+}
+
+/// Two runs and one init, each with its call. All orders are settled.
+fn meter(fault: &str, orders: usize) -> Value {
     let calls = if fault == "repeated-calls" { 4 } else { 3 };
     let errors = u64::from(fault == "failed-calls");
     let dead = u64::from(fault == "dead-letter");
@@ -630,7 +683,7 @@ fn meter(fault: &str) -> Value {
         "queues": {
             "OrdersQueue": {
                 "visible": 0, "in_flight": 0, "delayed": 0, "invocations": 3, "received": 10,
-                "deleted": 10, "failed": 0, "queue_time_ms": {"count": 10, "p50": 1, "p95": 2, "p99": 2, "max": 2}
+                "deleted": orders, "failed": 0, "queue_time_ms": {"count": 10, "p50": 1, "p95": 2, "p99": 2, "max": 2}
             },
             "OrdersDeadLetterQueue": {"visible": dead, "in_flight": 0, "delayed": 0}
         }

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use fs_err as fs;
-use local::events::{Entry, Event};
+use local::conditions::Medians;
+use local::events::{Entry, Event, Invocation};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -42,6 +43,9 @@ pub struct Function {
     /// Cold starts under load by themselves; absent without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cold: Option<Cold>,
+    /// With provisioned concurrency.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ahead: Option<Ahead>,
     /// Mean time that an invocation keeps an environment busy, its init included.
     #[serde(default)]
     pub busy_ms: Option<f64>,
@@ -59,9 +63,23 @@ pub struct Cold {
     /// The platform's part before it, by the log of events.
     #[serde(default)]
     pub platform_p50_ms: Option<f64>,
-    /// The longest from the call to the answer of such a first invocation, without the HTTP API.
+    /// The whole wait of such a first invocation's client: from the request to the answer, or from the call of a trigger.
+    #[serde(default)]
+    pub wait_p50_ms: Option<f64>,
     #[serde(default)]
     pub wait_worst_ms: Option<f64>,
+}
+
+/// First invocations under load in environments of provisioned concurrency, which are no cold starts for their clients.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Ahead {
+    pub first_runs: u64,
+    /// The client's whole wait.
+    pub wait_p50_ms: f64,
+    pub wait_worst_ms: f64,
+    /// Init and the platform's part of the same environments, for which nobody has waited. This init had no CPU burst, so
+    /// that of a cold start is shorter.
+    pub spared_p50_ms: f64,
 }
 
 fn known(reports: &[Report], value: impl Fn(&Report) -> Option<f64>) -> Vec<f64> {
@@ -78,27 +96,46 @@ impl Cold {
             own_p50_ms: percentile(&own, 50.0)?,
             own_worst_ms: worst(&own)?,
             platform_p50_ms: None,
+            wait_p50_ms: None,
             wait_worst_ms: None,
         })
     }
 }
 
 impl Function {
-    /// Adds what its callers waited for at cold starts under load, which are the last of the log.
-    pub fn add_waits(&mut self, log: &[Entry]) {
-        let Some(found) = &mut self.cold else { return };
-        let cold = log.iter().rev().filter_map(|entry| match &entry.event {
-            Event::Invocation(it) if it.cold && it.function == self.name => Some(it),
-            _ => None,
+    /// Adds what the clients of first invocations waited for. Those under load are the last of the log.
+    fn add_waits(&mut self, log: &Log<'_>, ahead_under_load: usize) {
+        let first = |ahead: bool, count: usize| -> Vec<&Invocation> {
+            let runs = log.first_runs(&self.name, ahead);
+            runs.into_iter().rev().take(count).collect()
+        };
+        let waits = |runs: &[&Invocation]| -> Vec<f64> {
+            let runs = runs.iter();
+            runs.map(|it| ms(it.wait()) + log.way_ms(it)).collect()
+        };
+        let runs = first(false, self.cold_starts_under_load as usize);
+        if let Some(cold) = &mut self.cold {
+            let platform = runs.iter().filter_map(|it| Some(ms(it.init?.platform)));
+            cold.platform_p50_ms = percentile(&platform.collect::<Vec<_>>(), 50.0);
+            cold.wait_p50_ms = percentile(&waits(&runs), 50.0);
+            cold.wait_worst_ms = worst(&waits(&runs));
+        }
+        let runs = first(true, ahead_under_load);
+        let spared = runs.iter().filter_map(|it| {
+            let init = it.init?;
+            Some(ms(init.platform + init.duration))
         });
-        let cold: Vec<_> = cold.take(self.cold_starts_under_load as usize).collect();
-        let waits: Vec<_> = cold.iter().map(|it| ms(it.wait())).collect();
-        let platform: Vec<_> = cold
-            .iter()
-            .filter_map(|it| it.init.map(|init| ms(init.platform)))
-            .collect();
-        found.platform_p50_ms = percentile(&platform, 50.0);
-        found.wait_worst_ms = worst(&waits);
+        let spared: Vec<_> = spared.collect();
+        let waits = waits(&runs);
+        self.ahead = percentile(&waits, 50.0)
+            .zip(worst(&waits))
+            .zip(percentile(&spared, 50.0))
+            .map(|((wait_p50_ms, wait_worst_ms), spared_p50_ms)| Ahead {
+                first_runs: runs.len() as u64,
+                wait_p50_ms,
+                wait_worst_ms,
+                spared_p50_ms,
+            });
     }
 
     /// A function's row, from its reports under load and all of them.
@@ -135,6 +172,7 @@ impl Function {
             gb_seconds: billed.iter().sum(),
             log_bytes: None,
             cold: Cold::of(under_load),
+            ahead: None,
             busy_ms: (!busy.is_empty()).then(|| busy.iter().sum::<f64>() / busy.len() as f64),
         }
     }
@@ -168,22 +206,79 @@ pub fn log_sizes(folder: &Path) -> Result<BTreeMap<PathBuf, u64>> {
     sizes.collect()
 }
 
+/// The host's log of events, as far as it is kept, and what AWS takes before a function is called.
+#[derive(Debug, Default)]
+pub struct Log<'a> {
+    pub events: &'a [Entry],
+    /// None on the bare machine.
+    pub conditions: Option<&'a Medians>,
+}
+
+impl Log<'_> {
+    /// The first invocations of a function's environments, in turn: of those that provisioned concurrency had ready, or
+    /// of the others.
+    fn first_runs(&self, function: &str, ahead: bool) -> Vec<&Invocation> {
+        let ready = self.events.iter().filter_map(|entry| match &entry.event {
+            Event::Environment(it) if it.provisioned => Some(it.environment.as_str()),
+            _ => None,
+        });
+        let ready: BTreeSet<_> = ready.collect();
+        let is_ahead = |it: &Invocation| {
+            let environment = it.environment.as_deref();
+            environment.is_some_and(|environment| ready.contains(environment))
+        };
+        let first = self.events.iter().filter_map(|entry| match &entry.event {
+            Event::Invocation(it) if it.cold && it.function == function => Some(&**it),
+            _ => None,
+        });
+        first.filter(|it| is_ahead(it) == ahead).collect()
+    }
+
+    /// Milliseconds that a request is on its way to the function, at the median: the HTTP API's and Lambda's own. No
+    /// client waits for the call of a trigger.
+    fn way_ms(&self, invocation: &Invocation) -> f64 {
+        let is_route = invocation.source.contains(' ');
+        let known = self.conditions.filter(|_| is_route);
+        known.map_or(0.0, |it| it.front_door_ms + it.invoke_ms)
+    }
+}
+
 /// One row for each function that ran, from the log files of the host; `before` (see [`log_sizes`]) is where the load
 /// begins. Other logs in the folder have no REPORT line.
-pub fn from_logs(folder: &Path, before: &BTreeMap<PathBuf, u64>) -> Result<Vec<Function>> {
+pub fn from_logs(
+    folder: &Path,
+    before: &BTreeMap<PathBuf, u64>,
+    events: &Log<'_>,
+) -> Result<Vec<Function>> {
     let mut functions = Vec::new();
     for file in log_files(folder)? {
         let log = fs::read(&file)?;
         let begin = before.get(&file).map_or(0, |size| *size as usize);
         let load = log.get(begin..).unwrap_or_default();
-        let all = parse_log(&String::from_utf8_lossy(&log));
+        let name = file.file_stem().unwrap_or_default().to_string_lossy();
+        let ahead = events.first_runs(&name, true);
+        let ahead: BTreeSet<_> = ahead.iter().map(|it| it.request_id.as_str()).collect();
+        // Lambda reports the init of an environment that was ready before as well.
+        let reports = |log: &[u8]| {
+            let mut reports = parse_log(&String::from_utf8_lossy(log));
+            let mut without_init = 0;
+            for report in &mut reports {
+                let id = report.request_id.as_deref();
+                if report.init_ms.is_some() && id.is_some_and(|id| ahead.contains(id)) {
+                    (report.init_ms, report.init_cpu_ms) = (None, None);
+                    without_init += 1;
+                }
+            }
+            (reports, without_init)
+        };
+        let (all, _) = reports(&log);
         if all.is_empty() {
             continue;
         }
-        let name = file.file_stem().unwrap_or_default().to_string_lossy();
-        let under_load = parse_log(&String::from_utf8_lossy(load));
+        let (under_load, ahead_under_load) = reports(load);
         let mut function = Function::summarise(name, &under_load, &all);
         function.log_bytes = Some(load.len() as u64);
+        function.add_waits(events, ahead_under_load);
         functions.push(function);
     }
     Ok(functions)
@@ -268,6 +363,7 @@ mod tests {
                 gb_seconds: 2.0 * 0.013 * 0.125,
                 log_bytes: None,
                 cold: None,
+                ahead: None,
                 busy_ms: Some(12.34),
             }
         );
@@ -298,6 +394,60 @@ mod tests {
         assert_eq!((cold.own_p50_ms, cold.own_worst_ms), (19.34, 42.34));
     }
 
+    /// A first invocation of 10 ms, after 100 ms of waiting if it was a cold start, and its REPORT line.
+    fn first(environment: &str, request_id: &str, cold: bool) -> (Entry, String) {
+        let queued = if cold { 100 } else { 1 };
+        let event = serde_json::json!({
+            "at_us": 1, "event": "invocation", "function": "F", "environment": environment, "request_id": request_id,
+            "source": "GET /f", "cold": true, "init_us": 20_000, "init_cpu_us": 2000, "platform_us": 80_000,
+            "queued_us": queued * 1000, "duration_us": 10_000, "held_us": 0, "outcome": "success"
+        });
+        let line = report("Init Duration: 20.00 ms")
+            .replace("RequestId: 1", &format!("RequestId: {request_id}"));
+        (serde_json::from_value(event).unwrap(), line)
+    }
+
+    #[test]
+    fn a_first_invocation_that_found_its_environment_ready_is_no_cold_start() {
+        let ready = serde_json::json!({
+            "at_us": 0, "event": "environment", "function": "F", "environment": "F-1", "change": "ready",
+            "provisioned": true, "init_us": 20_000, "init_cpu_us": 2000, "platform_us": 80_000
+        });
+        let (ahead, cold) = (first("F-1", "a", false), first("F-2", "b", true));
+        let events = [serde_json::from_value(ready).unwrap(), ahead.0, cold.0];
+        let folder = tempfile::tempdir().unwrap();
+        append(&folder.path().join("F.log"), &(ahead.1 + &cold.1));
+        let conditions = Medians {
+            front_door_ms: 6.0,
+            invoke_ms: 7.0,
+            ..Medians::default()
+        };
+        let log = Log {
+            events: &events,
+            conditions: Some(&conditions),
+        };
+        let [function] = from_logs(folder.path(), &BTreeMap::new(), &log)
+            .unwrap()
+            .try_into()
+            .unwrap();
+        assert_eq!(
+            (function.invocations, function.cold_starts_under_load),
+            (2, 1)
+        );
+        let expected = Ahead {
+            first_runs: 1,
+            wait_p50_ms: 24.0,
+            wait_worst_ms: 24.0,
+            spared_p50_ms: 100.0,
+        };
+        assert_eq!(function.ahead, Some(expected));
+        let cold = function.cold.unwrap();
+        assert_eq!(
+            (cold.platform_p50_ms, cold.wait_p50_ms, cold.wait_worst_ms),
+            (Some(80.0), Some(123.0), Some(123.0))
+        );
+    }
+
     #[test]
     fn lines_count_as_under_load_from_where_the_file_ended_before_it() {
         let folder = tempfile::tempdir().unwrap();
@@ -310,7 +460,7 @@ mod tests {
             &folder.path().join("sqs.log"),
             "{\"msg\":\"not a function\"}\n",
         );
-        let [put] = from_logs(folder.path(), &sizes)
+        let [put] = from_logs(folder.path(), &sizes, &Log::default())
             .unwrap()
             .try_into()
             .unwrap();

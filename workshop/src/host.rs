@@ -37,7 +37,7 @@ pub const PARAMETERS: [(&str, &str); 5] = [
 ];
 
 /// What to run.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Start<'a> {
     /// The program `local`.
     pub program: &'a Path,

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::artillery::{Aggregate, Phase, seconds};
+use crate::burst;
 use crate::files::read_yaml;
 use crate::functions::Function;
 use crate::gates::{Gate, gates};
@@ -66,6 +67,8 @@ pub struct Profile {
     /// Milliseconds of init and first invocation on this machine, by function.
     #[serde(default)]
     cold_start: BTreeMap<String, ColdStart>,
+    /// Many orders at once.
+    pub burst: Option<burst::Limits>,
     /// Last minute against the first.
     pub trend: Option<TrendLimits>,
     /// The requests a second that the last step that held must have had.
@@ -262,7 +265,8 @@ mod tests {
         let limits = limits();
         for profile in ["smoke", "load", "spike", "stress", "soak", "gate-test"] {
             assert!(!script.phases(profile).unwrap().is_empty());
-            assert!(limits.profile(profile).is_ok(), "{profile}");
+            let limits = limits.profile(profile).unwrap();
+            assert!(limits.burst.is_some(), "{profile}");
         }
         assert_eq!(limits.profiles.len(), 6);
         let refused = limits.profile("lode").unwrap_err().to_string();

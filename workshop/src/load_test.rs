@@ -15,6 +15,7 @@ use time::format_description::well_known::Rfc3339;
 use tokio::time::Instant;
 
 use crate::artillery::{Load, Phase, Script, seed};
+use crate::burst::{self, Burst};
 use crate::cloudwatch::{self, Stack};
 use crate::files::write_json;
 use crate::functions::{self, Function};
@@ -24,6 +25,7 @@ use crate::limits::{Limits, Profile};
 use crate::machine::{
     LATENCY_LOGGED, MEASURED, MEASURED_ON_AWS, Machine, NEEDS_AWS, SIMULATED, commit,
 };
+use crate::provisioned::Provisioned;
 use crate::render;
 use crate::session::Session;
 use crate::summary::{LoadResult, Origin, PerThousand, Step, Stress, Summary};
@@ -73,7 +75,13 @@ pub struct Arguments {
 
 impl Arguments {
     /// A short load on this machine with the functions of a folder, which is judged as what ships.
-    pub fn short(local: &Path, code_dir: &Path, parameters: &str, out: &Path) -> Self {
+    pub fn short(
+        local: &Path,
+        template: &Path,
+        code_dir: &Path,
+        parameters: &str,
+        out: &Path,
+    ) -> Self {
         Self {
             profile: "smoke".to_owned(),
             api_url: None,
@@ -81,7 +89,7 @@ impl Arguments {
             sign_region: None,
             parameters: parameters.to_owned(),
             local: local.to_owned(),
-            template: "template.yaml".into(),
+            template: template.to_owned(),
             code_dir: Some(code_dir.to_owned()),
             ships: true,
             conditions: "lambda".to_owned(),
@@ -123,6 +131,8 @@ struct Test<'a> {
     stack: Option<Stack>,
     /// What AWS takes, on this machine under conditions.
     conditions: Option<Medians>,
+    /// The price of environments that are kept ready, on this machine.
+    provisioned: Option<Provisioned>,
     /// Whether the code is what ships: the limits of times on this machine are for that alone.
     ships: bool,
 }
@@ -139,6 +149,8 @@ struct Measured {
     environments: BTreeMap<String, u64>,
     /// What happened under load.
     events: Vec<Entry>,
+    /// Orders at once, after the load; under conditions alone.
+    burst: Option<Burst>,
 }
 
 /// Runs the verb; the result is whether every gate passed.
@@ -156,27 +168,31 @@ pub async fn run(session: &Session, arguments: &Arguments) -> Result<bool> {
     clean(&out)?;
 
     let started_at = OffsetDateTime::now_utc();
+    let start = Start {
+        program: &session.root.join(&arguments.local),
+        template: &session.root.join(&arguments.template),
+        parameters: &parameters,
+        code_dir: arguments.code_dir.as_deref(),
+        conditions: &arguments.conditions,
+        out: &out,
+    };
     let (mut host, api_url) = match &arguments.api_url {
         Some(api_url) => (None, api_url.clone()),
         None => {
             let template = arguments.template.display();
             session.say(format!("starting {template} on this machine"));
-            let start = Start {
-                program: &session.root.join(&arguments.local),
-                template: &session.root.join(&arguments.template),
-                parameters: &parameters,
-                code_dir: arguments.code_dir.as_deref(),
-                conditions: &arguments.conditions,
-                out: &out,
-            };
             let host = Host::start(session, &start).await?;
             let api_url = host.ready.api_url.clone();
             (Some(host), api_url)
         }
     };
-    let conditions = match &host {
-        Some(host) => session.or_interrupted(host.conditions()).await?,
-        None => None,
+    let (conditions, provisioned) = match &host {
+        Some(host) => {
+            let priced = Provisioned::of(session, start.program, start.template, &parameters);
+            let conditions = session.or_interrupted(host.conditions()).await?;
+            (conditions, session.or_interrupted(priced).await?)
+        }
+        None => (None, None),
     };
     let load = Load {
         profile: arguments.profile.clone(),
@@ -184,7 +200,7 @@ pub async fn run(session: &Session, arguments: &Arguments) -> Result<bool> {
         sign_region: arguments.sign_region.clone(),
         // Artillery knows the client's latency alone, and limits for many requests.
         ensures: stack.is_none() && !profile.few_requests,
-        out,
+        out: out.clone(),
     };
     let test = Test {
         session,
@@ -195,6 +211,7 @@ pub async fn run(session: &Session, arguments: &Arguments) -> Result<bool> {
         profile,
         stack,
         conditions,
+        provisioned,
         ships: arguments.ships || arguments.code_dir.is_none(),
     };
     let measured = test.measure(host.as_mut()).await;
@@ -202,8 +219,9 @@ pub async fn run(session: &Session, arguments: &Arguments) -> Result<bool> {
     if let Some(host) = host {
         host.stop().await; // its logs are complete only then
     }
-    let (measured, log_dir) = (measured?, log_dir.as_deref());
-    test.conclude(started_at, measured, log_dir, parameters)
+    let (mut measured, log_dir) = (measured?, log_dir.as_deref());
+    measured.burst = test.burst(&start).await?;
+    test.conclude(started_at, measured, log_dir, parameters.clone())
         .await
 }
 
@@ -212,7 +230,9 @@ fn clean(out: &Path) -> Result<()> {
     for old in ["summary.json", "artillery.log", "responses.ndjson"] {
         let _ = fs::remove_file(out.join(old));
     }
-    let _ = fs::remove_dir_all(out.join("logs"));
+    for old in ["logs", "burst"] {
+        let _ = fs::remove_dir_all(out.join(old));
+    }
     Ok(fs::create_dir_all(out)?)
 }
 
@@ -358,6 +378,28 @@ impl Test<'_> {
         }
     }
 
+    /// Many orders at once, on a stack like that of the load, with the same CPU factor. On the bare machine orders are
+    /// settled faster than they come, and no batch has several. An interrupted run has none.
+    async fn burst(&self, load: &Start<'_>) -> Result<Option<Burst>> {
+        let was_interrupted = || self.session.interrupted_by().is_some();
+        let (Some(limits), Some(known)) = (&self.profile.burst, &self.conditions) else {
+            return Ok(None);
+        };
+        if was_interrupted() {
+            return Ok(None);
+        }
+        let conditions = load.conditions.split(',').next().unwrap_or_default();
+        let start = Start {
+            conditions: &format!("{conditions},factor={}", known.cpu_factor),
+            out: &load.out.join("burst"),
+            ..*load
+        };
+        match burst::run(self.session, &start, limits, known).await {
+            Err(_) if was_interrupted() => Ok(None),
+            burst => burst.map(Some),
+        }
+    }
+
     /// Adds what the logs say, judges, writes the summary and shows it.
     async fn conclude(
         &self,
@@ -368,8 +410,12 @@ impl Test<'_> {
     ) -> Result<bool> {
         let session = self.session;
         let (mut load, meter) = (measured.load, measured.meter);
-        let mut functions = match (log_dir, &self.stack) {
-            (Some(folder), _) => functions::from_logs(folder, &measured.log_sizes)?,
+        let events = functions::Log {
+            events: &measured.events,
+            conditions: self.conditions.as_ref(),
+        };
+        let functions = match (log_dir, &self.stack) {
+            (Some(folder), _) => functions::from_logs(folder, &measured.log_sizes, &events)?,
             (None, Some(stack)) => {
                 let times = [milliseconds(started_at), measured.load_at];
                 let found = stack.functions(session, times, load.requests());
@@ -380,9 +426,6 @@ impl Test<'_> {
             }
             (None, None) => Vec::new(),
         };
-        for function in &mut functions {
-            function.add_waits(&measured.events);
-        }
         let interrupted = session.interrupted_by();
         let gates = &mut load.gates;
         if let Some(meter) = &meter {
@@ -390,10 +433,13 @@ impl Test<'_> {
             let environments = &measured.environments;
             gates.extend(self.limits.aws_gates(meter, &functions, environments));
             if self.ships {
-                let count = parameters.get("ProvisionedConcurrency");
-                let is_provisioned = count.is_some_and(|count| count != "0");
+                let provisioned = self.provisioned.as_ref();
+                let is_provisioned = provisioned.is_some_and(|it| it.environments > 0);
                 gates.extend(self.profile.cold_start_gates(&functions, is_provisioned));
             }
+        }
+        if let (Some(burst), Some(limits)) = (&measured.burst, &self.profile.burst) {
+            gates.extend(burst.gates(limits, self.ships));
         }
         if interrupted.is_some() {
             gates.clear(); // half a run neither passes nor fails
@@ -422,6 +468,8 @@ impl Test<'_> {
             functions,
             aws_calls,
             queues,
+            burst: measured.burst,
+            provisioned: self.provisioned.clone(),
             custom_metrics: log_dir.map(functions::custom_metrics).transpose()?,
             parameters: given,
             machine: Machine::this().await,

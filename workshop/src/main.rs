@@ -9,6 +9,7 @@
 //! | [`prove`] | usual mistakes, and the gates that have to find them |
 //! | [`reports`] | the verbs that show reports from elsewhere |
 //! | [`artillery`] | the load: what Artillery is told, and what it reports |
+//! | [`burst`] | many orders at once, after the load |
 //! | [`gates`], [`limits`] | what a run is held to: `artillery.yml` and `gates.yml` |
 //! | [`report_lines`], [`functions`] | what the functions did, by their REPORT lines |
 //! | [`host`], [`trend`] | the host of this machine, and its memory |
@@ -18,6 +19,7 @@
 //! | [`bench`] | the benchmark |
 //! | [`compare`] | two builds, measured beside each other |
 //! | [`power_curve`] | one function at every memory size |
+//! | [`prices`], [`provisioned`] | what AWS charges, and for environments that are kept ready |
 //! | [`session`], [`program`], [`files`], [`percentile`] | Ctrl-C and output, other programs, small helpers |
 
 #![allow(
@@ -27,6 +29,7 @@
 
 mod artillery;
 mod bench;
+mod burst;
 mod cloudwatch;
 mod compare;
 mod conditions;
@@ -39,8 +42,10 @@ mod load_test;
 mod machine;
 mod percentile;
 mod power_curve;
+mod prices;
 mod program;
 mod prove;
+mod provisioned;
 mod render;
 mod report_lines;
 mod reports;

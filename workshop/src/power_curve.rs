@@ -19,6 +19,7 @@ use crate::files::{read_json, read_yaml, write_json};
 use crate::host::{Host, PARAMETERS, Start};
 use crate::machine::{Machine, SIMULATED, conditions};
 use crate::percentile::{ms, percentile, worst};
+use crate::prices::Prices;
 use crate::program::output;
 use crate::session::{BadInput, Session};
 use crate::table::{row, table};
@@ -233,16 +234,9 @@ impl Subject {
 
 /// USD of a request and of a GB-second.
 fn prices(session: &Session, subject: &Subject) -> Result<[f64; 2]> {
-    let file = session.root.join("deploy/prices.json");
-    let prices: Value = read_json(&file)?;
-    let price = |name: &str| {
-        let price = &prices["prices"][name];
-        let price = price["usd"].as_f64().zip(price["for"].as_f64());
-        let price = price.map(|(usd, units)| usd / units);
-        price.with_context(|| format!("{} has no {name}", file.display()))
-    };
+    let prices = Prices::read(session)?;
     let gb_second = format!("gb_second_{}", subject.architecture);
-    Ok([price("lambda_request")?, price(&gb_second)?])
+    Ok([prices.of("lambda_request")?, prices.of(&gb_second)?])
 }
 
 /// The cold invocations and the warm ones at one size.

@@ -1,8 +1,10 @@
 //! The result of a load test as a person reads it: tables, gates, and the verdict.
 
-use crate::functions::environments_needed;
+use crate::functions::{Function, environments_needed};
 use crate::gates::Gate;
 use crate::machine::{MEASURED, NEEDS_AWS};
+use crate::percentile::percentile;
+use crate::prices::MONTH_HOURS;
 use crate::summary::{LoadResult, Stress, Summary, Times};
 use crate::table::{Row, row, table};
 
@@ -16,6 +18,7 @@ pub fn summary(summary: &Summary) -> String {
     blocks.extend(self::load(load, &origin.routes));
     blocks.push(functions(summary));
     blocks.extend(cold_starts(summary));
+    blocks.extend(provisioned(summary));
     if summary.aws_calls.is_some() {
         blocks.extend(calls(summary));
     }
@@ -39,6 +42,15 @@ pub fn summary(summary: &Summary) -> String {
             }
         });
         blocks.push(table("Queues: ms in the queue", &origin.queues, rows));
+    }
+    if let Some(burst) = &summary.burst {
+        let each = row! {
+            "orders": burst.orders, "runs": burst.runs, "messages each": burst.messages_each_run,
+            "runs with several": burst.runs_with_several, "ms each message": burst.ms_each_message,
+            "ms of its transaction": burst.call_ms,
+        };
+        let title = "Burst: many orders at once, after the load";
+        blocks.push(table(title, &origin.queues, [each]));
     }
     blocks.push(match &summary.interrupted_by {
         Some(signal) => format!(
@@ -83,24 +95,79 @@ fn functions(summary: &Summary) -> String {
     table(title, origin, rows)
 }
 
-/// The code's part is init and first run. The platform's part stands beside it, and the longest that a caller waited.
-/// The number of environments that the rate needs stands beside those that were started. More of them start where
-/// several requests come before the first environment is ready.
+/// The code's part is init and first run. Beside it stand the platform's part, which provisioned concurrency buys off,
+/// and the client's whole wait. The number of environments that the rate needs stands beside those that were started. More
+/// of them start where several requests come before the first environment is ready.
 fn cold_starts(summary: &Summary) -> Option<String> {
-    let seconds = summary.load.seconds?;
     let rows = summary.functions.iter().filter_map(|it| {
-        let (cold, busy_ms) = (it.cold.as_ref()?, it.busy_ms?);
+        let cold = it.cold.as_ref()?;
         Some(row! {
             "function": it.name.as_str(), "started": it.cold_starts_under_load,
-            "needed": environments_needed(it.invocations, seconds, busy_ms),
-            "runs/s": it.invocations as f64 / seconds, "busy": busy_ms, "init": cold.init_p50_ms,
+            "needed": needed(summary, it)?, "busy": it.busy_ms?, "init": cold.init_p50_ms,
             "first run": cold.first_p50_ms, "both": cold.own_p50_ms, "worst": cold.own_worst_ms,
-            "platform": cold.platform_p50_ms, "waited": cold.wait_worst_ms,
+            "platform": cold.platform_p50_ms, "waited": cold.wait_p50_ms, "worst": cold.wait_worst_ms,
         })
     });
     let rows: Vec<_> = rows.collect();
-    let title = "Cold starts under load: environments needed; the code's part, ms";
+    let title = "Cold starts under load: environments; ms of the code and of the client's wait";
     (!rows.is_empty()).then(|| table(title, &summary.origin.functions, rows))
+}
+
+/// Environments of a function that the rate of a run needs.
+fn needed(summary: &Summary, function: &Function) -> Option<u64> {
+    let seconds = summary.load.seconds?;
+    Some(environments_needed(
+        function.invocations,
+        seconds,
+        function.busy_ms?,
+    ))
+}
+
+/// What provisioned concurrency has bought, and what it costs a month. Of a run without it, what it would.
+fn provisioned(summary: &Summary) -> Option<String> {
+    let priced = summary.provisioned.as_ref()?;
+    let functions = || {
+        let all = summary.functions.iter();
+        all.filter(|it| priced.usd_month.contains_key(&it.name))
+    };
+    let (hours, as_of, count) = (MONTH_HOURS, &priced.as_of, priced.usd_month.len());
+    let basis = format!(
+        "in {hours} hours at the list prices of {as_of} ({}); runs cost besides",
+        priced.priced_for
+    );
+    if priced.environments > 0 {
+        let rows = functions().map(|it| {
+            let (ahead, cold) = (it.ahead.as_ref(), it.cold.as_ref());
+            row! {
+                "function": it.name.as_str(), "ready": priced.environments,
+                "first runs": ahead.map_or(0, |it| it.first_runs),
+                "waited": ahead.map(|it| it.wait_p50_ms), "worst": ahead.map(|it| it.wait_worst_ms),
+                "spared": ahead.map(|it| it.spared_p50_ms), "still cold": it.cold_starts_under_load,
+                "waited": cold.and_then(|it| it.wait_p50_ms),
+                "$ a month": priced.usd_month[&it.name] * priced.environments as f64,
+            }
+        });
+        let table = table(
+            "Provisioned concurrency: first runs in environments that were ready, and cold ones; ms",
+            &summary.origin.functions,
+            rows,
+        );
+        let all = priced.cost(priced.environments);
+        return Some(format!(
+            "{table}\n  All {count} functions: ${all:.2} {basis}."
+        ));
+    }
+    let most = functions().filter_map(|it| needed(summary, it)).max()?;
+    let spared = functions().filter_map(|it| {
+        let cold = it.cold.as_ref()?;
+        Some(cold.init_p50_ms + cold.platform_p50_ms?)
+    });
+    let spared = percentile(&spared.collect::<Vec<_>>(), 50.0)?;
+    let all = priced.cost(most);
+    Some(format!(
+        "Without provisioned concurrency. ProvisionedConcurrency={most}, the most that a function needed here, would spare\n\
+         the first callers of each of {count} functions some {spared:.0} ms, and cost ${all:.2} a month: {basis}."
+    ))
 }
 
 fn calls(summary: &Summary) -> [String; 2] {
@@ -284,6 +351,34 @@ mod tests {
             text.contains("memory in MB [needs AWS]\n  not known here"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn what_provisioned_concurrency_buys_and_costs_is_told_with_it_and_without_it() {
+        let mut summary = summary();
+        let text = render::summary(&summary);
+        assert!(
+            text.contains(
+                "  All 1 functions: $6172.50 in 730 hours at the list prices of 2026-11-20"
+            ),
+            "{text}"
+        );
+        let priced = summary.provisioned.as_mut().unwrap();
+        priced.environments = 0;
+        let cold = summary.functions[0].cold.as_mut().unwrap();
+        cold.platform_p50_ms = Some(90.0);
+        let text = render::summary(&summary);
+        // One run in two seconds needs one environment; its init took 123.45 ms.
+        assert!(
+            text.contains("ProvisionedConcurrency=1, the most that a function needed")
+                && text.contains("some 213 ms, and cost $1234.50 a month"),
+            "{text}"
+        );
+        assert!(!text.contains("in environments that were ready"), "{text}");
+        // Of a stack on AWS nothing is known.
+        summary.provisioned = None;
+        let text = render::summary(&summary);
+        assert!(!text.contains("ProvisionedConcurrency=1"), "{text}");
     }
 
     #[test]

@@ -7,10 +7,12 @@ use local::events::{Caller, QueueCounts};
 use serde::{Deserialize, Serialize};
 
 use crate::artillery::{Aggregate, Histograms, Record};
+use crate::burst::Burst;
 use crate::functions::Function;
 use crate::gates::Gate;
 use crate::machine::Machine;
 use crate::percentile::figures;
+use crate::provisioned::Provisioned;
 use crate::trend::Trend;
 
 /// A whole run.
@@ -29,6 +31,12 @@ pub struct Summary {
     /// By function.
     pub aws_calls: Option<BTreeMap<String, Caller>>,
     pub queues: Option<BTreeMap<String, QueueCounts>>,
+    /// Many orders at once, after the load.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub burst: Option<Burst>,
+    /// The price of provisioned concurrency, where the run had its own stack.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provisioned: Option<Provisioned>,
     /// How many custom metrics the functions wrote.
     pub custom_metrics: Option<u64>,
     /// Parameters of the template, where the run had its own stack.
@@ -293,6 +301,7 @@ pub mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::functions::Ahead;
 
     fn aggregate() -> Aggregate {
         serde_json::from_value(json!({
@@ -500,7 +509,14 @@ pub mod tests {
         let calls = caller(&json!({"DynamoDB.TransactWriteItems": {
             "calls": 123_456, "errors": 12, "throttles": 12, "read_units": 1_234_567.5, "write_units": 12345.6
         }}));
-        let functions = vec![Function::summarise("BatchGetProducts", &reports, &reports)];
+        let mut function = Function::summarise("BatchGetProducts", &reports, &reports);
+        function.ahead = Some(Ahead {
+            first_runs: 12,
+            wait_p50_ms: 1234.5,
+            wait_worst_ms: 1234.5,
+            spared_p50_ms: 1234.5,
+        });
+        let functions = vec![function];
         Summary {
             profile: "soak".to_owned(),
             api_url: "http://127.0.0.1:40000".to_owned(),
@@ -514,6 +530,21 @@ pub mod tests {
                 "OrdersQueue".to_owned(),
                 QueueCounts::default(),
             )])),
+            burst: Some(Burst {
+                orders: 1250,
+                delivered: 1250,
+                runs: 1250,
+                messages_each_run: Some(1.25),
+                runs_with_several: 123,
+                ms_each_message: Some(1234.5),
+                call_ms: Some(20.75),
+            }),
+            provisioned: Some(Provisioned {
+                environments: 5,
+                usd_month: BTreeMap::from([("BatchGetProducts".to_owned(), 1234.5)]),
+                priced_for: "ap-southeast-1, x86_64".to_owned(),
+                as_of: "2026-11-20".to_owned(),
+            }),
             custom_metrics: None,
             parameters: BTreeMap::from([("ProvisionedConcurrency".to_owned(), "5".to_owned())]),
             machine: Machine {

@@ -606,6 +606,22 @@ fn a_function_that_failed_or_took_too_long_fails_the_run() {
 }
 
 #[test]
+fn a_worker_that_gets_one_order_a_run_fails_the_run() {
+    host_fails("one-order-a-run", &["burst: messages of a run"]);
+}
+
+#[test]
+fn a_worker_that_settles_one_order_after_another_fails_the_run() {
+    let gate = "burst: time for each message of a run, over its transaction";
+    host_fails("one-after-another", &[gate]);
+}
+
+#[test]
+fn an_order_of_a_burst_that_no_run_has_taken_fails_the_run() {
+    host_fails("lost-order", &["burst: orders that no run has taken"]);
+}
+
+#[test]
 fn parameters_reach_the_host() {
     let _alone = alone();
     let example = example();
@@ -621,6 +637,11 @@ fn parameters_reach_the_host() {
         assert!(told.contains(&format!("--parameter {parameter}")), "{told}");
     }
     assert_eq!(run.summary()["parameters"]["ProvisionedConcurrency"], "5");
+    // Five of the one function, and its price in the table.
+    assert_eq!(run.summary()["provisioned"]["environments"], 5);
+    let usd = run.summary()["provisioned"]["usd_month"]["GetProduct"].as_f64();
+    let all = format!("All 1 functions: ${:.2} in 730 hours", usd.unwrap() * 5.0);
+    assert!(run.output.contains(&all), "{all}: {}", run.output);
 }
 
 #[test]

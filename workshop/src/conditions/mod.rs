@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 use crate::cloudwatch::{Stack, aws};
 use crate::files::read_json;
 use crate::percentile::percentile;
+use crate::prices::Prices;
 use crate::program;
 use crate::report_lines::parse_log;
 use crate::session::Session;
@@ -271,14 +272,7 @@ async fn shown(session: &Session, words: &str, more: &[&str]) -> Result<()> {
 
 /// What the run costs at most, in USD: an hour of the probe, and its calls.
 fn price(session: &Session) -> Result<f64> {
-    let prices: Value = read_json(&session.root.join("deploy/prices.json"))?;
-    let price = |name: &str| {
-        let price = &prices["prices"][name];
-        let found = price["usd"].as_f64().zip(price["for"].as_f64());
-        found
-            .map(|(usd, of)| usd / of)
-            .with_context(|| format!("deploy/prices.json has no {name}"))
-    };
+    let prices = Prices::read(session)?;
     let count = |name: &str| -> u32 {
         TASKS
             .iter()
@@ -295,11 +289,11 @@ fn price(session: &Session) -> Result<f64> {
         table * (1.0 + 8.0 + 2.5 + 10.0) + 5_000.0,
     );
     let (sqs, gigabyte_seconds) = (queue * 5.0 + invocations + 900.0, 1769.0 / 1024.0 * 3600.0);
-    Ok(price("gb_second_x86_64")? * gigabyte_seconds
-        + price("lambda_request")? * invocations
-        + price("dynamodb_write_unit")? * writes
-        + price("dynamodb_read_unit")? * reads
-        + price("sqs_request")? * sqs)
+    Ok(prices.of("gb_second_x86_64")? * gigabyte_seconds
+        + prices.of("lambda_request")? * invocations
+        + prices.of("dynamodb_write_unit")? * writes
+        + prices.of("dynamodb_read_unit")? * reads
+        + prices.of("sqs_request")? * sqs)
 }
 
 /// Asks for a yes. Input that ends without an answer is a no.
