@@ -274,6 +274,11 @@ bench: shipped workshop load-tests/node_modules/.installed $(OHA) ## Measure col
 bench-ladder: shipped workshop load-tests/node_modules/.installed ## Measure each choice for a quick cold start by itself
 	@$(WITH_NODE) $(WORKSHOP) bench --ladder --local $(LOCAL_shipped)
 
+.PHONY: truth
+truth: host workshop ## Show what the conditions of Lambda give beside what others have published (CONDITIONS=my.toml ROUNDS=20)
+	$(call REQUIRE,curl)
+	@$(WORKSHOP) truth --conditions "$$CONDITIONS" --rounds "$$ROUNDS" --local $(LOCAL_shipped)
+
 compare power-curve: MEANWHILE := workshop
 
 .PHONY: compare

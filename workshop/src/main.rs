@@ -1,7 +1,7 @@
 //! The program behind the verbs that measure; `make help` lists them. `workshop load-test` runs the shop under
 //! Artillery and holds it to its gates. `workshop bench` measures cold starts and warm requests beside other
 //! ways to write the same function. `workshop compare` finds what a change has made slower, and `workshop power-curve`
-//! shows what each memory size costs and takes.
+//! shows what each memory size costs and takes. `workshop truth` holds the conditions against what was published.
 //!
 //! | module | is about |
 //! |---|---|
@@ -20,6 +20,7 @@
 //! | [`compare`] | two builds, measured beside each other |
 //! | [`power_curve`] | one function at every memory size |
 //! | [`prices`], [`provisioned`] | what AWS charges, and for environments that are kept ready |
+//! | [`truth`] | the conditions beside published figures |
 //! | [`session`], [`program`], [`files`], [`percentile`] | Ctrl-C and output, other programs, small helpers |
 
 #![allow(
@@ -53,6 +54,7 @@ mod session;
 mod summary;
 mod table;
 mod trend;
+mod truth;
 
 use std::process::ExitCode;
 
@@ -89,6 +91,8 @@ enum Verb {
     Compare(compare::Arguments),
     /// Measure a function at every memory size from 128 to 3,008 MB
     PowerCurve(power_curve::Arguments),
+    /// Show what the conditions give beside what others have published
+    Truth(truth::Arguments),
 }
 
 #[tokio::main]
@@ -103,6 +107,7 @@ async fn main() -> ExitCode {
         Verb::Conditions(_) => "conditions",
         Verb::Compare(_) => "compare",
         Verb::PowerCurve(_) => "power-curve",
+        Verb::Truth(_) => "truth",
     };
     run(&verb).await.unwrap_or_else(|error| {
         eprintln!("{name} failed: {error:#}");
@@ -121,6 +126,7 @@ async fn run(verb: &Verb) -> Result<ExitCode> {
         Verb::Conditions(arguments) => conditions::run(&session, arguments).await?,
         Verb::Compare(arguments) => compare::run(&session, arguments).await?,
         Verb::PowerCurve(arguments) => power_curve::run(&session, arguments).await?,
+        Verb::Truth(arguments) => truth::run(&session, arguments).await?,
     };
     Ok(session.verdict(passed))
 }

@@ -29,9 +29,11 @@ mod trust;
 mod warm_path;
 
 pub use cold::drain;
+pub use peers::{Peer, Peers, system_roots};
 pub use targets::{Request, Requests, logical_id};
+pub use trust::write_system_roots;
 
-use peers::{Peer, Peers, Roots};
+use peers::Roots;
 use targets::Target;
 use warm_path::HostShare;
 
@@ -102,7 +104,9 @@ pub async fn run(session: &Session, arguments: &Arguments) -> Result<bool> {
     let out = root.join("target/bench");
     let requests = Requests::read(root)?;
     let mut template: Value = read_yaml(&root.join("template.yaml"))?;
-    let Peers { mut peers, ladder } = Peers::read(root)?;
+    let Peers {
+        mut peers, ladder, ..
+    } = Peers::read(root)?;
     let mut shop = Vec::new();
     if arguments.ladder {
         peers.truncate(1); // the floor
@@ -179,7 +183,7 @@ impl Bench<'_> {
         let (session, host) = (self.session, self.host);
         let (root, ca_file) = (&session.root, &host.ready.ca_file);
         let started_at = OffsetDateTime::now_utc().format(&Rfc3339)?;
-        trust::write_system_roots(&peers::system_roots(root), ca_file)?;
+        write_system_roots(&system_roots(root), ca_file)?;
         for Target { peer, .. } in self.shop.iter().chain(&self.compared) {
             if let (Roots::Amazon, Some(binary)) = (peer.roots, peer.binary(root)) {
                 trust::plant_root(root, &binary, &binary, ca_file)?;

@@ -21,6 +21,8 @@ pub struct Peers {
     pub peers: Vec<Peer>,
     /// One candidate each.
     pub ladder: Vec<Peer>,
+    /// With some of the peers, what the conditions are held against published figures with.
+    pub truth: Vec<Peer>,
 }
 
 /// A program that is measured.
@@ -218,9 +220,13 @@ mod tests {
 
     #[test]
     fn the_floor_comes_first_and_every_program_has_a_name_of_its_own() {
-        let Peers { peers, ladder } = Peers::read(&root()).unwrap();
+        let Peers {
+            peers,
+            ladder,
+            truth,
+        } = Peers::read(&root()).unwrap();
         assert_eq!(peers[0].name, "floor");
-        for group in [peers, ladder] {
+        for group in [[peers, truth].concat(), ladder] {
             let names: BTreeSet<_> = group.iter().map(|peer| &peer.name).collect();
             assert_eq!(names.len(), group.len());
         }
@@ -230,11 +236,13 @@ mod tests {
     fn every_feature_and_profile_of_the_ladder_is_one_of_its_crate() {
         let read = |file: &str| fs::read_to_string(root().join("benchmarks").join(file)).unwrap();
         let (features, profiles) = (read("ladder/Cargo.toml"), read("Cargo.toml"));
-        for peer in Peers::read(&root()).unwrap().ladder {
+        let Peers { ladder, truth, .. } = Peers::read(&root()).unwrap();
+        for peer in [ladder, truth].concat() {
             let Made::Rust(build) = peer.made else {
                 continue;
             };
-            for feature in build.features.unwrap().split(',') {
+            let chosen = build.features.unwrap_or_default();
+            for feature in chosen.split(',').filter(|it| !it.is_empty()) {
                 assert!(
                     features.contains(&format!("\n{feature} = [")),
                     "{}: {feature}",
