@@ -640,7 +640,7 @@ fn parameters_reach_the_host() {
     // Five of the one function, and its price in the table.
     assert_eq!(run.summary()["provisioned"]["environments"], 5);
     let usd = run.summary()["provisioned"]["usd_month"]["GetProduct"].as_f64();
-    let all = format!("All 1 functions: ${:.2} in 730 hours", usd.unwrap() * 5.0);
+    let all = format!("together ${:.2}, 1 functions:", usd.unwrap() * 5.0);
     assert!(run.output.contains(&all), "{all}: {}", run.output);
 }
 
