@@ -132,7 +132,7 @@ fn provisioned(summary: &Summary) -> Option<String> {
     };
     let (hours, as_of, count) = (MONTH_HOURS, &priced.as_of, priced.usd_month.len());
     let basis = format!(
-        "in {hours} hours at the list prices of {as_of} ({}); runs cost besides",
+        "  a month of {hours} hours at the list prices of {as_of} ({}); runs cost besides",
         priced.priced_for
     );
     if priced.environments > 0 {
@@ -148,13 +148,13 @@ fn provisioned(summary: &Summary) -> Option<String> {
             }
         });
         let table = table(
-            "Provisioned concurrency: first runs in environments that were ready, and cold ones; ms",
+            "Provisioned concurrency: first runs in ready environments, and in cold ones; ms",
             &summary.origin.functions,
             rows,
         );
         let all = priced.cost(priced.environments);
         return Some(format!(
-            "{table}\n  All {count} functions: ${all:.2} {basis}."
+            "{table}\n  together ${all:.2}, {count} functions:\n{basis}"
         ));
     }
     let most = functions().filter_map(|it| needed(summary, it)).max()?;
@@ -165,8 +165,8 @@ fn provisioned(summary: &Summary) -> Option<String> {
     let spared = percentile(&spared.collect::<Vec<_>>(), 50.0)?;
     let all = priced.cost(most);
     Some(format!(
-        "Without provisioned concurrency. ProvisionedConcurrency={most}, the most that a function needed here, would spare\n\
-         the first callers of each of {count} functions some {spared:.0} ms, and cost ${all:.2} a month: {basis}."
+        "Provisioned concurrency: none\n  ProvisionedConcurrency={most}, the most that a function needed here, would spare the first callers of each\n  \
+         of {count} functions some {spared:.0} ms, and cost ${all:.2}:\n{basis}"
     ))
 }
 
@@ -338,7 +338,7 @@ mod tests {
             "unfinished == 0 0 pass",
             "in the tables above: 1 gates pass",
             "parameters: ProvisionedConcurrency=5",
-            "BatchGetProducts 1 1 0.50 1358",
+            "BatchGetProducts 1 1 1358 123 1235",
             "FAILED: 2 of 4 gates.",
         ] {
             assert!(unspaced.contains(label), "{label}\n{text}");
@@ -359,7 +359,7 @@ mod tests {
         let text = render::summary(&summary);
         assert!(
             text.contains(
-                "  All 1 functions: $6172.50 in 730 hours at the list prices of 2026-11-20"
+                "  together $6172.50, 1 functions:\n  a month of 730 hours at the list prices"
             ),
             "{text}"
         );
@@ -371,10 +371,10 @@ mod tests {
         // One run in two seconds needs one environment; its init took 123.45 ms.
         assert!(
             text.contains("ProvisionedConcurrency=1, the most that a function needed")
-                && text.contains("some 213 ms, and cost $1234.50 a month"),
+                && text.contains("some 213 ms, and cost $1234.50:\n  a month of 730 hours"),
             "{text}"
         );
-        assert!(!text.contains("in environments that were ready"), "{text}");
+        assert!(!text.contains("in ready environments"), "{text}");
         // Of a stack on AWS nothing is known.
         summary.provisioned = None;
         let text = render::summary(&summary);
