@@ -414,9 +414,9 @@ mod tests {
             "provisioned": true, "init_us": 20_000, "init_cpu_us": 2000, "platform_us": 80_000
         });
         let (ahead, cold) = (first("F-1", "a", false), first("F-2", "b", true));
-        let events = [serde_json::from_value(ready).unwrap(), ahead.0, cold.0];
+        let events = [serde_json::from_value(ready).unwrap(), cold.0, ahead.0];
         let folder = tempfile::tempdir().unwrap();
-        append(&folder.path().join("F.log"), &(ahead.1 + &cold.1));
+        append(&folder.path().join("F.log"), &(cold.1 + &ahead.1));
         let conditions = Medians {
             front_door_ms: 6.0,
             invoke_ms: 7.0,
