@@ -1,0 +1,268 @@
+//! A lesson: its folder in `labs/`, and what `lab.toml` says. `labs/CONTRIBUTING.md` explains each key.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use fs_err as fs;
+use serde::{Deserialize, Serialize};
+
+use super::measure::Measure;
+use super::steps::Step;
+use crate::session::BadInput;
+
+/// A lesson that was found.
+#[derive(Debug)]
+pub struct Lesson {
+    /// Such as `04`.
+    pub number: String,
+    /// Such as `labs/04-one-call`.
+    pub folder: PathBuf,
+    pub lab: Lab,
+}
+
+/// `lab.toml`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lab {
+    pub title: String,
+    /// For a student who has not done it before.
+    pub minutes: u32,
+    pub level: Level,
+    /// The file that a student edits.
+    pub edits: String,
+    pub todo: Todo,
+    /// Each says a little more than the one before.
+    pub hints: Vec<String>,
+    /// Parameters of the template.
+    #[serde(default)]
+    pub parameters: BTreeMap<String, String>,
+    /// What is sent and counted.
+    pub run: Run,
+    /// What passes, in the order in which it is looked at: the first failure is the verdict.
+    pub check: Vec<Check>,
+    /// A part of the sentence with which `before` and the untouched exercise fail.
+    pub before_fails: String,
+    pub cheat: Vec<Cheat>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    Beginner,
+    Intermediate,
+    Advanced,
+}
+
+/// The comment that makes the exercise of `before`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Todo {
+    /// The line of `before` that it stands above, without its indent.
+    pub above: String,
+    /// It begins with `TODO`.
+    pub text: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Run {
+    /// How often a check takes the steps.
+    pub rounds: u64,
+    /// Taken once, before anything is counted.
+    #[serde(default)]
+    pub prepare: Vec<Step>,
+    /// Taken in each round.
+    pub step: Vec<Step>,
+}
+
+/// A number that is measured, and what it has to be.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Check {
+    #[serde(flatten)]
+    pub measure: Measure,
+    #[serde(flatten)]
+    pub limit: Limit,
+    /// What a failure says: `{measured}` and `{wanted}` are put in.
+    pub says: String,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Limit {
+    AtMost(f64),
+    AtLeast(f64),
+    Equals(f64),
+    /// Of `before` in the same rounds; the whole interval has to be below.
+    RatioAtMost(f64),
+}
+
+/// A wrong answer that has to be found out.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cheat {
+    pub name: String,
+    /// A part of the sentence with which it fails; no other variant fails with it.
+    pub fails: String,
+}
+
+/// One of the ways in which a lesson's code is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Variant {
+    Before,
+    Exercise,
+    Solution,
+    Cheat(String),
+}
+
+impl Lesson {
+    /// All lessons, in their order.
+    pub fn all(labs: &Path) -> Result<Vec<Self>> {
+        let mut folders: Vec<PathBuf> = fs::read_dir(labs)?
+            .map(|entry| Ok(entry?.path()))
+            .collect::<std::io::Result<_>>()?;
+        folders.sort();
+        let with_lab = folders
+            .into_iter()
+            .filter(|it| it.join("lab.toml").exists());
+        with_lab.map(Self::read).collect()
+    }
+
+    /// `LAB=04`, `LAB=4` and `LAB=04-one-call` are the same.
+    pub fn find(labs: &Path, given: &str) -> Result<Self> {
+        let all = Self::all(labs)?;
+        let names: Vec<_> = all.iter().map(Self::name).collect();
+        let list = names.join(", ");
+        let plain = |text: &str| text.trim_start_matches('0').to_owned();
+        let is_it = |it: &Self| it.name() == given || plain(&it.number) == plain(given);
+        let found = all
+            .into_iter()
+            .find(|it| !given.is_empty() && is_it(it))
+            .ok_or_else(|| match given {
+                "" => BadInput(format!(
+                    "LAB names a lesson, such as LAB=02; there are: {list}"
+                )),
+                _ => BadInput(format!("LAB={given} is no lesson; there are: {list}")),
+            });
+        Ok(found?)
+    }
+
+    fn read(folder: PathBuf) -> Result<Self> {
+        let file = folder.join("lab.toml");
+        let lab: Lab = toml::from_str(&fs::read_to_string(&file)?)
+            .with_context(|| format!("cannot read {}", file.display()))?;
+        let name = file_name(&folder);
+        let number = name.split('-').next().unwrap_or_default().to_owned();
+        Ok(Self {
+            number,
+            folder,
+            lab,
+        })
+    }
+
+    /// The folder's name.
+    pub fn name(&self) -> String {
+        file_name(&self.folder)
+    }
+
+    /// The variant of a name such as `exercise` or `cheats/memo`.
+    pub fn variant(&self, given: &str) -> Result<Variant> {
+        let cheat = given.strip_prefix("cheats/");
+        let known = |name: &&str| self.lab.cheat.iter().any(|it| it.name == *name);
+        Ok(match (given, cheat.filter(known)) {
+            ("before", _) => Variant::Before,
+            ("" | "exercise", _) => Variant::Exercise,
+            ("solution", _) => Variant::Solution,
+            (_, Some(cheat)) => Variant::Cheat(cheat.to_owned()),
+            _ => {
+                let all: Vec<_> = self.variants().iter().map(Variant::name).collect();
+                let all = all.join(", ");
+                return Err(BadInput(format!(
+                    "VARIANT={given} is no variant of lesson {}; there are: {all}",
+                    self.number
+                ))
+                .into());
+            }
+        })
+    }
+
+    /// All of them.
+    pub fn variants(&self) -> Vec<Variant> {
+        let cheats = self.lab.cheat.iter();
+        let cheats = cheats.map(|cheat| Variant::Cheat(cheat.name.clone()));
+        [Variant::Before, Variant::Exercise, Variant::Solution]
+            .into_iter()
+            .chain(cheats)
+            .collect()
+    }
+
+    /// The file that the student edits.
+    pub fn exercise(&self) -> PathBuf {
+        self.folder.join(&self.lab.edits)
+    }
+
+    /// The same file of another variant.
+    pub fn source(&self, variant: &Variant) -> PathBuf {
+        let extension = Path::new(&self.lab.edits).extension().unwrap_or_default();
+        match variant {
+            Variant::Exercise => self.exercise(),
+            other => self.folder.join(other.name()).with_extension(extension),
+        }
+    }
+
+    /// The exercise as a student finds it: `before`, with the TODO.
+    pub fn untouched(&self) -> Result<String> {
+        let file = self.source(&Variant::Before);
+        let before = fs::read_to_string(&file)?;
+        let Todo { above, text } = &self.lab.todo;
+        let line = before.lines().find(|line| line.trim() == above);
+        let line =
+            line.with_context(|| format!("{} has no line {above:?} for the TODO", file.display()))?;
+        let indent = &line[..line.len() - line.trim_start().len()];
+        let sign = if self.lab.edits.ends_with(".rs") {
+            "//"
+        } else {
+            "#"
+        };
+        let comment: String = text
+            .trim()
+            .lines()
+            .map(|text| format!("{indent}{sign} {text}\n"))
+            .collect();
+        Ok(before.replacen(&format!("{line}\n"), &format!("{comment}{line}\n"), 1))
+    }
+
+    /// The template that a variant runs: the lesson's own, unless the template is what is edited.
+    pub fn template(&self, variant: &Variant) -> PathBuf {
+        let own = self.source(variant);
+        let is_template = own.extension().is_some_and(|it| it == "yaml") && own.exists();
+        if is_template {
+            own
+        } else {
+            self.folder.join("template.yaml")
+        }
+    }
+}
+
+impl Variant {
+    /// As in `VARIANT=`.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Before => "before".to_owned(),
+            Self::Exercise => "exercise".to_owned(),
+            Self::Solution => "solution".to_owned(),
+            Self::Cheat(name) => format!("cheats/{name}"),
+        }
+    }
+
+    /// The end of its binary's name.
+    pub fn binary(&self) -> String {
+        self.name().replace("cheats/", "cheat-")
+    }
+}
+
+fn file_name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}
