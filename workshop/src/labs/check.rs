@@ -9,11 +9,13 @@ use serde_json::json;
 
 use super::build::build;
 use super::judge::{Verdict, compares, judge};
-use super::lesson::{Lesson, Variant};
+use super::lesson::{Judge, Lesson, Variant};
 use super::progress::Progress;
 use super::stage::{Stage, Theatre, Wrong};
 use super::{Place, run_name};
+use crate::machine::MEASURED;
 use crate::session::{Session, exit_code};
+use crate::table::{row, table};
 
 /// Counts need no factor of the machine, so no time is spent on measuring it.
 const CONDITIONS: &str = "lambda,factor=1";
@@ -26,7 +28,7 @@ pub struct Arguments {
     /// The lesson, such as 04
     #[arg(long, default_value = "")]
     pub lab: String,
-    /// before, exercise, solution, or cheats/NAME
+    /// before, exercise, solution, cheats/NAME, or all: for authors, whether each ends as lab.toml says
     #[arg(long, default_value = "")]
     pub variant: String,
     /// Print the verdict as JSON
@@ -50,6 +52,9 @@ pub async fn run(session: &Session, arguments: &Arguments) -> ExitCode {
     let begun = Instant::now();
     let judged = async {
         let lesson = Lesson::find(&arguments.place.labs(session), &arguments.lab)?;
+        if arguments.variant == "all" {
+            return all(session, arguments, &lesson).await;
+        }
         let variant = lesson.variant(&arguments.variant)?;
         let verdict = judged(session, &arguments.place, &lesson, &variant).await?;
         if variant == Variant::Exercise {
@@ -64,7 +69,7 @@ pub async fn run(session: &Session, arguments: &Arguments) -> ExitCode {
         session.say(serde_json::to_string_pretty(&Said {
             lesson: lesson.name(),
             variant: variant.name(),
-            seconds: (begun.elapsed().as_secs_f64() * 10.0).round() / 10.0,
+            seconds: seconds(begun),
             verdict: &verdict,
         })?);
         Ok(verdict.passed)
@@ -84,6 +89,46 @@ pub async fn run(session: &Session, arguments: &Arguments) -> ExitCode {
     }
 }
 
+/// A variant, and whether it ends as `lab.toml` says.
+#[derive(Debug, Serialize)]
+struct Ended {
+    variant: String,
+    seconds: f64,
+    as_expected: bool,
+    #[serde(flatten)]
+    verdict: Verdict,
+}
+
+/// Judges every variant; the result is whether each ends as it should: `solution` passes, and each of the others fails
+/// with its own sentence and no other's.
+async fn all(session: &Session, arguments: &Arguments, lesson: &Lesson) -> Result<bool> {
+    let mut ended = Vec::new();
+    for variant in lesson.variants() {
+        let begun = Instant::now();
+        let verdict = judged(session, &arguments.place, lesson, &variant).await?;
+        ended.push(Ended {
+            variant: variant.name(),
+            seconds: seconds(begun),
+            as_expected: lesson.expects(&variant, &verdict),
+            verdict,
+        });
+    }
+    session.say(if arguments.json {
+        serde_json::to_string_pretty(&ended)?
+    } else {
+        let rows = ended.iter().map(|it| {
+            row! { "variant": it.variant.as_str(), "as expected": if it.as_expected { "yes" } else { "NO" },
+                "says": it.verdict.says.as_str() }
+        });
+        table(&lesson.lab.title, MEASURED, rows)
+    });
+    Ok(ended.iter().all(|it| it.as_expected))
+}
+
+fn seconds(since: Instant) -> f64 {
+    (since.elapsed().as_secs_f64() * 10.0).round() / 10.0
+}
+
 /// Builds and runs a variant, with `before` beside it where a check compares the two, and judges it.
 pub async fn judged(
     session: &Session,
@@ -92,7 +137,7 @@ pub async fn judged(
     variant: &Variant,
 ) -> Result<Verdict> {
     let (labs, target) = (place.labs(session), place.target(session));
-    let run = &lesson.lab.run;
+    let Judge::Run(run) = &lesson.lab.judge;
     let mut variants = vec![variant.clone()];
     if compares(&lesson.lab.check) {
         variants.push(Variant::Before);

@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use fs_err as fs;
 use serde::{Deserialize, Serialize};
 
+use super::judge::Verdict;
 use super::measure::Measure;
 use super::steps::Step;
 use crate::session::BadInput;
@@ -37,8 +38,9 @@ pub struct Lab {
     /// Parameters of the template.
     #[serde(default)]
     pub parameters: BTreeMap<String, String>,
-    /// What is sent and counted.
-    pub run: Run,
+    /// What it is judged by.
+    #[serde(flatten)]
+    pub judge: Judge,
     /// What passes, in the order in which it is looked at: the first failure is the verdict.
     pub check: Vec<Check>,
     /// A part of the sentence with which `before` and the untouched exercise fail.
@@ -62,6 +64,14 @@ pub struct Todo {
     pub above: String,
     /// It begins with `TODO`.
     pub text: String,
+}
+
+/// What judges a lesson. Where that is another program, such as Artillery, it is a variant of its own.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Judge {
+    /// Requests to the lesson's application, and the host's log of what they caused.
+    Run(Run),
 }
 
 #[derive(Debug, Deserialize)]
@@ -197,6 +207,19 @@ impl Lesson {
             .collect()
     }
 
+    /// Whether a variant ends as it should: with its own sentence, and with no other's.
+    pub fn expects(&self, variant: &Variant, verdict: &Verdict) -> bool {
+        let cheats = self.lab.cheat.iter().map(|it| (it.name.as_str(), it.fails.as_str()));
+        let sentences = cheats.chain([("", self.lab.before_fails.as_str())]);
+        let said = sentences.filter(|(_, part)| verdict.says.contains(part));
+        let said: Vec<_> = said.map(|(name, _)| name).collect();
+        match variant {
+            Variant::Solution => verdict.passed,
+            Variant::Before | Variant::Exercise => !verdict.passed && said == [""],
+            Variant::Cheat(name) => !verdict.passed && said == [name],
+        }
+    }
+
     /// The file that the student edits.
     pub fn exercise(&self) -> PathBuf {
         self.folder.join(&self.lab.edits)
@@ -265,4 +288,82 @@ impl Variant {
 fn file_name(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default();
     name.to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LAB: &str = r#"
+        title = "T"
+        minutes = 5
+        level = "beginner"
+        edits = "exercise.rs"
+        hints = []
+        before_fails = "each"
+        [todo]
+        above = "second();"
+        text = "TODO: one\ntwo"
+        [run]
+        rounds = 3
+        [[run.step]]
+        do = "send"
+        path = "/"
+        [[check]]
+        measure = "calls"
+        at_most = 2
+        says = "each"
+        [[cheat]]
+        name = "memo"
+        fails = "old"
+    "#;
+
+    fn lesson(folder: &Path, lab: &str) -> Result<Lesson> {
+        let folder = folder.join("07-name");
+        fs::create_dir_all(&folder)?;
+        fs::write(folder.join("lab.toml"), lab)?;
+        fs::write(folder.join("before.rs"), "first();\n    second();\nsecond();\n")?;
+        Lesson::read(folder)
+    }
+
+    #[test]
+    fn a_lesson_is_found_by_its_number_and_its_name() {
+        let labs = tempfile::tempdir().unwrap();
+        lesson(labs.path(), LAB).unwrap();
+        for given in ["7", "07", "07-name"] {
+            assert_eq!(Lesson::find(labs.path(), given).unwrap().number, "07");
+        }
+        for given in ["", "8", "name", "0"] {
+            let refused = Lesson::find(labs.path(), given).unwrap_err();
+            assert!(refused.is::<BadInput>(), "{given}");
+            assert!(refused.to_string().contains("07-name"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn the_todo_stands_above_its_line_with_its_indent() {
+        let labs = tempfile::tempdir().unwrap();
+        let untouched = lesson(labs.path(), LAB).unwrap().untouched().unwrap();
+        let expected = "first();\n    // TODO: one\n    // two\n    second();\nsecond();\n";
+        assert_eq!(untouched, expected);
+    }
+
+    #[test]
+    fn a_key_that_does_not_exist_is_refused_wherever_it_stands() {
+        let labs = tempfile::tempdir().unwrap();
+        for (old, new) in [
+            ("minutes = 5", "minutes = 5\nhours = 1"),
+            ("rounds = 3", "rounds = 3\npause = 1"),
+            ("path = \"/\"", "path = \"/\"\npaths = 1"),
+            ("measure = \"calls\"", "measure = \"calls\"\npre = \"item\""),
+            ("measure = \"calls\"", "measure = \"cals\""),
+            ("at_most = 2", "at_most = 2\nat_least = 1"),
+            ("at_most = 2", ""),
+            ("name = \"memo\"", "name = \"memo\"\nsays = \"\""),
+            ("do = \"send\"", "do = \"sent\""),
+        ] {
+            let broken = LAB.replace(old, new);
+            assert!(lesson(labs.path(), &broken).is_err(), "{new}");
+        }
+    }
 }

@@ -13,7 +13,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::build::build;
 use super::judge::compared;
-use super::lesson::{Lesson, Variant};
+use super::lesson::{Judge, Lesson, Variant};
 use super::measure::{Measure, Per, What};
 use super::progress::{Prediction, Progress};
 use super::stage::{Stage, Theatre, Wrong};
@@ -172,7 +172,7 @@ async fn play(
     lesson: &Lesson,
     stages: &mut [(Stage, Option<Wrong>)],
 ) -> Result<()> {
-    let run = &lesson.lab.run;
+    let Judge::Run(run) = &lesson.lab.judge;
     for (stage, wrong) in &mut *stages {
         *wrong = stage.prepare(run).await?.err();
     }
