@@ -37,7 +37,11 @@ async fn quote(
     request: &Request,
 ) -> Result<Response<Body>, Error> {
     let Asked { ids, currency } = serde_json::from_slice(request.body())?;
-    let new: Vec<_> = ids.iter().filter(|id| !known.contains_key(*id)).cloned().collect();
+    let new: Vec<_> = ids
+        .iter()
+        .filter(|id| !known.contains_key(*id))
+        .cloned()
+        .collect();
     let (products, rate) =
         tokio::try_join!(read_products(client, &new), read_rate(client, &currency))?;
     known.extend(products);
