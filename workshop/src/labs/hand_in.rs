@@ -36,7 +36,7 @@ pub struct Check {
     place: Place,
     /// The file that was handed in
     #[arg(long, value_name = "FILE", default_value = "")]
-    file: PathBuf,
+    file: String,
 }
 
 /// The file.
@@ -114,7 +114,7 @@ async fn verdict(session: &Session, place: &Place, lesson: &Lesson) -> Result<Ve
 
 /// Judges what was handed in on this machine, and compares. The result is whether every verdict is the same.
 pub async fn check(session: &Session, arguments: &Check) -> Result<bool> {
-    if arguments.file.as_os_str().is_empty() {
+    if arguments.file.is_empty() {
         return Err(BadInput(
             "FILE names what was handed in, such as FILE=hand-in.json".to_owned(),
         )

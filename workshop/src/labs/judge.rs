@@ -148,3 +148,85 @@ pub fn short(value: f64) -> String {
     let text = text.trim_end_matches('0').trim_end_matches('.');
     text.to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use serde_json::json;
+
+    use super::super::measure::What;
+    use super::*;
+
+    fn check(measure: What, limit: Limit) -> Check {
+        Check {
+            measure: Measure::plain(measure),
+            limit,
+            says: format!("{measure:?}: {{measured}}, {{wanted}}"),
+        }
+    }
+
+    fn rounds(waits: &[f64]) -> Vec<Round> {
+        let round = |wait: &f64| Round {
+            requests: 1,
+            waits: vec![*wait],
+            ..Round::default()
+        };
+        waits.iter().map(round).collect()
+    }
+
+    fn judged(checks: &[Check], own: &[f64], before: &[f64]) -> Verdict {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let prices = Prices::read(&root, &json!({})).unwrap();
+        judge(checks, &rounds(own), &rounds(before), &prices)
+    }
+
+    #[test]
+    fn the_first_failure_is_the_verdict_with_its_numbers() {
+        let checks = [
+            check(What::Calls, Limit::Equals(0.0)),
+            check(What::WaitMs, Limit::AtMost(2.5)),
+            check(What::WorstWaitMs, Limit::AtLeast(9.0)),
+        ];
+        let verdict = judged(&checks, &[3.0, 3.0, 4.0], &[]);
+        assert_eq!(
+            (verdict.passed, &*verdict.says),
+            (false, "WaitMs: 3, at most 2.5")
+        );
+        let passed: Vec<_> = verdict.checks.iter().map(|it| it.passed).collect();
+        assert_eq!(passed, [true, false, false]);
+        let verdict = judged(&checks, &[1.0, 2.0, 9.0], &[]);
+        assert!(
+            verdict.passed && verdict.says.starts_with("Passed: "),
+            "{}",
+            verdict.says
+        );
+    }
+
+    #[test]
+    fn a_ratio_passes_only_if_its_whole_interval_is_below() {
+        let checks = [check(What::WaitMs, Limit::RatioAtMost(0.5))];
+        let before = [10.0, 11.0, 10.0, 9.0, 10.0, 10.0];
+        let surely = before.map(|it| it * 0.4);
+        assert!(judged(&checks, &surely, &before).passed);
+        let perhaps = [1.0, 9.0, 1.0, 9.0, 1.0, 1.0];
+        assert!(!judged(&checks, &perhaps, &before).passed);
+        assert!(!judged(&checks, &before.map(|it| it * 0.6), &before).passed);
+    }
+
+    #[test]
+    fn nothing_to_measure_does_not_pass() {
+        let checks = [check(What::WarmMs, Limit::AtMost(5.0))];
+        let verdict = judged(&checks, &[1.0], &[]);
+        assert_eq!(
+            (verdict.passed, &*verdict.says),
+            (false, "WarmMs: nothing, at most 5")
+        );
+    }
+
+    #[test]
+    fn numbers_are_short() {
+        let shown = [0.0278, 21.0, 42182.125, 0.5, 0.0].map(short);
+        assert_eq!(shown, ["0.028", "21", "42182.12", "0.5", "0"]);
+    }
+}

@@ -209,7 +209,11 @@ impl Lesson {
 
     /// Whether a variant ends as it should: with its own sentence, and with no other's.
     pub fn expects(&self, variant: &Variant, verdict: &Verdict) -> bool {
-        let cheats = self.lab.cheat.iter().map(|it| (it.name.as_str(), it.fails.as_str()));
+        let cheats = self
+            .lab
+            .cheat
+            .iter()
+            .map(|it| (it.name.as_str(), it.fails.as_str()));
         let sentences = cheats.chain([("", self.lab.before_fails.as_str())]);
         let said = sentences.filter(|(_, part)| verdict.says.contains(part));
         let said: Vec<_> = said.map(|(name, _)| name).collect();
@@ -322,7 +326,10 @@ mod tests {
         let folder = folder.join("07-name");
         fs::create_dir_all(&folder)?;
         fs::write(folder.join("lab.toml"), lab)?;
-        fs::write(folder.join("before.rs"), "first();\n    second();\nsecond();\n")?;
+        fs::write(
+            folder.join("before.rs"),
+            "first();\n    second();\nsecond();\n",
+        )?;
         Lesson::read(folder)
     }
 

@@ -414,3 +414,156 @@ impl fmt::Display for Measure {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn prices() -> Prices {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let template = json!({"Resources": {
+            "F": {"Type": "AWS::Serverless::Function", "Properties": {"MemorySize": 512}},
+            "Table": {"Type": "AWS::DynamoDB::Table"},
+        }});
+        Prices::read(&root, &template).unwrap()
+    }
+
+    fn entry(at_us: u64, event: Event) -> Entry {
+        Entry { at_us, event }
+    }
+
+    fn call(of: &str, request_id: &str, begin: u64, end: u64) -> Entry {
+        let call = Call {
+            function: of.to_owned(),
+            request_id: Some(request_id.to_owned()),
+            operation: "DynamoDB.GetItem".to_owned(),
+            // Half of it waited for the CPU.
+            duration: Duration::from_micros((end - begin) / 2),
+            held: Duration::from_micros((end - begin) / 2),
+            read_units: 0.5,
+            outcome: Outcome::Success,
+            ..Call::default()
+        };
+        entry(end, Event::Call(Box::new(call)))
+    }
+
+    fn invocation(of: &str, request_id: &str, cold: bool, us: u64) -> Entry {
+        let invocation = Invocation {
+            function: of.to_owned(),
+            environment: Some(format!("{of}-1")),
+            request_id: request_id.to_owned(),
+            cold,
+            duration: Duration::from_micros(us),
+            ..Invocation::default()
+        };
+        entry(0, Event::Invocation(Box::new(invocation)))
+    }
+
+    fn round(events: Vec<Entry>) -> Round {
+        Round {
+            requests: 2,
+            items: 10,
+            waits: vec![1.0, 9.0],
+            events,
+        }
+    }
+
+    fn of(what: What, round: &Round) -> Option<f64> {
+        Measure::plain(what).of(&[round], &prices())
+    }
+
+    #[test]
+    fn calls_count_for_the_templates_functions_alone_and_are_divided() {
+        let round = round(vec![
+            call("F", "a", 0, 10),
+            call("F", "a", 20, 30),
+            call("workshop", "a", 0, 10),
+            invocation("F", "a", true, 900),
+        ]);
+        assert_eq!(of(What::Calls, &round), Some(1.0));
+        let calls = |per, operation: &str, function: Option<&str>| Measure {
+            measure: What::Calls,
+            per: Some(per),
+            operation: Some(operation.to_owned()),
+            function: function.map(str::to_owned),
+        };
+        let get = "DynamoDB.GetItem";
+        let number = |measure: Measure| measure.of(&[&round], &prices());
+        assert_eq!(number(calls(Per::Item, get, None)), Some(0.2));
+        assert_eq!(number(calls(Per::Environment, get, None)), Some(2.0));
+        assert_eq!(number(calls(Per::Round, get, Some("workshop"))), Some(1.0));
+        assert_eq!(number(calls(Per::Round, "DynamoDB.Query", None)), Some(0.0));
+        assert_eq!(
+            number(calls(Per::Message, get, None)),
+            None,
+            "none was sent"
+        );
+    }
+
+    #[test]
+    fn round_trips_are_calls_of_which_each_begins_after_the_one_before() {
+        for (spans, expected) in [
+            (&[(0, 10), (10, 20), (20, 30)][..], 3.0),
+            (&[(0, 10), (2, 12), (4, 14)], 1.0),
+            (&[(0, 30), (2, 12), (14, 24)], 2.0),
+            (&[], 0.0),
+        ] {
+            let mut events = vec![invocation("F", "a", false, 1), call("F", "other", 50, 60)];
+            events.extend(
+                spans
+                    .iter()
+                    .map(|(begin, end)| call("F", "a", *begin, *end)),
+            );
+            assert_eq!(
+                of(What::RoundTrips, &round(events)),
+                Some(expected),
+                "{spans:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_message_that_is_delivered_twice_is_delivered_again_once() {
+        let moved = |change, ids: &[&str]| {
+            let messages = Messages {
+                queue: "Q".to_owned(),
+                change,
+                ids: ids.iter().map(|it| (*it).to_owned()).collect(),
+                request_id: None,
+                waited: Vec::new(),
+            };
+            entry(0, Event::Messages(messages))
+        };
+        let round = round(vec![
+            moved(Move::Sent, &["a", "b"]),
+            moved(Move::Delivered, &["a", "b"]),
+            moved(Move::Delivered, &["b"]),
+        ]);
+        let again = Measure {
+            per: Some(Per::Message),
+            ..Measure::plain(What::DeliveredAgain)
+        };
+        assert_eq!(again.of(&[&round], &prices()), Some(0.5));
+    }
+
+    #[test]
+    fn a_million_requests_cost_time_units_and_requests() {
+        let round = round(vec![
+            invocation("F", "a", true, 90_000),
+            invocation("F", "b", false, 3_200),
+            call("F", "a", 0, 10),
+            call("F", "b", 0, 10),
+        ]);
+        // The cold one is billed like the warm one: 4 ms of half a GB.
+        assert!((of(What::GbSeconds, &round).unwrap() - 2000.0).abs() < 1e-6);
+        let expected = 2000.0 * 0.0000166667 + 1.0 + 0.2 + 0.5 * 0.125;
+        assert!((of(What::Usd, &round).unwrap() - expected).abs() < 1e-9);
+        assert_eq!(of(What::WarmMs, &round), Some(3.2));
+        assert_eq!(of(What::ColdMs, &round), Some(90.0));
+        assert_eq!(of(What::WorstWaitMs, &round), Some(9.0));
+    }
+}

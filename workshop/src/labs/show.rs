@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal, Write};
 use anyhow::Result;
 use fs_err as fs;
 use local::conditions::Medians;
-use local::events::Event;
+use local::events::{Entry, Event};
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -14,7 +14,7 @@ use time::format_description::well_known::Rfc3339;
 use super::build::build;
 use super::judge::compared;
 use super::lesson::{Judge, Lesson, Variant};
-use super::measure::{Measure, Per, What};
+use super::measure::{Measure, Per, Round, What};
 use super::progress::{Prediction, Progress};
 use super::stage::{Stage, Theatre, Wrong};
 use super::{Place, run_name};
@@ -213,6 +213,11 @@ fn measured(stage: &Stage, wrong: Option<&Wrong>) -> Measured {
         per: Some(Per::Environment),
         ..Measure::plain(What::Connections)
     };
+    // One cold start is an anecdote.
+    let cold: &[What] = match rounds.iter().map(|it| cold_starts(it)).sum() {
+        0..5 => &[],
+        _ => &[What::ColdMs, What::ColdCpuMs],
+    };
     let plain = [
         What::RoundTrips,
         What::Connections,
@@ -220,18 +225,15 @@ fn measured(stage: &Stage, wrong: Option<&Wrong>) -> Measured {
         What::ResponseBytes,
         What::ReadUnits,
         What::WriteUnits,
-        What::ColdMs,
-        What::ColdCpuMs,
-        What::WarmCpuMs,
-        What::WarmMs,
-        What::WaitMs,
-        What::Usd,
     ];
+    let times = [What::WarmCpuMs, What::WarmMs, What::WaitMs, What::Usd];
     let measures = [Measure::plain(What::Calls)].into_iter();
     let measures = measures
         .chain(by_operation)
-        .chain(plain.map(Measure::plain));
-    let numbers = measures.chain([an_environment]).map(|measure| Number {
+        .chain(plain.map(Measure::plain))
+        .chain([an_environment]);
+    let times = cold.iter().copied().chain(times).map(Measure::plain);
+    let numbers = measures.chain(times).map(|measure| Number {
         what: measure.to_string(),
         value: measure.of(&rounds, &stage.prices),
     });
@@ -240,6 +242,11 @@ fn measured(stage: &Stage, wrong: Option<&Wrong>) -> Measured {
         wrong: wrong.map(|Wrong(said)| said.clone()),
         numbers: numbers.collect(),
     }
+}
+
+fn cold_starts(round: &Round) -> usize {
+    let is_cold = |it: &&Entry| matches!(&it.event, Event::Invocation(it) if it.cold);
+    round.events.iter().filter(is_cold).count()
 }
 
 fn ratios(before: &Stage, others: &[(Stage, Option<Wrong>)]) -> Vec<Compared> {
@@ -321,6 +328,7 @@ fn text(shown: &Shown) -> String {
             names.push(&number.what);
         }
     }
+    names.sort_by_key(|name| !name.ends_with("calls a request"));
     let of = |index: usize, name: &str| {
         let numbers = &shown.variants.get(index)?.numbers;
         numbers.iter().find(|it| it.what == name)?.value

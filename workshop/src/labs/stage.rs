@@ -201,6 +201,7 @@ impl Stage {
         let asked = many.map(|n| self.ask(send, self.lesson_names.nth(n)));
         let asked = join_all(asked).await;
         self.sent += asked.len();
+        let says = send.says.as_deref().unwrap_or("A wrong answer.");
         let mut wrong = Ok(());
         for asked in asked {
             let (waited, items, outcome) = asked?;
@@ -209,16 +210,14 @@ impl Stage {
                 round.items += items;
                 round.waits.push(waited.as_secs_f64() * 1e3);
             }
-            wrong = wrong.and(outcome);
+            wrong = wrong.and(outcome.map_err(|differs| (says, differs)));
         }
-        if let Err(Wrong(said)) = wrong {
-            let failed = self.new_events().await?;
-            let because = failed.iter().rev().find_map(failure);
-            let log = self.host.ready.log_dir.display();
-            return Ok(Err(Wrong(match because {
-                Some(because) => format!("{because}. {said} (the functions' logs: {log})"),
-                None => said,
-            })));
+        if let Err((said, differs)) = wrong {
+            // A failure of the function says more than the answer that came of it.
+            let ended = self.new_events().await?;
+            let failed = ended.iter().rev().find_map(|it| self.failure(it));
+            let said = failed.as_deref().unwrap_or(said);
+            return Ok(Err(Wrong(format!("{said} {differs}"))));
         }
         if !send.counted {
             self.skip_events().await?;
@@ -226,8 +225,12 @@ impl Stage {
         Ok(Ok(()))
     }
 
-    /// Sends one request: how long the answer took, how many items it should have, and whether it is right.
-    async fn ask(&self, send: &Send, names: Names) -> Result<(Duration, u64, Outcome)> {
+    /// Sends one request: how long the answer took, how many items it should have, and where it differs.
+    async fn ask(
+        &self,
+        send: &Send,
+        names: Names,
+    ) -> Result<(Duration, u64, std::result::Result<(), String>)> {
         let path = names.text(&send.path)?;
         let what = format!("{} {path}", send.method);
         let method = Method::from_bytes(send.method.as_bytes())?;
@@ -255,11 +258,33 @@ impl Stage {
                 "the status is {status} where {wanted} is right: {start}"
             ))
         };
-        let outcome = differs.map_or(Ok(()), |differs| {
-            let says = send.says.as_deref().unwrap_or("A wrong answer.");
-            Err(Wrong(format!("{says} {what}: {differs}")))
-        });
+        let outcome = differs.map_or(Ok(()), |differs| Err(format!("{what}: {differs}")));
         Ok((waited, items, outcome))
+    }
+
+    /// Why an invocation failed, in a sentence, with the place of its log.
+    fn failure(&self, entry: &Entry) -> Option<String> {
+        let Event::Invocation(it) = &entry.event else {
+            return None;
+        };
+        let (name, error) = (&it.function, it.error.as_deref().unwrap_or_default());
+        let log = self.host.ready.log_dir.join(format!("{name}.log"));
+        let shown = log.display();
+        match it.outcome {
+            Ended::Success => None,
+            Ended::Throttled => Some(format!("{name} was throttled.")),
+            Ended::Timeout => Some(format!("{name} did not answer within its timeout.")),
+            Ended::Error => Some(match panic(&fs::read_to_string(&log).unwrap_or_default()) {
+                Some(panic) => format!("{name} panicked at {panic}."),
+                // The type of any error that a handler returns.
+                None if error.contains("dyn core::error::Error") => {
+                    format!(
+                        "The handler of {name} returned an error; `eprintln!` writes it to its log, {shown}."
+                    )
+                }
+                None => format!("{name} failed with {error}; its log is {shown}."),
+            }),
+        }
     }
 
     /// Ends all environments. A busy one ends as soon as it is idle.
@@ -321,21 +346,11 @@ fn is_of_the_api(entry: &Entry) -> bool {
     matches!(&entry.event, Event::Invocation(it) if it.source.contains(' ') || it.source == "$default")
 }
 
-/// Why an invocation failed, in words.
-fn failure(entry: &Entry) -> Option<String> {
-    let Event::Invocation(it) = &entry.event else {
-        return None;
-    };
-    let name = &it.function;
-    match it.outcome {
-        Ended::Success => None,
-        Ended::Timeout => Some(format!("{name} did not answer within its timeout")),
-        Ended::Throttled => Some(format!("{name} was throttled")),
-        Ended::Error => {
-            let error = it.error.as_deref().unwrap_or("an error");
-            Some(format!("{name} failed with {error}"))
-        }
-    }
+/// The last panic in a function's log: its place and its message.
+fn panic(log: &str) -> Option<String> {
+    let (_, panic) = log.rsplit_once(" panicked at ")?;
+    let mut lines = panic.lines();
+    Some(format!("{} {}", lines.next()?, lines.next()?))
 }
 
 /// The tables' own names; without one, `local` gives the logical id a prefix.
@@ -414,6 +429,16 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_panic_is_found_in_a_log() {
+        let log = "START\n\nthread 'main' (7) panicked at 02-clients/exercise.rs:14:50:\noh no\nnote: run with\nEND\n";
+        assert_eq!(
+            panic(log).as_deref(),
+            Some("02-clients/exercise.rs:14:50: oh no")
+        );
+        assert_eq!(panic("START\nEND\n"), None);
+    }
 
     #[test]
     fn the_first_difference_is_named_with_its_place() {
