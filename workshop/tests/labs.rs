@@ -1,5 +1,7 @@
 //! The lessons of `labs/`: each variant ends as its `lab.toml` says, and nothing in a README has rotted.
 
+#![allow(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
