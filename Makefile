@@ -17,7 +17,7 @@ export PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD := 1 # Artillery can drive browsers; thi
 
 # The values that a person types after a verb. They reach the verb by the environment, as "$$NAME" in a recipe, so that
 # neither make nor a shell interprets them: a quote, a dollar or a semicolon in a value stays as it is.
-INPUTS := AFTER API_URL BEFORE CONDITIONS ENGINE FUNCTION PARAMETERS PORT POWERS PROFILE ROUNDS RUNS SIGN_REGION STACK STAGE WORKERS
+INPUTS := AFTER API_URL BEFORE CONDITIONS ENGINE FILE FUNCTION LAB PARAMETERS PORT POWERS PREDICT PROFILE ROUNDS RUNS SIGN_REGION STACK STAGE VARIANT WORKERS
 $(foreach name,$(INPUTS),$(eval override $(name) := $$(value $(name))))
 export $(INPUTS)
 
@@ -168,7 +168,7 @@ cost: reader load-tests/node_modules/.installed ## Compute the price of the last
 ##@ Test
 
 .PHONY: test
-test: lint test-rust test-boto3 test-load-tests test-deploy ## Formatting, lints, unit, contract and end-to-end tests (needs Python 3.11 or later)
+test: lint test-rust test-boto3 test-load-tests test-deploy test-labs ## Formatting, lints, unit, contract and end-to-end tests (needs Python 3.11 or later)
 
 .PHONY: lint
 lint: lint-rust lint-others
@@ -178,6 +178,7 @@ lint-rust:
 	$(call REQUIRE,cargo cc)
 	cargo fmt --all --check
 	cargo fmt --manifest-path benchmarks/Cargo.toml --all --check
+	cargo fmt --manifest-path labs/Cargo.toml --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
 # Python by ruff, JavaScript by Biome, and its types by TypeScript (biome.json, ruff.toml, tsconfig.json).
@@ -302,6 +303,60 @@ $(TARGET)/tools/bin/cargo-deny:
 .PHONY: deny
 deny: $(CARGO_DENY) ## Check licences, sources, banned crates and advisories of all dependencies
 	$(CARGO_DENY) check $(CHECKS)
+
+##@ Learn: labs/README.md explains each
+
+LABS := $(TARGET)/labs
+# An edit is judged within seconds, so what is up to date is not mentioned.
+LABS_PROGRAMS = cargo build $(if $(wildcard $(WORKSHOP)),--quiet) --profile host --locked -p local -p workshop
+LABS_VERB = @$(LABS_PROGRAMS) && exec $(WORKSHOP) $(1)
+AS_JSON = $(if $(JSON),--json)
+
+# Each lesson is built too, except for its exercise, which a student may be in the middle of.
+.PHONY: labs-setup
+labs-setup: ## Build what the lessons need, once
+	$(call REQUIRE,cargo cc)
+	@echo 'Building the host, the program behind the verbs and the dependencies of the lessons: about six minutes on two cores.'
+	+@$(LABS_PROGRAMS)
+	+@CARGO_TARGET_DIR=$(LABS) cargo build --manifest-path labs/Cargo.toml --profile lab --bin 'lab-*-before' --bin 'lab-*-solution'
+
+.PHONY: labs
+labs: ## List the lessons, and how far you have come (JSON=1)
+	$(call LABS_VERB,labs $(AS_JSON))
+
+.PHONY: lab
+lab: ## Run a lesson before, as an exercise and solved, beside your prediction (LAB=04 PREDICT="calls=2 ms=10 usd=3" ROUNDS=20 JSON=1)
+	$(call LABS_VERB,lab --lab "$$LAB" --predict "$$PREDICT" --rounds "$$ROUNDS" --conditions "$$CONDITIONS" $(AS_JSON))
+
+.PHONY: check
+check: ## Judge your exercise: 0 it passes, 1 it does not, 2 it could not be judged (LAB=04 VARIANT=before|solution|cheats/NAME JSON=1)
+	$(call LABS_VERB,check --lab "$$LAB" --variant "$$VARIANT" $(AS_JSON))
+
+.PHONY: hint
+hint: ## Give the next hint to a lesson (LAB=04)
+	$(call LABS_VERB,hint --lab "$$LAB")
+
+.PHONY: reset
+reset: ## Put an exercise back as it was, and keep what you had (LAB=04)
+	$(call LABS_VERB,reset --lab "$$LAB")
+
+.PHONY: solution
+solution: ## Show the solution of a lesson that has passed (LAB=04 FORCE=1: before it has, COPY=1: into the exercise)
+	$(call LABS_VERB,solution --lab "$$LAB" $(if $(FORCE),--force) $(if $(COPY),--copy))
+
+.PHONY: hand-in
+hand-in: ## Judge all exercises, and write them down in one file
+	$(call LABS_VERB,hand-in)
+
+.PHONY: hand-in-check
+hand-in-check: ## Check again what was handed in; it runs that code (FILE=hand-in.json)
+	$(call LABS_VERB,hand-in-check --file "$$FILE")
+
+# The quick host, and the program as the test builds it.
+.PHONY: test-labs
+test-labs: labs-setup
+	cargo build --locked -p local
+	cargo test --locked -p workshop --test labs -- --include-ignored
 
 ##@ On AWS: docs/aws.md explains each
 

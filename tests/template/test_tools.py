@@ -99,6 +99,23 @@ def test_the_SAM_translator_takes_the_probe_of_make_conditions_and_cfn_lint_what
     assert [it for it in statements if list(it["Resource"]) != ["Fn::GetAtt"]] == [], "each on a resource of its own"
 
 
+LESSONS = sorted(it.parent.name for it in ROOT.glob("labs/*/template.yaml"))
+
+
+@pytest.mark.parametrize("lesson", LESSONS)
+def test_the_SAM_translator_takes_the_template_of_lesson(lesson):
+    """And cfn-lint what it makes. A lesson is thrown away after an hour, so nothing of it may stay behind."""
+    made = sam.translate(sam.read(f"labs/{lesson}/template.yaml"), {})
+    findings = [
+        text for id_, texts in lint(*written("lesson", [made])).items() if id_ not in READ_BY_SAM for text in texts
+    ]
+    if findings:
+        pytest.fail("\n".join(findings), pytrace=False)
+    resources = made["Resources"].items()
+    kept = [id_ for id_, it in resources if it["Type"].startswith(("AWS::DynamoDB", "AWS::SQS")) and it.get("DeletionPolicy") != "Delete"]
+    assert kept == [], "each says DeletionPolicy: Delete"
+
+
 def checkov(*files):
     """The checks of checkov that fail, suppressed ones included, with the resource of each."""
     # Relative: it puts the file's path in the place of a reference, and takes some long paths for a secret.

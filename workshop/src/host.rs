@@ -8,6 +8,7 @@ use anyhow::{Context, Error, Result, anyhow, bail};
 use fs_err as fs;
 use local::conditions::Medians;
 use local::events::{Entry, Snapshot};
+use local::faults::Plan;
 use reqwest::{Client, Method};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -203,6 +204,13 @@ impl Host {
         let status = self.program.wait().await;
         let how = status.map_or_else(|error| error.to_string(), how);
         anyhow!("the stack ended during the load ({how}); see {log}")
+    }
+
+    /// Injects these faults from now on, in place of those before.
+    pub async fn set_faults(&self, plan: &Plan) -> Result<()> {
+        let url = format!("{}/faults", self.ready.control_url);
+        let plan = serde_json::to_value(plan)?;
+        self.request(Method::PUT, &url, Some(&plan)).await.map(drop)
     }
 
     /// Stops the host. Its logs are complete only then.

@@ -21,6 +21,7 @@
 //! | [`power_curve`] | one function at every memory size |
 //! | [`prices`], [`provisioned`] | what AWS charges, and for environments that are kept ready |
 //! | [`truth`] | the conditions beside published figures |
+//! | [`labs`] | the lessons of `labs/` |
 //! | [`session`], [`program`], [`files`], [`percentile`] | Ctrl-C and output, other programs, small helpers |
 
 #![allow(
@@ -38,6 +39,7 @@ mod files;
 mod functions;
 mod gates;
 mod host;
+mod labs;
 mod limits;
 mod load_test;
 mod machine;
@@ -93,6 +95,22 @@ enum Verb {
     PowerCurve(power_curve::Arguments),
     /// Show what the conditions give beside what others have published
     Truth(truth::Arguments),
+    /// List the lessons, and how far you have come
+    Labs(labs::student::List),
+    /// Run a lesson before, as an exercise and solved, and compare the three with your prediction
+    Lab(labs::show::Arguments),
+    /// Judge a lesson: 0 it passes, 1 it does not, 2 it could not be judged
+    Check(labs::check::Arguments),
+    /// Give the next hint to a lesson
+    Hint(labs::student::One),
+    /// Put an exercise back as it was
+    Reset(labs::student::One),
+    /// Show the solution of a lesson that has passed
+    Solution(labs::student::Solution),
+    /// Write down what you have done, in one file
+    HandIn(labs::hand_in::HandIn),
+    /// Check again what was handed in; it builds and runs that code
+    HandInCheck(labs::hand_in::Check),
 }
 
 #[tokio::main]
@@ -108,6 +126,14 @@ async fn main() -> ExitCode {
         Verb::Compare(_) => "compare",
         Verb::PowerCurve(_) => "power-curve",
         Verb::Truth(_) => "truth",
+        Verb::Labs(_) => "labs",
+        Verb::Lab(_) => "lab",
+        Verb::Check(_) => "check",
+        Verb::Hint(_) => "hint",
+        Verb::Reset(_) => "reset",
+        Verb::Solution(_) => "solution",
+        Verb::HandIn(_) => "hand-in",
+        Verb::HandInCheck(_) => "hand-in-check",
     };
     run(&verb).await.unwrap_or_else(|error| {
         eprintln!("{name} failed: {error:#}");
@@ -127,6 +153,14 @@ async fn run(verb: &Verb) -> Result<ExitCode> {
         Verb::Compare(arguments) => compare::run(&session, arguments).await?,
         Verb::PowerCurve(arguments) => power_curve::run(&session, arguments).await?,
         Verb::Truth(arguments) => truth::run(&session, arguments).await?,
+        Verb::Labs(arguments) => labs::student::list(&session, arguments)?,
+        Verb::Lab(arguments) => labs::show::run(&session, arguments).await?,
+        Verb::Check(arguments) => return Ok(labs::check::run(&session, arguments).await),
+        Verb::Hint(arguments) => labs::student::hint(&session, arguments)?,
+        Verb::Reset(arguments) => labs::student::reset(&session, arguments)?,
+        Verb::Solution(arguments) => labs::student::solution(&session, arguments)?,
+        Verb::HandIn(arguments) => labs::hand_in::hand_in(&session, arguments).await?,
+        Verb::HandInCheck(arguments) => labs::hand_in::check(&session, arguments).await?,
     };
     Ok(session.verdict(passed))
 }

@@ -22,7 +22,8 @@ mod rounds;
 mod runs;
 mod sides;
 
-use ratio::{Ratio, Verdict, ratio, width};
+pub use ratio::{Ratio, Verdict, ratio, width};
+pub use render::NO_DIFFERENCE;
 pub use rounds::fill;
 use rounds::{Measured, measure, start};
 use runs::Run;

@@ -1,0 +1,376 @@
+//! A lesson: its folder in `labs/`, and what `lab.toml` says. `labs/CONTRIBUTING.md` explains each key.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use fs_err as fs;
+use serde::{Deserialize, Serialize};
+
+use super::judge::Verdict;
+use super::measure::Measure;
+use super::steps::Step;
+use crate::session::BadInput;
+
+/// A lesson that was found.
+#[derive(Debug)]
+pub struct Lesson {
+    /// Such as `04`.
+    pub number: String,
+    /// Such as `labs/04-one-call`.
+    pub folder: PathBuf,
+    pub lab: Lab,
+}
+
+/// `lab.toml`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lab {
+    pub title: String,
+    /// For a student who has not done it before.
+    pub minutes: u32,
+    pub level: Level,
+    /// The file that a student edits.
+    pub edits: String,
+    pub todo: Todo,
+    /// Each says a little more than the one before.
+    pub hints: Vec<String>,
+    /// Parameters of the template.
+    #[serde(default)]
+    pub parameters: BTreeMap<String, String>,
+    /// What it is judged by.
+    #[serde(flatten)]
+    pub judge: Judge,
+    /// What passes, in the order in which it is looked at: the first failure is the verdict.
+    pub check: Vec<Check>,
+    /// A part of the sentence with which `before` and the untouched exercise fail.
+    pub before_fails: String,
+    pub cheat: Vec<Cheat>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    Beginner,
+    Intermediate,
+    Advanced,
+}
+
+/// The comment that makes the exercise of `before`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Todo {
+    /// The line of `before` that it stands above, without its indent.
+    pub above: String,
+    /// It begins with `TODO`.
+    pub text: String,
+}
+
+/// What judges a lesson. Where that is another program, such as Artillery, it is a variant of its own.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Judge {
+    /// Requests to the lesson's application, and the host's log of what they caused.
+    Run(Run),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Run {
+    /// How often a check takes the steps.
+    pub rounds: u64,
+    /// Taken once, before anything is counted.
+    #[serde(default)]
+    pub prepare: Vec<Step>,
+    /// Taken in each round.
+    pub step: Vec<Step>,
+}
+
+/// A number that is measured, and what it has to be.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Check {
+    #[serde(flatten)]
+    pub measure: Measure,
+    #[serde(flatten)]
+    pub limit: Limit,
+    /// What a failure says: `{measured}` and `{wanted}` are put in.
+    pub says: String,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Limit {
+    AtMost(f64),
+    AtLeast(f64),
+    Equals(f64),
+    /// Of `before` in the same rounds; the whole interval has to be below.
+    RatioAtMost(f64),
+}
+
+/// A wrong answer that has to be found out.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cheat {
+    pub name: String,
+    /// A part of the sentence with which it fails; no other variant fails with it.
+    pub fails: String,
+}
+
+/// One of the ways in which a lesson's code is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Variant {
+    Before,
+    Exercise,
+    Solution,
+    Cheat(String),
+}
+
+impl Lesson {
+    /// All lessons, in their order.
+    pub fn all(labs: &Path) -> Result<Vec<Self>> {
+        let mut folders: Vec<PathBuf> = fs::read_dir(labs)?
+            .map(|entry| Ok(entry?.path()))
+            .collect::<std::io::Result<_>>()?;
+        folders.sort();
+        let with_lab = folders
+            .into_iter()
+            .filter(|it| it.join("lab.toml").exists());
+        with_lab.map(Self::read).collect()
+    }
+
+    /// `LAB=04`, `LAB=4` and `LAB=04-one-call` are the same.
+    pub fn find(labs: &Path, given: &str) -> Result<Self> {
+        let all = Self::all(labs)?;
+        let names: Vec<_> = all.iter().map(Self::name).collect();
+        let list = names.join(", ");
+        let plain = |text: &str| text.trim_start_matches('0').to_owned();
+        let is_it = |it: &Self| it.name() == given || plain(&it.number) == plain(given);
+        let found = all
+            .into_iter()
+            .find(|it| !given.is_empty() && is_it(it))
+            .ok_or_else(|| match given {
+                "" => BadInput(format!(
+                    "LAB names a lesson, such as LAB=02; there are: {list}"
+                )),
+                _ => BadInput(format!("LAB={given} is no lesson; there are: {list}")),
+            });
+        Ok(found?)
+    }
+
+    fn read(folder: PathBuf) -> Result<Self> {
+        let file = folder.join("lab.toml");
+        let lab: Lab = toml::from_str(&fs::read_to_string(&file)?)
+            .with_context(|| format!("cannot read {}", file.display()))?;
+        let name = file_name(&folder);
+        let number = name.split('-').next().unwrap_or_default().to_owned();
+        Ok(Self {
+            number,
+            folder,
+            lab,
+        })
+    }
+
+    /// The folder's name.
+    pub fn name(&self) -> String {
+        file_name(&self.folder)
+    }
+
+    /// The variant of a name such as `exercise` or `cheats/memo`.
+    pub fn variant(&self, given: &str) -> Result<Variant> {
+        let cheat = given.strip_prefix("cheats/");
+        let known = |name: &&str| self.lab.cheat.iter().any(|it| it.name == *name);
+        Ok(match (given, cheat.filter(known)) {
+            ("before", _) => Variant::Before,
+            ("" | "exercise", _) => Variant::Exercise,
+            ("solution", _) => Variant::Solution,
+            (_, Some(cheat)) => Variant::Cheat(cheat.to_owned()),
+            _ => {
+                let all: Vec<_> = self.variants().iter().map(Variant::name).collect();
+                let all = all.join(", ");
+                return Err(BadInput(format!(
+                    "VARIANT={given} is no variant of lesson {}; there are: {all}",
+                    self.number
+                ))
+                .into());
+            }
+        })
+    }
+
+    /// All of them.
+    pub fn variants(&self) -> Vec<Variant> {
+        let cheats = self.lab.cheat.iter();
+        let cheats = cheats.map(|cheat| Variant::Cheat(cheat.name.clone()));
+        [Variant::Before, Variant::Exercise, Variant::Solution]
+            .into_iter()
+            .chain(cheats)
+            .collect()
+    }
+
+    /// Whether a variant ends as it should: with its own sentence, and with no other's.
+    pub fn expects(&self, variant: &Variant, verdict: &Verdict) -> bool {
+        let cheats = self
+            .lab
+            .cheat
+            .iter()
+            .map(|it| (it.name.as_str(), it.fails.as_str()));
+        let sentences = cheats.chain([("", self.lab.before_fails.as_str())]);
+        let said = sentences.filter(|(_, part)| verdict.says.contains(part));
+        let said: Vec<_> = said.map(|(name, _)| name).collect();
+        match variant {
+            Variant::Solution => verdict.passed,
+            Variant::Before | Variant::Exercise => !verdict.passed && said == [""],
+            Variant::Cheat(name) => !verdict.passed && said == [name],
+        }
+    }
+
+    /// The file that the student edits.
+    pub fn exercise(&self) -> PathBuf {
+        self.folder.join(&self.lab.edits)
+    }
+
+    /// The same file of another variant.
+    pub fn source(&self, variant: &Variant) -> PathBuf {
+        let extension = Path::new(&self.lab.edits).extension().unwrap_or_default();
+        match variant {
+            Variant::Exercise => self.exercise(),
+            other => self.folder.join(other.name()).with_extension(extension),
+        }
+    }
+
+    /// The exercise as a student finds it: `before`, with the TODO.
+    pub fn untouched(&self) -> Result<String> {
+        let file = self.source(&Variant::Before);
+        let before = fs::read_to_string(&file)?;
+        let Todo { above, text } = &self.lab.todo;
+        let line = before.lines().find(|line| line.trim() == above);
+        let line =
+            line.with_context(|| format!("{} has no line {above:?} for the TODO", file.display()))?;
+        let indent = &line[..line.len() - line.trim_start().len()];
+        let sign = if self.lab.edits.ends_with(".rs") {
+            "//"
+        } else {
+            "#"
+        };
+        let comment: String = text
+            .trim()
+            .lines()
+            .map(|text| format!("{indent}{sign} {text}\n"))
+            .collect();
+        Ok(before.replacen(&format!("{line}\n"), &format!("{comment}{line}\n"), 1))
+    }
+
+    /// The template that a variant runs: the lesson's own, unless the template is what is edited.
+    pub fn template(&self, variant: &Variant) -> PathBuf {
+        let own = self.source(variant);
+        let is_template = own.extension().is_some_and(|it| it == "yaml") && own.exists();
+        if is_template {
+            own
+        } else {
+            self.folder.join("template.yaml")
+        }
+    }
+}
+
+impl Variant {
+    /// As in `VARIANT=`.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Before => "before".to_owned(),
+            Self::Exercise => "exercise".to_owned(),
+            Self::Solution => "solution".to_owned(),
+            Self::Cheat(name) => format!("cheats/{name}"),
+        }
+    }
+
+    /// The end of its binary's name.
+    pub fn binary(&self) -> String {
+        self.name().replace("cheats/", "cheat-")
+    }
+}
+
+fn file_name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LAB: &str = r#"
+        title = "T"
+        minutes = 5
+        level = "beginner"
+        edits = "exercise.rs"
+        hints = []
+        before_fails = "each"
+        [todo]
+        above = "second();"
+        text = "TODO: one\ntwo"
+        [run]
+        rounds = 3
+        [[run.step]]
+        do = "send"
+        path = "/"
+        [[check]]
+        measure = "calls"
+        at_most = 2
+        says = "each"
+        [[cheat]]
+        name = "memo"
+        fails = "old"
+    "#;
+
+    fn lesson(folder: &Path, lab: &str) -> Result<Lesson> {
+        let folder = folder.join("07-name");
+        fs::create_dir_all(&folder)?;
+        fs::write(folder.join("lab.toml"), lab)?;
+        fs::write(
+            folder.join("before.rs"),
+            "first();\n    second();\nsecond();\n",
+        )?;
+        Lesson::read(folder)
+    }
+
+    #[test]
+    fn a_lesson_is_found_by_its_number_and_its_name() {
+        let labs = tempfile::tempdir().unwrap();
+        lesson(labs.path(), LAB).unwrap();
+        for given in ["7", "07", "07-name"] {
+            assert_eq!(Lesson::find(labs.path(), given).unwrap().number, "07");
+        }
+        for given in ["", "8", "name", "0"] {
+            let refused = Lesson::find(labs.path(), given).unwrap_err();
+            assert!(refused.is::<BadInput>(), "{given}");
+            assert!(refused.to_string().contains("07-name"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn the_todo_stands_above_its_line_with_its_indent() {
+        let labs = tempfile::tempdir().unwrap();
+        let untouched = lesson(labs.path(), LAB).unwrap().untouched().unwrap();
+        let expected = "first();\n    // TODO: one\n    // two\n    second();\nsecond();\n";
+        assert_eq!(untouched, expected);
+    }
+
+    #[test]
+    fn a_key_that_does_not_exist_is_refused_wherever_it_stands() {
+        let labs = tempfile::tempdir().unwrap();
+        for (old, new) in [
+            ("minutes = 5", "minutes = 5\nhours = 1"),
+            ("rounds = 3", "rounds = 3\npause = 1"),
+            ("path = \"/\"", "path = \"/\"\npaths = 1"),
+            ("measure = \"calls\"", "measure = \"calls\"\npre = \"item\""),
+            ("measure = \"calls\"", "measure = \"cals\""),
+            ("at_most = 2", "at_most = 2\nat_least = 1"),
+            ("at_most = 2", ""),
+            ("name = \"memo\"", "name = \"memo\"\nsays = \"\""),
+            ("do = \"send\"", "do = \"sent\""),
+        ] {
+            let broken = LAB.replace(old, new);
+            assert!(lesson(labs.path(), &broken).is_err(), "{new}");
+        }
+    }
+}

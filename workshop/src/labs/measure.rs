@@ -1,0 +1,569 @@
+//! The numbers that a lesson is about, from the host's log of events alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use local::events::{Call, Ended, Entry, Event, Handshake, Invocation, Messages, Move, Outcome};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::files::read_json;
+use crate::percentile::{ms, percentile, worst};
+
+/// A number: what is counted or timed, of which calls, and for each of what.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Measure {
+    pub measure: What,
+    /// For counts only; `request` unless set.
+    pub per: Option<Per>,
+    /// Only calls of this operation, such as `DynamoDB.GetItem`.
+    pub operation: Option<String>,
+    /// Only calls and invocations of this function, by its logical id.
+    pub function: Option<String>,
+}
+
+/// What is measured. `labs/CONTRIBUTING.md` has a sentence for each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum What {
+    // Counts.
+    Calls,
+    Refused,
+    Connections,
+    Handshakes,
+    RequestBytes,
+    ResponseBytes,
+    ReadUnits,
+    WriteUnits,
+    Invocations,
+    Failures,
+    Throttles,
+    ColdStarts,
+    Environments,
+    Faults,
+    Sent,
+    Delivered,
+    DeliveredAgain,
+    Returned,
+    Deleted,
+    Dead,
+    // Of each invocation: the median.
+    RoundTrips,
+    InitCpuMs,
+    ColdCpuMs,
+    WarmCpuMs,
+    ColdMs,
+    WarmMs,
+    // Of each request, as its client sees it.
+    WaitMs,
+    WorstWaitMs,
+    // Of a million requests.
+    GbSeconds,
+    Usd,
+}
+
+/// What a count is divided by.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Per {
+    #[default]
+    Request,
+    Item,
+    Invocation,
+    Environment,
+    Message,
+    Round,
+}
+
+/// What happened in one round, as far as it counts.
+#[derive(Debug, Default)]
+pub struct Round {
+    pub requests: u64,
+    /// Items that were answered.
+    pub items: u64,
+    /// Ms that each request's client waited.
+    pub waits: Vec<f64>,
+    pub events: Vec<Entry>,
+}
+
+/// What the price of a function's time depends on.
+#[derive(Debug, Clone)]
+pub struct Function {
+    pub memory_mb: f64,
+    /// USD of a GB-second on its processor.
+    pub gb_second: f64,
+}
+
+/// The functions of a template by logical id, and AWS's prices of the rest in USD.
+#[derive(Debug, Clone)]
+pub struct Prices {
+    pub functions: BTreeMap<String, Function>,
+    api_request: f64,
+    run: f64,
+    read_unit: f64,
+    write_unit: f64,
+    sqs_call: f64,
+}
+
+impl Prices {
+    /// From a resolved template and `deploy/prices.json`.
+    pub fn read(root: &Path, template: &Value) -> Result<Self> {
+        let file = root.join("deploy/prices.json");
+        let prices: Value = read_json(&file)?;
+        let price = |name: &str| {
+            let price = &prices["prices"][name];
+            let price = price["usd"].as_f64().zip(price["for"].as_f64());
+            let price = price.map(|(usd, units)| usd / units);
+            price.with_context(|| format!("{} has no {name}", file.display()))
+        };
+        let mut functions = BTreeMap::new();
+        for (id, resource) in template["Resources"].as_object().into_iter().flatten() {
+            if resource["Type"] != "AWS::Serverless::Function" {
+                continue;
+            }
+            let properties = &resource["Properties"];
+            let processor = properties["Architectures"][0].as_str();
+            let processor = processor.unwrap_or("x86_64"); // Lambda's default
+            let function = Function {
+                memory_mb: properties["MemorySize"].as_f64().unwrap_or(128.0), // Lambda's default
+                gb_second: price(&format!("gb_second_{processor}"))?,
+            };
+            functions.insert(id.clone(), function);
+        }
+        Ok(Self {
+            functions,
+            api_request: price("http_api_request")?,
+            run: price("lambda_request")?,
+            read_unit: price("dynamodb_read_unit")?,
+            write_unit: price("dynamodb_write_unit")?,
+            sqs_call: price("sqs_request")?,
+        })
+    }
+}
+
+/// The counted events of some rounds, sorted.
+struct Counted<'a> {
+    requests: f64,
+    items: f64,
+    waits: Vec<f64>,
+    invocations: Vec<&'a Invocation>,
+    calls: Vec<(u64, &'a Call)>,
+    handshakes: Vec<Handshake>,
+    messages: Vec<&'a Messages>,
+    faults: f64,
+}
+
+impl<'a> Counted<'a> {
+    fn of(rounds: &[&'a Round], measure: &Measure, prices: &Prices) -> Self {
+        let mut counted = Self {
+            requests: rounds.iter().map(|it| it.requests as f64).sum(),
+            items: rounds.iter().map(|it| it.items as f64).sum(),
+            waits: rounds.iter().flat_map(|it| it.waits.clone()).collect(),
+            invocations: Vec::new(),
+            calls: Vec::new(),
+            handshakes: Vec::new(),
+            messages: Vec::new(),
+            faults: 0.0,
+        };
+        let wanted = |name: &str| match &measure.function {
+            Some(function) => function == name,
+            None => prices.functions.contains_key(name),
+        };
+        let is_wanted = |call: &Call| {
+            let operation = measure.operation.as_ref();
+            wanted(&call.function) && operation.is_none_or(|it| *it == call.operation)
+        };
+        for entry in rounds.iter().flat_map(|round| &round.events) {
+            match &entry.event {
+                Event::Invocation(it) if wanted(&it.function) => counted.invocations.push(it),
+                Event::Call(call) if is_wanted(call) => counted.calls.push((entry.at_us, call)),
+                Event::Connection {
+                    function,
+                    handshake,
+                } if wanted(function) => counted.handshakes.push(*handshake),
+                Event::Messages(messages) => counted.messages.push(messages),
+                Event::Fault { .. } => counted.faults += 1.0,
+                _ => {}
+            }
+        }
+        counted
+    }
+
+    fn sum(&self, of: impl Fn(&Call) -> f64) -> f64 {
+        self.calls.iter().map(|(_, call)| of(call)).sum()
+    }
+
+    fn moved(&self, change: Move) -> f64 {
+        let of = self.messages.iter().filter(|it| it.change == change);
+        of.map(|it| it.ids.len() as f64).sum()
+    }
+
+    fn ended(&self, ended: impl Fn(Ended) -> bool) -> f64 {
+        let of = self.invocations.iter().filter(|it| ended(it.outcome));
+        of.count() as f64
+    }
+
+    fn environments(&self) -> f64 {
+        let names = self.invocations.iter().map(|it| &it.environment);
+        names.flatten().collect::<BTreeSet<_>>().len() as f64
+    }
+
+    fn delivered_again(&self) -> f64 {
+        let of = self
+            .messages
+            .iter()
+            .filter(|it| it.change == Move::Delivered);
+        let ids: Vec<_> = of.flat_map(|it| &it.ids).collect();
+        (ids.len() - ids.iter().collect::<BTreeSet<_>>().len()) as f64
+    }
+
+    /// The most calls of an invocation of which each began after the one before was answered.
+    fn round_trips(&self, request_id: &str) -> f64 {
+        let own = self
+            .calls
+            .iter()
+            .filter(|(_, call)| call.request_id.as_deref() == Some(request_id));
+        let mut spans: Vec<(u64, u64)> = own
+            .map(|(end, call)| {
+                let took = (call.duration + call.held).as_micros();
+                (
+                    *end,
+                    end.saturating_sub(u64::try_from(took).unwrap_or(u64::MAX)),
+                )
+            })
+            .collect();
+        spans.sort_unstable();
+        let (mut trips, mut free) = (0.0, 0);
+        for (end, begin) in spans {
+            if trips == 0.0 || begin >= free {
+                (trips, free) = (trips + 1.0, end);
+            }
+        }
+        trips
+    }
+
+    /// One value of each invocation that is cold or warm.
+    fn each(&self, cold: bool, of: impl Fn(&Invocation) -> Option<f64>) -> Vec<f64> {
+        let kind = self.invocations.iter().filter(|it| it.cold == cold);
+        kind.filter_map(|it| of(it)).collect()
+    }
+
+    /// GB-seconds of all invocations, and their price: as many as there are, each as long as the warm ones of its
+    /// function are on average. Lambda bills whole milliseconds.
+    fn compute(&self, prices: &Prices) -> (f64, f64) {
+        let (mut gb_seconds, mut usd) = (0.0, 0.0);
+        for (name, function) in &prices.functions {
+            let own = self.invocations.iter().filter(|it| it.function == *name);
+            let own: Vec<_> = own.collect();
+            let warm = own.iter().filter(|it| !it.cold);
+            let mut warm: Vec<f64> = warm.map(|it| ms(it.duration).ceil()).collect();
+            if warm.is_empty() {
+                warm = own.iter().map(|it| ms(it.duration).ceil()).collect();
+            }
+            let mean = warm.iter().sum::<f64>() / warm.len().max(1) as f64;
+            let used = own.len() as f64 * mean / 1e3 * function.memory_mb / 1024.0;
+            gb_seconds += used;
+            usd += used * function.gb_second;
+        }
+        (gb_seconds, usd)
+    }
+
+    fn usd(&self, prices: &Prices) -> f64 {
+        let sqs = self
+            .calls
+            .iter()
+            .filter(|(_, call)| call.operation.starts_with("SQS."));
+        self.compute(prices).1
+            + self.requests * prices.api_request
+            + self.invocations.len() as f64 * prices.run
+            + self.sum(|call| call.read_units) * prices.read_unit
+            + self.sum(|call| call.write_units) * prices.write_unit
+            + sqs.count() as f64 * prices.sqs_call
+    }
+}
+
+impl Measure {
+    /// A measure without any filter.
+    pub fn plain(measure: What) -> Self {
+        Self {
+            measure,
+            per: None,
+            operation: None,
+            function: None,
+        }
+    }
+
+    /// The number over these rounds; none if there was nothing to measure, such as no cold start.
+    pub fn of(&self, rounds: &[&Round], prices: &Prices) -> Option<f64> {
+        let it = Counted::of(rounds, self, prices);
+        let median = |values: &[f64]| percentile(values, 50.0);
+        let a_million = |value: f64| (it.requests > 0.0).then(|| value / it.requests * 1e6);
+        let full = |handshake: &&Handshake| **handshake == Handshake::Full;
+        let count = match self.measure {
+            What::Calls => it.calls.len() as f64,
+            What::Refused => it.sum(|call| match call.outcome {
+                Outcome::Success | Outcome::ConditionalFailure => 0.0,
+                Outcome::Throttle | Outcome::Error | Outcome::NoAnswer => 1.0,
+            }),
+            What::Connections => it.handshakes.len() as f64,
+            What::Handshakes => it.handshakes.iter().filter(full).count() as f64,
+            What::RequestBytes => it.sum(|call| call.request_bytes as f64),
+            What::ResponseBytes => it.sum(|call| call.response_bytes as f64),
+            What::ReadUnits => it.sum(|call| call.read_units),
+            What::WriteUnits => it.sum(|call| call.write_units),
+            What::Invocations => it.invocations.len() as f64,
+            What::Failures => it.ended(|how| matches!(how, Ended::Error | Ended::Timeout)),
+            What::Throttles => it.ended(|how| how == Ended::Throttled),
+            What::ColdStarts => it.each(true, |_| Some(1.0)).len() as f64,
+            What::Environments => it.environments(),
+            What::Faults => it.faults,
+            What::Sent => it.moved(Move::Sent),
+            What::Delivered => it.moved(Move::Delivered),
+            What::DeliveredAgain => it.delivered_again(),
+            What::Returned => it.moved(Move::Returned),
+            What::Deleted => it.moved(Move::Deleted),
+            What::Dead => it.moved(Move::Dead),
+            What::RoundTrips => {
+                let trips = it.invocations.iter().map(|run| &run.request_id);
+                let trips: Vec<_> = trips.map(|id| it.round_trips(id)).collect();
+                return median(&trips);
+            }
+            What::InitCpuMs => {
+                return median(&it.each(true, |run| run.init.map(|init| ms(init.cpu))));
+            }
+            What::ColdCpuMs => {
+                let cpu = |run: &Invocation| run.init.zip(run.cpu);
+                return median(&it.each(true, |run| {
+                    cpu(run).map(|(init, cpu)| ms(init.cpu) + ms(cpu))
+                }));
+            }
+            What::WarmCpuMs => return median(&it.each(false, |run| run.cpu.map(ms))),
+            What::ColdMs => return median(&it.each(true, |run| Some(ms(run.own())))),
+            What::WarmMs => return median(&it.each(false, |run| Some(ms(run.duration)))),
+            What::WaitMs => return median(&it.waits),
+            What::WorstWaitMs => return worst(&it.waits),
+            What::GbSeconds => return a_million(it.compute(prices).0),
+            What::Usd => return a_million(it.usd(prices)),
+        };
+        let by = match self.per.unwrap_or_default() {
+            Per::Request => it.requests,
+            Per::Item => it.items,
+            Per::Invocation => it.invocations.len() as f64,
+            Per::Environment => it.environments(),
+            Per::Message => it.moved(Move::Sent),
+            Per::Round => rounds.len() as f64,
+        };
+        (by > 0.0).then(|| count / by)
+    }
+}
+
+/// In words, such as `DynamoDB.GetItem calls a request`.
+impl fmt::Display for Measure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(function) = &self.function {
+            write!(f, "{function}: ")?;
+        }
+        if let Some(operation) = &self.operation {
+            write!(f, "{operation} ")?;
+        }
+        let (name, counts) = match self.measure {
+            What::Calls => ("calls", true),
+            What::Refused => ("refused calls", true),
+            What::Connections => ("new connections", true),
+            What::Handshakes => ("full TLS handshakes", true),
+            What::RequestBytes => ("request bytes", true),
+            What::ResponseBytes => ("response bytes", true),
+            What::ReadUnits => ("read units", true),
+            What::WriteUnits => ("write units", true),
+            What::Invocations => ("invocations", true),
+            What::Failures => ("failed invocations", true),
+            What::Throttles => ("throttled invocations", true),
+            What::ColdStarts => ("cold starts", true),
+            What::Environments => ("environments", true),
+            What::Faults => ("faults", true),
+            What::Sent => ("messages sent", true),
+            What::Delivered => ("messages delivered", true),
+            What::DeliveredAgain => ("messages delivered again", true),
+            What::Returned => ("messages returned", true),
+            What::Deleted => ("messages done", true),
+            What::Dead => ("dead messages", true),
+            What::RoundTrips => ("round trips one after another", false),
+            What::InitCpuMs => ("init CPU, ms", false),
+            What::ColdCpuMs => ("cold start CPU, ms", false),
+            What::WarmCpuMs => ("warm CPU, ms", false),
+            What::ColdMs => ("cold start, own ms", false),
+            What::WarmMs => ("warm duration, ms", false),
+            What::WaitMs => ("client's wait, ms", false),
+            What::WorstWaitMs => ("client's worst wait, ms", false),
+            What::GbSeconds => ("GB-seconds a million requests", false),
+            What::Usd => ("$ a million requests", false),
+        };
+        f.write_str(name)?;
+        if counts {
+            f.write_str(match self.per.unwrap_or_default() {
+                Per::Request => " a request",
+                Per::Item => " an item",
+                Per::Invocation => " an invocation",
+                Per::Environment => " an environment",
+                Per::Message => " a message",
+                Per::Round => " a round",
+            })?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn prices() -> Prices {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let template = json!({"Resources": {
+            "F": {"Type": "AWS::Serverless::Function", "Properties": {"MemorySize": 512}},
+            "Table": {"Type": "AWS::DynamoDB::Table"},
+        }});
+        Prices::read(&root, &template).unwrap()
+    }
+
+    fn entry(at_us: u64, event: Event) -> Entry {
+        Entry { at_us, event }
+    }
+
+    fn call(of: &str, request_id: &str, begin: u64, end: u64) -> Entry {
+        let call = Call {
+            function: of.to_owned(),
+            request_id: Some(request_id.to_owned()),
+            operation: "DynamoDB.GetItem".to_owned(),
+            // Half of it waited for the CPU.
+            duration: Duration::from_micros((end - begin) / 2),
+            held: Duration::from_micros((end - begin) / 2),
+            read_units: 0.5,
+            outcome: Outcome::Success,
+            ..Call::default()
+        };
+        entry(end, Event::Call(Box::new(call)))
+    }
+
+    fn invocation(of: &str, request_id: &str, cold: bool, us: u64) -> Entry {
+        let invocation = Invocation {
+            function: of.to_owned(),
+            environment: Some(format!("{of}-1")),
+            request_id: request_id.to_owned(),
+            cold,
+            duration: Duration::from_micros(us),
+            ..Invocation::default()
+        };
+        entry(0, Event::Invocation(Box::new(invocation)))
+    }
+
+    fn round(events: Vec<Entry>) -> Round {
+        Round {
+            requests: 2,
+            items: 10,
+            waits: vec![1.0, 9.0],
+            events,
+        }
+    }
+
+    fn of(what: What, round: &Round) -> Option<f64> {
+        Measure::plain(what).of(&[round], &prices())
+    }
+
+    #[test]
+    fn calls_count_for_the_templates_functions_alone_and_are_divided() {
+        let round = round(vec![
+            call("F", "a", 0, 10),
+            call("F", "a", 20, 30),
+            call("workshop", "a", 0, 10),
+            invocation("F", "a", true, 900),
+        ]);
+        assert_eq!(of(What::Calls, &round), Some(1.0));
+        let calls = |per, operation: &str, function: Option<&str>| Measure {
+            measure: What::Calls,
+            per: Some(per),
+            operation: Some(operation.to_owned()),
+            function: function.map(str::to_owned),
+        };
+        let get = "DynamoDB.GetItem";
+        let number = |measure: Measure| measure.of(&[&round], &prices());
+        assert_eq!(number(calls(Per::Item, get, None)), Some(0.2));
+        assert_eq!(number(calls(Per::Environment, get, None)), Some(2.0));
+        assert_eq!(number(calls(Per::Round, get, Some("workshop"))), Some(1.0));
+        assert_eq!(number(calls(Per::Round, "DynamoDB.Query", None)), Some(0.0));
+        assert_eq!(
+            number(calls(Per::Message, get, None)),
+            None,
+            "none was sent"
+        );
+    }
+
+    #[test]
+    fn round_trips_are_calls_of_which_each_begins_after_the_one_before() {
+        for (spans, expected) in [
+            (&[(0, 10), (10, 20), (20, 30)][..], 3.0),
+            (&[(0, 10), (2, 12), (4, 14)], 1.0),
+            (&[(0, 30), (2, 12), (14, 24)], 2.0),
+            (&[], 0.0),
+        ] {
+            let mut events = vec![invocation("F", "a", false, 1), call("F", "other", 50, 60)];
+            events.extend(
+                spans
+                    .iter()
+                    .map(|(begin, end)| call("F", "a", *begin, *end)),
+            );
+            assert_eq!(
+                of(What::RoundTrips, &round(events)),
+                Some(expected),
+                "{spans:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_message_that_is_delivered_twice_is_delivered_again_once() {
+        let moved = |change, ids: &[&str]| {
+            let messages = Messages {
+                queue: "Q".to_owned(),
+                change,
+                ids: ids.iter().map(|it| (*it).to_owned()).collect(),
+                request_id: None,
+                waited: Vec::new(),
+            };
+            entry(0, Event::Messages(messages))
+        };
+        let round = round(vec![
+            moved(Move::Sent, &["a", "b"]),
+            moved(Move::Delivered, &["a", "b"]),
+            moved(Move::Delivered, &["b"]),
+        ]);
+        let again = Measure {
+            per: Some(Per::Message),
+            ..Measure::plain(What::DeliveredAgain)
+        };
+        assert_eq!(again.of(&[&round], &prices()), Some(0.5));
+    }
+
+    #[test]
+    fn a_million_requests_cost_time_units_and_requests() {
+        let round = round(vec![
+            invocation("F", "a", true, 90_000),
+            invocation("F", "b", false, 3_200),
+            call("F", "a", 0, 10),
+            call("F", "b", 0, 10),
+        ]);
+        // The cold one is billed like the warm one: 4 ms of half a GB.
+        assert!((of(What::GbSeconds, &round).unwrap() - 2000.0).abs() < 1e-6);
+        let expected = 2000.0 * 0.0000166667 + 1.0 + 0.2 + 0.5 * 0.125;
+        assert!((of(What::Usd, &round).unwrap() - expected).abs() < 1e-9);
+        assert_eq!(of(What::WarmMs, &round), Some(3.2));
+        assert_eq!(of(What::ColdMs, &round), Some(90.0));
+        assert_eq!(of(What::WorstWaitMs, &round), Some(9.0));
+    }
+}

@@ -1,0 +1,66 @@
+//! The lessons of `labs/`: they are listed, run, judged, hinted at and handed in. `labs/CONTRIBUTING.md` says how one is
+//! written.
+//!
+//! | module | is about |
+//! |---|---|
+//! | [`lesson`] | the folder of a lesson, its `lab.toml` and its variants |
+//! | [`steps`] | what is sent in a round, and the values put into it |
+//! | [`build`] | the binaries of the variants |
+//! | [`stage`] | one variant on a host of its own |
+//! | [`tables`] | items, written past the functions |
+//! | [`measure`] | the numbers, from the host's log of events |
+//! | [`judge`] | the verdict |
+//! | [`check`], [`show`], [`student`], [`hand_in`] | the verbs |
+//! | [`progress`] | how far a student has come |
+
+use std::path::PathBuf;
+
+use crate::session::Session;
+
+mod build;
+pub mod check;
+pub mod hand_in;
+mod judge;
+mod lesson;
+mod measure;
+mod progress;
+pub mod show;
+mod stage;
+mod steps;
+pub mod student;
+mod tables;
+
+/// Where the lessons are, and what is built of them.
+#[derive(Debug, clap::Args)]
+pub struct Place {
+    /// The folder of the lessons
+    #[arg(long, value_name = "DIR", default_value = "labs")]
+    labs: PathBuf,
+    /// The folder of what is built and measured
+    #[arg(long, value_name = "DIR", default_value = "target/labs")]
+    target: PathBuf,
+    /// The host of this machine
+    #[arg(long, value_name = "PATH", default_value = "target/host/local")]
+    local: PathBuf,
+}
+
+impl Place {
+    fn labs(&self, session: &Session) -> PathBuf {
+        session.root.join(&self.labs)
+    }
+
+    fn target(&self, session: &Session) -> PathBuf {
+        session.root.join(&self.target)
+    }
+
+    fn local(&self, session: &Session) -> PathBuf {
+        session.root.join(&self.local)
+    }
+}
+
+/// Letters for the keys of one run, so that nothing that is known from another one helps.
+fn run_name() -> String {
+    std::iter::repeat_with(fastrand::lowercase)
+        .take(8)
+        .collect()
+}

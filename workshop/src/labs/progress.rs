@@ -1,0 +1,129 @@
+//! How far a student has come: `target/labs/progress.json`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use fs_err as fs;
+use serde::{Deserialize, Serialize};
+
+use super::judge::Verdict;
+use super::lesson::Lesson;
+use crate::files::{read_json, write_json};
+use crate::session::BadInput;
+
+#[derive(Debug)]
+pub struct Progress {
+    file: PathBuf,
+    lessons: BTreeMap<String, Done>,
+}
+
+/// What a student has done of a lesson.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Done {
+    pub passed: bool,
+    /// The last one of the exercise.
+    pub verdict: Option<Verdict>,
+    /// How many were asked for.
+    pub hints: usize,
+    pub prediction: Option<Prediction>,
+}
+
+/// What a student expects of the mended exercise.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Prediction {
+    /// Calls to AWS a request.
+    pub calls: f64,
+    /// Of a warm invocation.
+    pub ms: f64,
+    /// Of a million requests.
+    pub usd: f64,
+}
+
+impl Progress {
+    pub fn read(target: &Path) -> Result<Self> {
+        let file = target.join("progress.json");
+        let lessons = if file.exists() {
+            read_json(&file)?
+        } else {
+            BTreeMap::new()
+        };
+        Ok(Self { file, lessons })
+    }
+
+    pub fn lesson(&mut self, lesson: &Lesson) -> &mut Done {
+        self.lessons.entry(lesson.name()).or_default()
+    }
+
+    pub fn write(&self) -> Result<()> {
+        if let Some(folder) = self.file.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        write_json(&self.file, &self.lessons)
+    }
+}
+
+impl Done {
+    pub fn judged(&mut self, verdict: &Verdict) {
+        self.passed |= verdict.passed;
+        self.verdict = Some(verdict.clone());
+    }
+}
+
+impl Prediction {
+    /// Reads `calls=1 ms=20 usd=3`, in any order.
+    pub fn parse(given: &str) -> Result<Self> {
+        let mut values = BTreeMap::new();
+        for word in given.split([' ', ',']).filter(|it| !it.is_empty()) {
+            let pair = word.split_once('=');
+            let value = pair.and_then(|(name, value)| Some((name, value.parse::<f64>().ok()?)));
+            let Some((name, value)) = value.filter(|(_, it)| it.is_finite() && *it >= 0.0) else {
+                return Err(Self::refused(given));
+            };
+            values.insert(name, value);
+        }
+        let known = ["calls", "ms", "usd"].map(|name| values.get(name).copied());
+        match known {
+            [Some(calls), Some(ms), Some(usd)] if values.len() == 3 => Ok(Self { calls, ms, usd }),
+            _ => Err(Self::refused(given)),
+        }
+    }
+
+    fn refused(given: &str) -> anyhow::Error {
+        let why = format!(
+            "PREDICT={given} is no prediction; write PREDICT=\"calls=2 ms=10 usd=3\": calls a request, ms of a warm invocation, dollars a million requests"
+        );
+        BadInput(why).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prediction_has_three_numbers() {
+        let expected = Prediction {
+            calls: 1.0,
+            ms: 20.5,
+            usd: 3.0,
+        };
+        for given in ["calls=1 ms=20.5 usd=3", " usd=3,calls=1  ms=20.5 "] {
+            assert_eq!(Prediction::parse(given).unwrap(), expected);
+        }
+        for given in [
+            "",
+            "1 20 3",
+            "calls=1 ms=20",
+            "calls=1 ms=x usd=3",
+            "calls=1 ms=2 usd=3 s=4",
+            "calls=-1 ms=2 usd=3",
+        ] {
+            assert!(
+                Prediction::parse(given).unwrap_err().is::<BadInput>(),
+                "{given}"
+            );
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! The steps of a round, as `lab.toml` lists them, and the values that are put into them.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use anyhow::{Result, bail};
+use local::faults::Rule;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+/// What the engine does: `do = "put"` and so on.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Step {
+    /// Writes items to a table, past the functions.
+    Put {
+        /// Its logical id.
+        table: String,
+        /// How many; `{n}` runs from 1.
+        #[serde(default = "one")]
+        each: u64,
+        item: Value,
+    },
+    /// Deletes an item of a table, past the functions.
+    Delete { table: String, key: Value },
+    /// Sends a request to the lesson's API, and compares its answer.
+    Send(Box<Send>),
+    /// Ends all environments, so that the next invocation is a cold start.
+    EndEnvironments,
+    /// Injects faults from now on (docs/faults.md); none if there are none in the list.
+    Faults {
+        #[serde(default)]
+        seed: u64,
+        #[serde(default)]
+        faults: Vec<Rule>,
+    },
+    /// Waits until every queue with a trigger is empty.
+    Drain,
+}
+
+/// A request, and the answer that it should have.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Send {
+    #[serde(default = "get")]
+    pub method: String,
+    pub path: String,
+    pub body: Option<Value>,
+    #[serde(default = "ok")]
+    pub status: u16,
+    /// The whole answer; none if only the status counts.
+    pub json: Option<Value>,
+    /// Where the answer has its items, as a JSON pointer such as `/products`, for what is counted for each item.
+    pub items: Option<String>,
+    /// How many at the same time; `{n}` runs from 1.
+    #[serde(default = "one")]
+    pub at_once: u64,
+    /// Whether it is counted. The answer is compared in any case.
+    #[serde(default = "yes")]
+    pub counted: bool,
+    /// What a wrong answer means.
+    pub says: Option<String>,
+}
+
+fn one() -> u64 {
+    1
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn ok() -> u16 {
+    200
+}
+
+fn get() -> String {
+    "GET".to_owned()
+}
+
+/// The largest of the random numbers.
+const MOST: u64 = 9999;
+
+/// What is put in place of `{…}`.
+#[derive(Debug, Clone, Default)]
+pub struct Names {
+    /// Letters that no run had before.
+    pub run: String,
+    /// The round, from 1; 0 in `prepare`.
+    pub round: u64,
+    /// Of `each` or `at_once`, from 1.
+    pub n: u64,
+}
+
+impl Names {
+    /// The same, but the `n`th of several.
+    pub fn nth(&self, n: u64) -> Self {
+        Self { n, ..self.clone() }
+    }
+
+    /// A value with everything put in. `{each = 3, of = …}` becomes a list of three.
+    pub fn value(&self, value: &Value) -> Result<Value> {
+        Ok(match value {
+            Value::String(text) => self.string(text)?,
+            Value::Array(all) => {
+                let all: Result<_> = all.iter().map(|it| self.value(it)).collect();
+                Value::Array(all?)
+            }
+            Value::Object(members) => match (members.get("each"), members.get("of")) {
+                (Some(Value::Number(each)), Some(of)) if members.len() == 2 => {
+                    let each = each.as_u64().unwrap_or_default();
+                    let all: Result<_> = (1..=each).map(|n| self.nth(n).value(of)).collect();
+                    Value::Array(all?)
+                }
+                _ => {
+                    let mut filled = Map::new();
+                    for (name, member) in members {
+                        filled.insert(name.clone(), self.value(member)?);
+                    }
+                    Value::Object(filled)
+                }
+            },
+            other => other.clone(),
+        })
+    }
+
+    /// A text that is nothing but one number in braces becomes that number.
+    fn string(&self, text: &str) -> Result<Value> {
+        let inner = text.strip_prefix('{').and_then(|it| it.strip_suffix('}'));
+        if let Some(name) = inner.filter(|it| !it.contains('{')) {
+            let filled = self.placeholder(name)?;
+            return Ok(filled
+                .parse::<u64>()
+                .ok()
+                .filter(|_| name != "run" && !name.starts_with("fill:"))
+                .map_or(Value::String(filled), Value::from));
+        }
+        Ok(Value::String(self.text(text)?))
+    }
+
+    /// A text with everything put in.
+    pub fn text(&self, text: &str) -> Result<String> {
+        let mut filled = String::new();
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once('{') {
+            let Some((name, after)) = after.split_once('}') else {
+                bail!("{text:?} has a brace that is not closed");
+            };
+            filled += before;
+            filled += &self.placeholder(name)?;
+            rest = after;
+        }
+        Ok(filled + rest)
+    }
+
+    fn placeholder(&self, name: &str) -> Result<String> {
+        if let Some(drawn) = name.strip_prefix('#') {
+            let mut hasher = DefaultHasher::new();
+            (drawn, &self.run, self.round, self.n).hash(&mut hasher);
+            return Ok((1 + hasher.finish() % MOST).to_string());
+        }
+        if let Some(length) = name.strip_prefix("fill:").and_then(|it| it.parse().ok()) {
+            return Ok("x".repeat(length));
+        }
+        Ok(match name {
+            "run" => self.run.clone(),
+            "round" => self.round.to_string(),
+            "n" => self.n.to_string(),
+            _ => bail!(
+                "there is no {{{name}}}; there are {{run}}, {{round}}, {{n}}, {{#any-name}} and {{fill:length}}"
+            ),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn names() -> Names {
+        Names {
+            run: "qx".to_owned(),
+            round: 3,
+            n: 0,
+        }
+    }
+
+    #[test]
+    fn lists_numbers_and_texts_are_filled() {
+        let value = json!({"ids": {"each": 2, "of": "{run}-{round}-{n}"}, "n": "{round}", "text": "{fill:3}", "a": [1, true, null]});
+        let filled = names().value(&value).unwrap();
+        assert_eq!(
+            filled,
+            json!({"ids": ["qx-3-1", "qx-3-2"], "n": 3, "text": "xxx", "a": [1, true, null]})
+        );
+    }
+
+    #[test]
+    fn a_drawn_number_is_the_same_for_the_same_name_and_another_in_another_run_round_or_place() {
+        let drawn = |names: &Names| names.value(&json!("{#price}")).unwrap();
+        let first = drawn(&names());
+        assert!(first.as_u64().is_some_and(|it| (1..=MOST).contains(&it)));
+        assert_eq!(first, drawn(&names()));
+        let other_run = Names {
+            run: "qy".to_owned(),
+            ..names()
+        };
+        let other_round = Names {
+            round: 4,
+            ..names()
+        };
+        for other in [other_run, other_round, names().nth(1)] {
+            assert_ne!(first, drawn(&other));
+        }
+        assert_ne!(first, names().value(&json!("{#stock}")).unwrap());
+    }
+
+    #[test]
+    fn a_placeholder_that_does_not_exist_is_refused() {
+        for text in ["{what}", "a {", "{fill:x}"] {
+            assert!(names().value(&json!(text)).is_err(), "{text}");
+        }
+    }
+}
