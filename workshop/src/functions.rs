@@ -45,6 +45,9 @@ pub struct Function {
     /// Mean time that an invocation keeps an environment busy, its init included.
     #[serde(default)]
     pub busy_ms: Option<f64>,
+    /// The request ids of its cold starts under load, for the report.
+    #[serde(skip)]
+    pub cold_requests: Vec<String>,
 }
 
 /// The function's own part of its cold starts: init and first invocation.
@@ -113,6 +116,7 @@ impl Function {
         let billed = known(under_load, |it| {
             Some(it.billed_ms? / 1000.0 * it.memory_mb? / 1024.0)
         });
+        let cold = under_load.iter().filter(|it| it.init_ms.is_some());
         let ended = |how: &str| {
             let status = under_load.iter().map(|it| it.status.as_deref());
             let ended = status.filter(|status| *status == Some(how));
@@ -135,6 +139,7 @@ impl Function {
             gb_seconds: billed.iter().sum(),
             log_bytes: None,
             cold: Cold::of(under_load),
+            cold_requests: cold.filter_map(|it| it.request_id.clone()).collect(),
             busy_ms: (!busy.is_empty()).then(|| busy.iter().sum::<f64>() / busy.len() as f64),
         }
     }
@@ -269,6 +274,7 @@ mod tests {
                 log_bytes: None,
                 cold: None,
                 busy_ms: Some(12.34),
+                cold_requests: Vec::new(),
             }
         );
     }

@@ -15,6 +15,7 @@
 //! | [`cloudwatch`] | the logs of a stack on AWS |
 //! | [`conditions`] | the numbers of `local --conditions`, measured on AWS |
 //! | [`summary`], [`render`], [`table`], [`machine`] | the result, and how it is shown |
+//! | [`report`], [`prices`] | one page of each run, and what it would cost on AWS |
 //! | [`bench`] | the benchmark |
 //! | [`compare`] | two builds, measured beside each other |
 //! | [`power_curve`] | one function at every memory size |
@@ -39,9 +40,11 @@ mod load_test;
 mod machine;
 mod percentile;
 mod power_curve;
+mod prices;
 mod program;
 mod prove;
 mod render;
+mod report;
 mod report_lines;
 mod reports;
 mod session;
@@ -84,6 +87,8 @@ enum Verb {
     Compare(compare::Arguments),
     /// Measure a function at every memory size from 128 to 3,008 MB
     PowerCurve(power_curve::Arguments),
+    /// Make the page of a run again from its JSON, and show it
+    Report(report::verb::Arguments),
 }
 
 #[tokio::main]
@@ -98,6 +103,7 @@ async fn main() -> ExitCode {
         Verb::Conditions(_) => "conditions",
         Verb::Compare(_) => "compare",
         Verb::PowerCurve(_) => "power-curve",
+        Verb::Report(_) => "report",
     };
     run(&verb).await.unwrap_or_else(|error| {
         eprintln!("{name} failed: {error:#}");
@@ -116,6 +122,7 @@ async fn run(verb: &Verb) -> Result<ExitCode> {
         Verb::Conditions(arguments) => conditions::run(&session, arguments).await?,
         Verb::Compare(arguments) => compare::run(&session, arguments).await?,
         Verb::PowerCurve(arguments) => power_curve::run(&session, arguments).await?,
+        Verb::Report(arguments) => report::verb::run(&session, arguments)?,
     };
     Ok(session.verdict(passed))
 }

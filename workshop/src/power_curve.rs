@@ -11,15 +11,14 @@ use local::conditions::Medians;
 use local::events::{Event, Invocation};
 use serde::Serialize;
 use serde_json::{Value, json};
-use tokio::process::Command;
 
 use crate::bench::{Requests, drain, logical_id};
 use crate::compare::fill;
 use crate::files::{read_json, read_yaml, write_json};
-use crate::host::{Host, PARAMETERS, Start};
+use crate::host::{Host, PARAMETERS, Start, resolved};
 use crate::machine::{Machine, SIMULATED, conditions};
 use crate::percentile::{ms, percentile, worst};
-use crate::program::output;
+use crate::prices::Prices;
 use crate::session::{BadInput, Session};
 use crate::table::{row, table};
 
@@ -185,9 +184,9 @@ impl Subject {
         let parameter = size["Ref"].as_str();
         let parameter =
             parameter.with_context(|| format!("the MemorySize of {name} is no parameter"))?;
-        let mut resolve = Command::new(root.join(&arguments.local));
-        resolve.args(["template", "--json"]).current_dir(root);
-        let resolved: Value = serde_json::from_str(&output(&mut resolve).await?)?;
+        let program = root.join(&arguments.local);
+        let read = root.join("template.yaml");
+        let resolved = resolved(root, &program, &read, &BTreeMap::new()).await?;
         let properties = &resolved["Resources"][name]["Properties"];
         let architecture = properties["Architectures"][0].as_str();
         let event: Value = read_json(&root.join("events").join(file).with_extension("json"))?;
@@ -233,16 +232,11 @@ impl Subject {
 
 /// USD of a request and of a GB-second.
 fn prices(session: &Session, subject: &Subject) -> Result<[f64; 2]> {
-    let file = session.root.join("deploy/prices.json");
-    let prices: Value = read_json(&file)?;
-    let price = |name: &str| {
-        let price = &prices["prices"][name];
-        let price = price["usd"].as_f64().zip(price["for"].as_f64());
-        let price = price.map(|(usd, units)| usd / units);
-        price.with_context(|| format!("{} has no {name}", file.display()))
-    };
-    let gb_second = format!("gb_second_{}", subject.architecture);
-    Ok([price("lambda_request")?, price(&gb_second)?])
+    let prices = Prices::read(&session.root)?;
+    Ok([
+        prices.usd("lambda_request")?,
+        prices.gb_second(&subject.architecture)?,
+    ])
 }
 
 /// The cold invocations and the warm ones at one size.
