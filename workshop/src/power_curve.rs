@@ -11,16 +11,21 @@ use local::conditions::Medians;
 use local::events::{Event, Invocation};
 use serde::Serialize;
 use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use crate::bench::{Requests, drain, logical_id};
 use crate::compare::fill;
 use crate::files::{read_json, read_yaml, write_json};
 use crate::host::{Host, PARAMETERS, Start, resolved};
-use crate::machine::{Machine, SIMULATED, conditions};
+use crate::machine::{Machine, SIMULATED, commit, conditions};
 use crate::percentile::{ms, percentile, worst};
 use crate::prices::Prices;
+use crate::report::write;
 use crate::session::{BadInput, Session};
 use crate::table::{row, table};
+
+mod report;
 
 /// MB. 128 is Lambda's least, 1,769 is one vCPU, and above it a function with one thread gains nothing
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html>).
@@ -63,6 +68,9 @@ struct Curve {
     origin: &'static str,
     conditions: Option<Medians>,
     machine: Machine,
+    commit: Option<String>,
+    /// RFC 3339.
+    started_at: String,
     /// The signal that cut it short; then it has the sizes until then.
     interrupted_by: Option<String>,
     cold_starts: u32,
@@ -111,6 +119,8 @@ pub async fn run(session: &Session, arguments: &Arguments) -> Result<bool> {
         origin: SIMULATED,
         conditions: None,
         machine: Machine::this().await,
+        commit: commit(root).await,
+        started_at: OffsetDateTime::now_utc().format(&Rfc3339)?,
         interrupted_by: None,
         cold_starts: arguments.cold,
         warm_invocations: arguments.warm,
@@ -160,6 +170,7 @@ pub async fn run(session: &Session, arguments: &Arguments) -> Result<bool> {
     curve.choice = choice(&curve.sizes, subject.p99_limit);
     write_json(&out.join(name).with_extension("json"), &curve)?;
     session.say(render(&curve));
+    write(session, &out, &report::report(&curve))?;
     Ok(true)
 }
 

@@ -25,7 +25,7 @@ use crate::summary::{Summary, Times};
 pub struct Sources<'a> {
     pub summary: &'a Summary,
     pub records: &'a [Record],
-    /// When the load began, in ms since 1970; without it, with the first request.
+    /// When the load began, in ms since 1970.
     pub load_at: Option<f64>,
     /// The log of the host, where there was one.
     pub story: Option<Story<'a>>,
@@ -77,7 +77,8 @@ pub fn report(sources: &Sources<'_>) -> Report {
     let mut sections = vec![requests(sources.summary)];
     let begins = sources.records.iter().map(|it| it.at - it.ms);
     let ends = sources.records.iter().map(|it| it.at);
-    let begin = sources.load_at.or(begins.reduce(f64::min));
+    // From the first request on: Artillery needs some seconds to start.
+    let begin = begins.reduce(f64::min).or(sources.load_at);
     let begin = begin.unwrap_or_default();
     let clock = Clock::new(begin, ends.fold(begin, f64::max));
     let cold = cold_requests(sources);
@@ -290,15 +291,15 @@ fn work(sources: &Sources<'_>) -> Section {
     };
     if functions.is_empty() {
         section.notes.push(format!(
-            "What the functions did is not known here ({NEEDS_AWS}): STACK=… reads it from CloudWatch, `workshop add-reports` from exports of its logs."
+            "What the functions did is not known here ({NEEDS_AWS}): STACK=… reads it from CloudWatch, workshop add-reports from exports of its logs."
         ));
     } else {
         let behind = |name: &str| sources.behind_queue.contains(name);
         let money = sources.money.as_ref();
-        let table = by_function(functions, aws_calls.as_ref(), money, behind, &origin.functions);
+        let tables = by_function(functions, aws_calls.as_ref(), money, behind, &origin.functions);
         section.notes.push(match money {
             Some(money) => format!(
-                "Money is for a million runs: {}; calls: {}; capacity: {}. `make cost` adds the access log, and what a stack costs that nobody uses.",
+                "Money is for a million runs: {}; calls: {}; capacity: {}. The verb make cost adds the access log, and what a stack costs that nobody uses.",
                 money.describe(),
                 origin.aws_calls,
                 origin.consumed_capacity
@@ -311,7 +312,8 @@ fn work(sources: &Sources<'_>) -> Section {
                 origin.aws_calls
             ));
         }
-        section.tables.push(table);
+        let wanted = tables.into_iter().filter(|table| !table.rows.is_empty());
+        section.tables.extend(wanted);
         section.tables.push(functions_table(sources.summary));
     }
     if let Some(seconds) = load.seconds {

@@ -57,12 +57,91 @@ pub async fn money_of_stack(root: &Path, stack: &Stack) -> Option<Money> {
 /// Writes the report as JSON, HTML and Markdown into the folder of its run, and names the page as the last line of the
 /// verb. Returns its path.
 pub fn write(session: &Session, folder: &Path, report: &Report) -> Result<PathBuf> {
-    // In one line: a chart has thousands of numbers.
-    fs::write(folder.join(JSON), serde_json::to_string(report)? + "\n")?;
-    fs::write(folder.join("report.md"), markdown::markdown(report))?;
-    let page = folder.join("report.html");
-    fs::write(&page, page::html(report)?)?;
+    let page = write_quietly(folder, report)?;
     let shown = page.strip_prefix(&session.root).unwrap_or(&page);
     session.say(format!("\nReport: {}", shown.display()));
     Ok(page)
+}
+
+/// As [`write`], and says nothing.
+pub fn write_quietly(folder: &Path, report: &Report) -> Result<PathBuf> {
+    // In one line: a chart has thousands of numbers.
+    let json = serde_json::to_string(report)? + "\n";
+    fs::write(folder.join(JSON), json)?;
+    fs::write(folder.join("report.md"), markdown::markdown(report))?;
+    let page = folder.join("report.html");
+    fs::write(&page, page::html(report)?)?;
+    Ok(page)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use jsonschema::Validator;
+    use serde_json::Value;
+
+    use super::*;
+    use crate::artillery::Record;
+    use crate::summary::tests::summary;
+
+    /// The schema that a reader of `report.json` relies on.
+    fn schema() -> Validator {
+        let schema: Value = serde_json::from_str(include_str!("report.schema.json")).unwrap();
+        jsonschema::validator_for(&schema).unwrap()
+    }
+
+    fn faults(report: &Value) -> Vec<String> {
+        let schema = schema();
+        let faults = schema.iter_errors(report);
+        faults.map(|it| format!("{}: {it}", it.instance_path())).collect()
+    }
+
+    #[test]
+    fn a_report_is_as_its_schema_says() {
+        let record = Record {
+            at: 1000.0,
+            route: "GET /a".to_owned(),
+            status: 200,
+            ms: 3.0,
+            id: None,
+        };
+        let report = load_test::tests::of(&summary(), &[record]);
+        let report = serde_json::to_value(report).unwrap();
+        assert_eq!(faults(&report), [""; 0]);
+    }
+
+    #[test]
+    fn the_schema_refuses_what_is_no_report() {
+        let good = serde_json::to_value(load_test::tests::of(&summary(), &[])).unwrap();
+        let wrong: [(&str, fn(&mut Value)); 6] = [
+            ("another version", |it| it["version"] = 2.into()),
+            ("an unknown outcome", |it| it["outcome"] = "fine".into()),
+            ("a field that nobody knows", |it| it["more"] = 1.into()),
+            ("a gate that passes without a value", |it| {
+                it["gates"][0]["value"] = Value::Null;
+                it["gates"][0]["pass"] = true.into();
+            }),
+            ("numbers without an origin", |it| {
+                it["sections"][0]["tables"][0]["origin"] = "".into();
+            }),
+            ("a cell that is no number and no text", |it| {
+                it["sections"][0]["tables"][0]["rows"][0][0] = true.into();
+            }),
+        ];
+        for (what, spoil) in wrong {
+            let mut report = good.clone();
+            spoil(&mut report);
+            assert!(!faults(&report).is_empty(), "{what}");
+        }
+    }
+
+    #[test]
+    fn each_part_of_a_page_has_an_id_of_its_own() {
+        let report = load_test::tests::of(&summary(), &[]);
+        let charts = report.sections.iter().flat_map(|it| &it.charts);
+        let ids = charts.map(|it| it.id.as_str());
+        let ids: Vec<_> = ids.chain(report.sections.iter().map(|it| it.id.as_str())).collect();
+        assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len(), "{ids:?}");
+    }
 }

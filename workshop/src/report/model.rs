@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::gates::Gate;
 use crate::machine::{Machine, conditions};
+use crate::table::Row;
 use local::conditions::Medians;
 
 /// Of the JSON. It goes up when a reader would have to change.
@@ -156,6 +157,15 @@ impl Table {
     pub fn with(mut self, rows: impl IntoIterator<Item = Vec<Value>>) -> Self {
         self.rows = rows.into_iter().collect();
         self
+    }
+
+    /// Rows as the terminal's tables have them, with their headers.
+    pub fn of_rows(title: &str, origin: &str, rows: impl IntoIterator<Item = Row>) -> Self {
+        let rows: Vec<Row> = rows.into_iter().collect();
+        let first = rows.first().into_iter().flatten();
+        let columns: Vec<_> = first.map(|(header, _)| (*header, "")).collect();
+        let cells = |row: Row| row.into_iter().map(|(_, cell)| cell).collect();
+        Self::new(title, origin, &columns).with(rows.into_iter().map(cells))
     }
 
     /// Sets the limit of a column.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use local::events::{Call, Caller};
+use local::events::{Call, Caller, OperationCounts};
 use serde_json::Value;
 
 use super::model::{Table, cells, known};
@@ -86,67 +86,31 @@ impl Money {
     }
 }
 
-/// Calls, units, bytes and money of each function. `behind_queue` says which of them a trigger runs.
+/// What each function used, and what that costs. `behind_queue` says which of them a trigger runs.
 pub fn by_function(
     functions: &[Function],
     calls: Option<&BTreeMap<String, Caller>>,
     money: Option<&Money>,
     behind_queue: impl Fn(&str) -> bool,
     origin: &str,
-) -> Table {
-    let columns = [
-        ("function", ""),
-        ("runs", ""),
-        ("calls a run", ""),
-        ("read units", "a run"),
-        ("write units", "a run"),
-        ("sent", "bytes a run"),
-        ("received", "bytes a run"),
-        ("compute", "GB-s a million"),
-        ("front", "$ a million"),
-        ("runs", "$ a million"),
-        ("compute", "$ a million"),
-        ("DynamoDB", "$ a million"),
-        ("SQS", "$ a million"),
-        ("logs", "$ a million"),
-        ("all", "$ a million"),
-    ];
-    let rows = functions.iter().filter(|it| it.invocations > 0);
-    let rows = rows.map(|it| {
+) -> [Table; 2] {
+    let (mut used, mut prices) = (Vec::new(), Vec::new());
+    for it in functions.iter().filter(|it| it.invocations > 0) {
         let runs = it.invocations as f64;
         let operations = calls.map(|calls| {
             let caller = calls.get(&it.name).into_iter();
-            caller.flat_map(|caller| &caller.operations).collect::<Vec<_>>()
+            caller
+                .flat_map(|caller| &caller.operations)
+                .collect::<Vec<_>>()
         });
-        let each = |value: fn(&local::events::OperationCounts) -> f64| {
+        let each = |value: fn(&OperationCounts) -> f64| {
             let operations = operations.as_ref()?;
             let all = operations.iter().map(|(_, counts)| value(counts));
             Some(all.sum::<f64>() / runs)
         };
-        let sqs = operations.as_ref().map(|operations| {
-            let sqs = operations.iter().filter(|(name, _)| name.starts_with("SQS."));
-            sqs.map(|(_, counts)| counts.calls as f64).sum::<f64>() / runs
-        });
-        let behind = behind_queue(&it.name);
-        let sqs = sqs.map(|sqs| sqs + if behind { CALLS_A_BATCH } else { 0.0 });
         let (reads, writes) = (each(|it| it.read_units), each(|it| it.write_units));
         let gb_seconds = it.gb_seconds / runs * MILLION;
-        let usd = |name: &str| money?.usd(name);
-        let front = if behind { Some(0.0) } else { money.and_then(Money::api) };
-        let requests = usd("lambda_request").map(|usd| usd * MILLION);
-        let compute = money.and_then(|it| it.prices.gb_second(&it.architecture).ok());
-        let compute = compute.map(|usd| usd * gb_seconds);
-        let dynamodb = reads.zip(writes).and_then(|(reads, writes)| {
-            let reads = reads * usd("dynamodb_read_unit")?;
-            Some(MILLION * (reads + writes * usd("dynamodb_write_unit")?))
-        });
-        let sqs = sqs.and_then(|calls| Some(MILLION * calls * usd("sqs_request")?));
-        let logs = it.log_bytes.and_then(|bytes| {
-            Some(MILLION * bytes as f64 / runs / 1e9 * usd("log_gb")?)
-        });
-        let parts = [front, requests, compute, dynamodb, sqs, logs];
-        let all: Option<f64> = parts.iter().copied().sum();
-        cells![
+        used.push(cells![
             it.name.as_str(),
             it.invocations,
             known(each(|it| it.calls as f64)),
@@ -155,17 +119,62 @@ pub fn by_function(
             known(each(|it| it.request_bytes as f64)),
             known(each(|it| it.response_bytes as f64)),
             known(Some(gb_seconds)),
-            known(front),
-            known(requests),
-            known(compute),
-            known(dynamodb),
-            known(sqs),
-            known(logs),
-            known(all),
-        ]
-    });
-    let title = "Calls, units, bytes and money, by function";
-    Table::new(title, origin, &columns).with(rows)
+        ]);
+        let Some(money) = money else { continue };
+        let behind = behind_queue(&it.name);
+        let sqs = operations.as_ref().map(|operations| {
+            let sqs = operations
+                .iter()
+                .filter(|(name, _)| name.starts_with("SQS."));
+            let own = sqs.map(|(_, counts)| counts.calls as f64).sum::<f64>() / runs;
+            own + if behind { CALLS_A_BATCH } else { 0.0 }
+        });
+        let usd = |name: &str| money.usd(name);
+        let compute = money.prices.gb_second(&money.architecture).ok();
+        let dynamodb = reads.zip(writes).and_then(|(reads, writes)| {
+            let reads = reads * usd("dynamodb_read_unit")?;
+            Some(MILLION * (reads + writes * usd("dynamodb_write_unit")?))
+        });
+        let logs = it
+            .log_bytes
+            .and_then(|bytes| Some(MILLION * bytes as f64 / runs / 1e9 * usd("log_gb")?));
+        let parts = [
+            if behind { Some(0.0) } else { money.api() },
+            usd("lambda_request").map(|usd| usd * MILLION),
+            compute.map(|usd| usd * gb_seconds),
+            dynamodb,
+            sqs.and_then(|calls| Some(MILLION * calls * usd("sqs_request")?)),
+            logs,
+        ];
+        let all: Option<f64> = parts.iter().copied().sum();
+        let mut row = cells![it.name.as_str()];
+        row.extend(parts.iter().chain([&all]).map(|part| known(*part)));
+        prices.push(row);
+    }
+    let columns = [
+        ("function", ""),
+        ("runs", ""),
+        ("calls", "a run"),
+        ("read units", "a run"),
+        ("write units", "a run"),
+        ("sent", "bytes a run"),
+        ("received", "bytes a run"),
+        ("compute", "GB-s a million"),
+    ];
+    let title = "Calls, units and bytes, by function";
+    let used = Table::new(title, origin, &columns).with(used);
+    let columns = [
+        ("function", ""),
+        ("HTTP API", "$"),
+        ("runs", "$"),
+        ("compute", "$"),
+        ("DynamoDB", "$"),
+        ("SQS", "$"),
+        ("logs", "$"),
+        ("all", "$"),
+    ];
+    let title = "Money for a million runs, by function";
+    [used, Table::new(title, origin, &columns).with(prices)]
 }
 
 #[cfg(test)]
@@ -199,28 +208,27 @@ pub mod tests {
         };
         let of = |behind: bool, calls| {
             let money = money();
-            let table = by_function(
-                std::slice::from_ref(&function),
-                calls,
-                Some(&money),
-                |_| behind,
-                "",
-            );
-            let [row] = &table.rows[..] else { panic!("one row") };
-            row[2..].to_vec()
+            let functions = std::slice::from_ref(&function);
+            let tables = by_function(functions, calls, Some(&money), |_| behind, "");
+            tables.map(|table| table.rows[0][1..].to_vec())
         };
-        let row = of(false, Some(&calls));
-        let expected = [
-            2.0, 0.5, 0.0, 200.0, 400.0, 5000.0, 1.0, 0.2, 0.067, 0.063, 0.4, 0.25, 1.979,
-        ];
-        assert_eq!(row, expected.map(Value::from));
+        let [used, prices] = of(false, Some(&calls));
+        let numbers = |row: &[Value]| -> Vec<_> { row.iter().map(Value::as_f64).collect() };
+        let some = |all: &[f64]| -> Vec<_> { all.iter().copied().map(Some).collect() };
+        assert_eq!(
+            numbers(&used),
+            some(&[10.0, 2.0, 0.5, 0.0, 200.0, 400.0, 5000.0])
+        );
+        assert_eq!(
+            numbers(&prices),
+            some(&[1.0, 0.2, 0.067, 0.063, 0.4, 0.25, 1.979])
+        );
         // The trigger's calls, and no API.
-        let row = of(true, Some(&calls));
-        assert_eq!((row[6].as_f64(), row[10].as_f64()), (Some(0.0), Some(1.2)));
-        // Calls that nobody counted have no price.
-        let row = of(false, None);
-        assert_eq!(row[0], Value::Null);
-        assert_eq!((row[9].clone(), row[12].clone()), (Value::Null, Value::Null));
+        let [_, prices] = of(true, Some(&calls)).map(|row| numbers(&row));
+        assert_eq!((prices[0], prices[4]), (Some(0.0), Some(1.2)));
+        // Calls that nobody counted have no price, nor has the whole.
+        let [used, prices] = of(false, None).map(|row| numbers(&row));
+        assert_eq!((used[1], prices[3], prices[6]), (None, None, None));
     }
 
     #[test]

@@ -20,6 +20,8 @@
 
   const base = (width, rest) => ({
     width,
+    marginBottom: 38,
+    marginTop: 26,
     style: { background: 'none', color: 'currentColor', fontSize: '12px', fontFamily: 'inherit' },
     ...rest,
   });
@@ -152,6 +154,7 @@
     const [first, ...others] = table.columns;
     const time = first.unit === 's';
     const fields = others.map(({ name, unit, limit }, index) => {
+      if (time && table.rows.every((row) => !row[index + 1])) return create('p', `${name}: none`);
       const data = table.rows.filter((row) => row[index + 1] !== null).map((row) => ({ x: row[0], y: row[index + 1] }));
       const field = create('div');
       field.append(
@@ -159,7 +162,7 @@
         Plot.plot(
           base(width, {
             height: 110,
-            marginBottom: 30,
+            marginTop: 8,
             x: { label: time ? 's of the run' : `${first.name}, ${first.unit}`, type: time ? 'linear' : 'log', ...(time ? {} : { ticks: data.map(({ x }) => x).filter((_, at) => width > 600 || at % 3 === 0), tickFormat: short }) },
             y: { label: null, grid: true, ticks: 4, domain: [0, Math.max(...data.map(({ y }) => y), limit ?? 0, 1e-6) * 1.05], tickFormat: short },
             marks: [
@@ -217,7 +220,7 @@
         ariaLabel: `names-${anchor}`,
       });
     return named(steps, width, {
-      x: { label: 'ms', domain: [0, end] },
+      x: { label: null, domain: [0, end], ticks: width < 560 ? 4 : 8, tickFormat: (tick) => `${short(tick)} ms` },
       marks: [
         Plot.barX(steps, {
           x1: 'begin',

@@ -144,7 +144,7 @@ pub fn html(report: &Report) -> Result<String> {
         passed: gates(true).collect(),
         sections: sections.collect(),
         policy: format!(
-            "default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{of_library}' 'sha256-{of_script}'; base-uri 'none'; form-action 'none'"
+            "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{of_library}' 'sha256-{of_script}'; base-uri 'none'; form-action 'none'"
         ),
         style: STYLE,
         library,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use local::events::{Call, Change, Entry, Environment, Event, Handshake, Invocation, Messages, Move};
+use local::events::{Call, Change, Entry, Environment, Event, Handshake, Invocation, Messages, Move, Outcome};
 use super::model::{Chart, ChartKind, Section, Table, cells, known, rounded, short};
 use super::money::Money;
 use super::platform::Story;
@@ -21,6 +21,8 @@ struct Index<'a> {
     calls: BTreeMap<&'a str, Vec<(f64, &'a Call)>>,
     /// Those of an init phase, by environment.
     init_calls: BTreeMap<&'a str, Vec<(f64, &'a Call)>>,
+    /// When the process of an environment was started.
+    started: BTreeMap<&'a str, f64>,
     /// When the init phase of an environment was over.
     ready: BTreeMap<&'a str, (f64, &'a Environment)>,
     /// When each message was sent, in order.
@@ -77,6 +79,9 @@ impl<'a> Index<'a> {
                     (None, Some(name)) => index.init_calls.entry(name).or_default().push((at, it)),
                     (None, None) => {}
                 },
+                Event::Environment(it) if it.change == Change::Started => {
+                    index.started.insert(&it.environment, at);
+                }
                 Event::Environment(it) if it.change == Change::Ready => {
                     index.ready.insert(&it.environment, (at, it));
                 }
@@ -277,7 +282,14 @@ impl Painter<'_> {
             steps.push(step.priced(usd));
             let environment = invocation.environment.as_deref().unwrap_or_default();
             let calls = self.index.init_calls.get(environment);
-            steps.extend(self.calls(calls));
+            // The host starts the process at once, and counts the platform's part before it.
+            let started = self.index.started.get(environment);
+            let later = started.map_or(0.0, |started| began - started);
+            let calls = self.calls(calls).into_iter();
+            steps.extend(calls.map(|step| Step {
+                begin: step.begin + later,
+                ..step
+            }));
         }
         let run = ms(invocation.duration);
         let name = format!("run of {function}");
@@ -343,6 +355,10 @@ impl Painter<'_> {
         orders.retain(|(_, message, request)| {
             self.index.deleted.contains_key(message) && records.contains_key(request)
         });
+        // One that is rejected is settled by a shorter way.
+        if orders.iter().any(|(_, message, _)| self.is_fulfilled(message)) {
+            orders.retain(|(_, message, _)| self.is_fulfilled(message));
+        }
         let took = |(at, message, _): &(f64, &str, &str)| self.index.deleted[message] - at;
         orders.sort_by(|a, b| took(a).total_cmp(&took(b)));
         let middle = orders.get(orders.len() / 2)?;
@@ -374,6 +390,17 @@ impl Painter<'_> {
         };
         let text = format!("The median of {} orders; {with}.", orders.len());
         Some((title, text, steps))
+    }
+
+    /// Whether the transaction was made that takes the stock and settles the order.
+    fn is_fulfilled(&self, message: &str) -> bool {
+        let delivered = self.index.delivered.get(message);
+        let worker = delivered.and_then(|it| it.request_id.as_deref());
+        let calls = worker.and_then(|worker| self.index.calls.get(worker));
+        let mut calls = calls.into_iter().flatten();
+        calls.any(|(_, call)| {
+            call.operation == "DynamoDB.TransactWriteItems" && call.outcome == Outcome::Success
+        })
     }
 
     /// The messages that can be told to belong to one request, because no other was sending at that moment: when it was
@@ -413,7 +440,7 @@ fn told(chart: &Chart) -> Vec<(String, String, f64, f64)> {
 mod tests {
     use std::time::Duration;
 
-    use local::events::{Init, Outcome};
+    use local::events::Init;
 
     use super::super::money::tests::money;
     use super::*;
@@ -473,6 +500,17 @@ mod tests {
         })
     }
 
+    fn started(function: &str) -> Event {
+        match ready(function) {
+            Event::Environment(it) => Event::Environment(Environment {
+                change: Change::Started,
+                init: None,
+                ..it
+            }),
+            other => other,
+        }
+    }
+
     fn messages(change: Move, ids: &[&str], request: Option<&str>, waited: u64) -> Event {
         Event::Messages(Messages {
             queue: "Orders".to_owned(),
@@ -511,7 +549,9 @@ mod tests {
             ..call(None, "DynamoDB.GetItem", 9)
         };
         vec![
-            entry(1106, Event::Call(Box::new(first))),
+            // The process starts at once, and its init is over by the time that the platform's part would be.
+            entry(1000, started("F")),
+            entry(1016, Event::Call(Box::new(first))),
             entry(1110, ready("F")),
             entry(1118, Event::Call(Box::new(call(Some("r"), "DynamoDB.GetItem", 6)))),
             entry(1120, invocation("r", "F", Some(init()), [110, 10])),
