@@ -1,5 +1,5 @@
 # The verbs of this project. `make help` lists them.
-# Everything that a verb installs goes into the project: target/, and node_modules/ in load-tests/ and tests/lint/.
+# Everything that a verb installs goes into the project: target/, and node_modules/ in load-tests/, tests/lint/ and tests/report/.
 
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
@@ -17,7 +17,7 @@ export PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD := 1 # Artillery can drive browsers; thi
 
 # The values that a person types after a verb. They reach the verb by the environment, as "$$NAME" in a recipe, so that
 # neither make nor a shell interprets them: a quote, a dollar or a semicolon in a value stays as it is.
-INPUTS := AFTER API_URL BEFORE CONDITIONS ENGINE FILE FUNCTION LAB PARAMETERS PORT POWERS PREDICT PROFILE ROUNDS RUNS SIGN_REGION STACK STAGE VARIANT WORKERS
+INPUTS := AFTER API_URL BEFORE CONDITIONS ENGINE FILE FUNCTION LAB PARAMETERS PORT POWERS PREDICT PROFILE ROUNDS RUN RUNS SIGN_REGION STACK STAGE VARIANT WORKERS
 $(foreach name,$(INPUTS),$(eval override $(name) := $$(value $(name))))
 export $(INPUTS)
 
@@ -55,7 +55,7 @@ help: ## List the verbs
 	  /^[a-z-]+:.*## / { printf "  make %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: install
-install: load-tests/node_modules/.installed tests/lint/node_modules/.installed ## Install the pinned tools into the project
+install: load-tests/node_modules/.installed tests/lint/node_modules/.installed tests/report/node_modules/.installed ## Install the pinned tools into the project
 
 $(OWN_NODE):
 	$(call REQUIRE,npm)
@@ -161,6 +161,15 @@ prove-gates: shipped workshop load-tests/node_modules/.installed ## Load functio
 	@CARGO_TARGET_DIR=$(TARGET)/bench/cargo cargo build --release --locked --manifest-path benchmarks/Cargo.toml -p sdk-defaults
 	@$(WITH_NODE) $(WORKSHOP) prove-gates
 
+# The program that made the report is there already.
+.PHONY: report
+report: $(if $(wildcard $(WORKSHOP)),,workshop) ## Open the page of the last load test, benchmark, comparison or power curve (RUN=target/load-test)
+	@$(WORKSHOP) report --open --run "$$RUN"
+
+.PHONY: pictures
+pictures: $(if $(wildcard $(WORKSHOP)),,workshop) tests/report/node_modules/.installed ## Draw the pictures of the README from the last load test (RUN=target/load-test)
+	@$(NODE) tests/report/pictures.mjs "$$RUN"
+
 .PHONY: cost
 cost: reader load-tests/node_modules/.installed ## Compute the price of the last load test on AWS (PARAMETERS="Name=value ...")
 	@$(NODE) deploy/cost.mjs --stage "$$STAGE" --parameters "$$PARAMETERS"
@@ -168,7 +177,7 @@ cost: reader load-tests/node_modules/.installed ## Compute the price of the last
 ##@ Test
 
 .PHONY: test
-test: lint test-rust test-boto3 test-load-tests test-deploy test-labs ## Formatting, lints, unit, contract and end-to-end tests (needs Python 3.11 or later)
+test: lint test-rust test-boto3 test-load-tests test-deploy test-labs test-report ## Formatting, lints, unit, contract and end-to-end tests (needs Python 3.11 or later)
 
 .PHONY: lint
 lint: lint-rust lint-others
@@ -256,6 +265,11 @@ test-load-tests: load-tests/node_modules/.installed
 .PHONY: test-deploy
 test-deploy: reader load-tests/node_modules/.installed
 	cd deploy && $(NODE) --test "test/*.test.mjs"
+
+# Skipped with a message where there is no Chromium; in CI, BROWSER_REQUIRED=1 has it fail.
+.PHONY: test-report
+test-report: quick tests/report/node_modules/.installed ## Open reports in a browser of this machine (CHROMIUM=<path>)
+	cd tests/report && $(NODE) --test "test/*.test.mjs"
 
 # Measures latency in hundredths of a millisecond; Artillery has whole ones.
 OHA := $(or $(shell command -v oha),$(TARGET)/tools/bin/oha)
@@ -401,4 +415,4 @@ destroy: reader load-tests/node_modules/.installed ## Delete a stack and everyth
 .PHONY: clean
 clean: ## Remove everything that was built or installed
 	cargo clean
-	rm -rf load-tests/node_modules tests/lint/node_modules .aws-sam
+	rm -rf load-tests/node_modules tests/lint/node_modules tests/report/node_modules .aws-sam

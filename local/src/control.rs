@@ -35,7 +35,8 @@ const HELP: &str = "\
 GET  /meter               calls to DynamoDB and SQS, by function and operation, and the queues, as JSON
 POST /meter/reset         set the counts to zero
 GET  /events              what happened, one JSON object a line, and what happens from now on
-                          (?from=now: only that; ?until=now: only what happened)
+                          (?from=now: only that; ?until=now: only what happened; ?from=7&until=now: that, without
+                          the first 7)
 GET  /functions           execution environments of each function now, as JSON
 POST /environments/reap   end the idle ones, so that the next invocations are cold starts
 GET  /conditions          what AWS takes, at the median, as JSON (docs/conditions.md)
@@ -62,14 +63,9 @@ impl Control {
     /// The log of events, as it grows.
     fn events(&self, query: &str) -> Answer {
         let log = self.aws.log().clone();
-        let (from, until) = match query {
-            "" | "from=start" => (0, u64::MAX),
-            "from=now" => (log.next(), u64::MAX),
-            "until=now" => (0, log.next()),
-            _ => {
-                let why = "the query is from=start, from=now or until=now\n";
-                return serve::text(StatusCode::BAD_REQUEST, why);
-            }
+        let Some((from, until)) = range(query, log.next()) else {
+            let why = "the query is from=start, from=now or from=<number>, until=now, or both\n";
+            return serve::text(StatusCode::BAD_REQUEST, why);
         };
         let (sender, answer) = serve::parts("application/x-ndjson");
         tokio::spawn(send_events(log, from, until, sender));
@@ -95,6 +91,21 @@ impl Control {
             Err(error) => serve::text(StatusCode::BAD_REQUEST, format!("{error}\n")),
         }
     }
+}
+
+/// The numbers of the first event that is wanted, and of the one after the last.
+fn range(query: &str, next: u64) -> Option<(u64, u64)> {
+    let (mut from, mut until) = (0, u64::MAX);
+    for part in query.split('&').filter(|part| !part.is_empty()) {
+        match part.split_once('=')? {
+            ("from", "start") => from = 0,
+            ("from", "now") => from = next,
+            ("from", number) => from = number.parse().ok()?,
+            ("until", "now") => until = next,
+            _ => return None,
+        }
+    }
+    Some((from, until))
 }
 
 /// Sends events until a number is reached or the client is gone. Those that are no longer kept are

@@ -200,6 +200,7 @@ impl ReadyFile {
             "aws_endpoint_url": stack.aws_endpoint_url(),
             "ca_file": stack.ca_file(),
             "log_dir": stack.log_dir(),
+            "events_since_us": stack.aws().log().started_at_us(),
             "pid": std::process::id(),
         });
         write_at_once(&path, &content.to_string())

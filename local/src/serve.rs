@@ -8,7 +8,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, HOST, ORIGIN};
@@ -83,6 +83,8 @@ pub(crate) struct Connection {
     pub(crate) peer: SocketAddr,
     /// Whether it took a full TLS handshake, rather than resuming a session.
     pub(crate) full_handshake: bool,
+    /// From its opening until a request can come: the TLS handshake.
+    pub(crate) handshake: Duration,
     used: AtomicBool,
 }
 
@@ -153,6 +155,7 @@ async fn serve(
             let connection = Connection {
                 peer,
                 full_handshake: false,
+                handshake: Duration::ZERO,
                 used: AtomicBool::new(false),
             };
             match tls {
@@ -173,11 +176,13 @@ async fn secured(
     service: impl Service,
     watcher: hyper_util::server::graceful::Watcher,
 ) {
+    let opened = Instant::now();
     // A client that does not trust the certificate reports that itself.
     if let Ok(Ok(stream)) = timeout(HANDSHAKE_LIMIT, tls.accept(stream)).await {
         let kind = stream.get_ref().1.handshake_kind();
         let connection = Connection {
             full_handshake: kind != Some(HandshakeKind::Resumed),
+            handshake: opened.elapsed(),
             ..connection
         };
         speak(stream, connection, policy, service, watcher).await;

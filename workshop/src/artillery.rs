@@ -180,6 +180,17 @@ pub struct Record {
     pub status: u16,
     /// Time to the first byte.
     pub ms: f64,
+    /// The request id of the invocation that answered, if one did.
+    #[serde(default)]
+    pub id: Option<String>,
+}
+
+/// The file of all responses, in the folder of a run.
+const RECORDS: &str = "responses.ndjson";
+
+/// Every response of the run in this folder.
+pub fn records_of(folder: &Path) -> Vec<Record> {
+    lines_of(&folder.join(RECORDS))
 }
 
 /// The load that is sent, and to whom.
@@ -240,7 +251,7 @@ impl Load {
     }
 
     fn records_file(&self) -> PathBuf {
-        self.out.join("responses.ndjson")
+        self.out.join(RECORDS)
     }
 
     fn progress_file(&self) -> PathBuf {
@@ -310,7 +321,7 @@ impl Load {
 
     /// Every response so far. Artillery writes no report if it is cut short.
     pub fn records(&self) -> Vec<Record> {
-        lines_of(&self.records_file())
+        records_of(&self.out)
     }
 
     async fn show_progress(&self, session: &Session, seconds: f64) {

@@ -49,6 +49,9 @@ pub struct Function {
     /// Mean time that an invocation keeps an environment busy, its init included.
     #[serde(default)]
     pub busy_ms: Option<f64>,
+    /// The request ids of its cold starts under load, for the report.
+    #[serde(skip)]
+    pub cold_requests: Vec<String>,
 }
 
 /// The function's own part of its cold starts: init and first invocation.
@@ -150,6 +153,7 @@ impl Function {
         let billed = known(under_load, |it| {
             Some(it.billed_ms? / 1000.0 * it.memory_mb? / 1024.0)
         });
+        let cold = under_load.iter().filter(|it| it.init_ms.is_some());
         let ended = |how: &str| {
             let status = under_load.iter().map(|it| it.status.as_deref());
             let ended = status.filter(|status| *status == Some(how));
@@ -173,6 +177,7 @@ impl Function {
             log_bytes: None,
             cold: Cold::of(under_load),
             ahead: None,
+            cold_requests: cold.filter_map(|it| it.request_id.clone()).collect(),
             busy_ms: (!busy.is_empty()).then(|| busy.iter().sum::<f64>() / busy.len() as f64),
         }
     }
@@ -365,6 +370,7 @@ mod tests {
                 cold: None,
                 ahead: None,
                 busy_ms: Some(12.34),
+                cold_requests: Vec::new(),
             }
         );
     }

@@ -17,7 +17,8 @@ use tokio::process::Command;
 use tokio::time::Instant;
 
 use crate::files::read_json;
-use crate::program::{Program, how};
+use crate::program::{Program, how, output};
+use crate::report::follow::Follower;
 use crate::session::Session;
 
 /// For the host to start: its tables, queues and eight functions take a second or two.
@@ -52,6 +53,23 @@ pub struct Start<'a> {
     pub out: &'a Path,
 }
 
+/// The template as the host reads it, with the values of parameters and without what its conditions leave out.
+pub async fn resolved(
+    root: &Path,
+    program: &Path,
+    template: &Path,
+    parameters: &BTreeMap<String, String>,
+) -> Result<Value> {
+    let mut command = Command::new(program);
+    command.args(["template", "--json", "--template"]);
+    command.arg(template).current_dir(root);
+    for (name, value) in parameters {
+        command.arg("--parameter").arg(format!("{name}={value}"));
+    }
+    let json = output(&mut command).await?;
+    serde_json::from_str(&json).context("the resolved template")
+}
+
 /// Addresses of a host that is up: its ready file.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Ready {
@@ -60,6 +78,9 @@ pub struct Ready {
     /// The logs, one file for each function.
     pub log_dir: PathBuf,
     pub pid: u32,
+    /// The moment from which its events are timed, in microseconds since 1970.
+    #[serde(default)]
+    pub events_since_us: Option<u64>,
     /// DynamoDB and SQS.
     #[serde(default)]
     pub aws_endpoint_url: String,
@@ -178,6 +199,11 @@ impl Host {
         let entries = lines.lines().map(serde_json::from_str);
         let entries: serde_json::Result<_> = entries.collect();
         entries.context("GET /events of the host")
+    }
+
+    /// Reads the log of events from its beginning, as it grows.
+    pub fn follow(&self) -> Follower {
+        Follower::start(&self.client, &self.ready.control_url)
     }
 
     /// Runs a function once, as Lambda's Invoke does.

@@ -27,6 +27,10 @@ use crate::machine::{
 };
 use crate::provisioned::Provisioned;
 use crate::render;
+use crate::report;
+use crate::report::load_test::Sources;
+use crate::report::money::Money;
+use crate::report::platform::Story;
 use crate::session::Session;
 use crate::summary::{LoadResult, Origin, PerThousand, Step, Stress, Summary};
 use crate::trend::{self, Watch};
@@ -133,6 +137,10 @@ struct Test<'a> {
     conditions: Option<Medians>,
     /// The price of environments that are kept ready, on this machine.
     provisioned: Option<Provisioned>,
+    /// The moment from which the host's events are timed, in microseconds since 1970.
+    events_since_us: Option<u64>,
+    /// Prices of the functions, where they are known.
+    money: Option<Money>,
     /// Whether the code is what ships: the limits of times on this machine are for that alone.
     ships: bool,
 }
@@ -147,7 +155,7 @@ struct Measured {
     meter: Option<Snapshot>,
     /// Environments of each function at the end.
     environments: BTreeMap<String, u64>,
-    /// What happened under load.
+    /// Everything that happened on the host.
     events: Vec<Entry>,
     /// Orders at once, after the load; under conditions alone.
     burst: Option<Burst>,
@@ -194,6 +202,15 @@ pub async fn run(session: &Session, arguments: &Arguments) -> Result<bool> {
         }
         None => (None, None),
     };
+    let money = match (&stack, &host) {
+        (Some(stack), _) => report::money_of_stack(&session.root, stack).await,
+        (None, Some(_)) => {
+            let program = session.root.join(&arguments.local);
+            let template = session.root.join(&arguments.template);
+            report::money_here(&session.root, &program, &template, &parameters).await
+        }
+        (None, None) => None,
+    };
     let load = Load {
         profile: arguments.profile.clone(),
         api_url,
@@ -212,6 +229,8 @@ pub async fn run(session: &Session, arguments: &Arguments) -> Result<bool> {
         stack,
         conditions,
         provisioned,
+        events_since_us: host.as_ref().and_then(|host| host.ready.events_since_us),
+        money,
         ships: arguments.ships || arguments.code_dir.is_none(),
     };
     let measured = test.measure(host.as_mut()).await;
@@ -227,7 +246,14 @@ pub async fn run(session: &Session, arguments: &Arguments) -> Result<bool> {
 
 /// Removes the results of an earlier run.
 fn clean(out: &Path) -> Result<()> {
-    for old in ["summary.json", "artillery.log", "responses.ndjson"] {
+    for old in [
+        "summary.json",
+        "artillery.log",
+        "responses.ndjson",
+        "report.json",
+        "report.html",
+        "report.md",
+    ] {
         let _ = fs::remove_file(out.join(old));
     }
     for old in ["logs", "burst"] {
@@ -245,6 +271,7 @@ impl Test<'_> {
     async fn measure(&self, mut host: Option<&mut Host>) -> Result<Measured> {
         let session = self.session;
         let mut measured = Measured::default();
+        let follower = host.as_deref().map(Host::follow);
         let (load, log) = (&self.load, self.load.out.join("seed.log"));
         seed(session, &load.api_url, load.sign_region.as_deref(), &log).await?;
         if let Some(host) = &host {
@@ -272,7 +299,9 @@ impl Test<'_> {
                 drained => Some(drained?),
             };
             measured.environments = host.environments().await.unwrap_or_default();
-            measured.events = host.events().await.unwrap_or_default();
+        }
+        if let Some(follower) = follower {
+            measured.events = follower.finish().await;
         }
         Ok(measured)
     }
@@ -478,6 +507,19 @@ impl Test<'_> {
         };
         write_json(&self.load.out.join("summary.json"), &summary)?;
         session.say(render::summary(&summary));
+        let story = self.events_since_us.map(|since_us| Story {
+            entries: &measured.events,
+            since_us,
+        });
+        let report = report::load_test::report(&Sources {
+            summary: &summary,
+            records: &self.load.records(),
+            load_at: Some(measured.load_at as f64),
+            story,
+            money: self.money.clone(),
+            behind_queue: report::load_test::behind_queue(&session.root)?,
+        });
+        report::write(session, &self.load.out, &report)?;
         Ok(summary.load.gates.iter().all(|gate| gate.pass))
     }
 }

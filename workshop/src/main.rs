@@ -16,6 +16,7 @@
 //! | [`cloudwatch`] | the logs of a stack on AWS |
 //! | [`conditions`] | the numbers of `local --conditions`, measured on AWS |
 //! | [`summary`], [`render`], [`table`], [`machine`] | the result, and how it is shown |
+//! | [`report`], [`prices`] | one page of each run, and what it would cost on AWS |
 //! | [`bench`] | the benchmark |
 //! | [`compare`] | two builds, measured beside each other |
 //! | [`power_curve`] | one function at every memory size |
@@ -50,6 +51,7 @@ mod program;
 mod prove;
 mod provisioned;
 mod render;
+mod report;
 mod report_lines;
 mod reports;
 mod session;
@@ -111,6 +113,8 @@ enum Verb {
     HandIn(labs::hand_in::HandIn),
     /// Check again what was handed in; it builds and runs that code
     HandInCheck(labs::hand_in::Check),
+    /// Make the page of a run again from its JSON, and show it
+    Report(report::verb::Arguments),
 }
 
 #[tokio::main]
@@ -134,6 +138,7 @@ async fn main() -> ExitCode {
         Verb::Solution(_) => "solution",
         Verb::HandIn(_) => "hand-in",
         Verb::HandInCheck(_) => "hand-in-check",
+        Verb::Report(_) => "report",
     };
     run(&verb).await.unwrap_or_else(|error| {
         eprintln!("{name} failed: {error:#}");
@@ -161,6 +166,7 @@ async fn run(verb: &Verb) -> Result<ExitCode> {
         Verb::Solution(arguments) => labs::student::solution(&session, arguments)?,
         Verb::HandIn(arguments) => labs::hand_in::hand_in(&session, arguments).await?,
         Verb::HandInCheck(arguments) => labs::hand_in::check(&session, arguments).await?,
+        Verb::Report(arguments) => report::verb::run(&session, arguments)?,
     };
     Ok(session.verdict(passed))
 }

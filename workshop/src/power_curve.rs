@@ -11,18 +11,21 @@ use local::conditions::Medians;
 use local::events::{Event, Invocation};
 use serde::Serialize;
 use serde_json::{Value, json};
-use tokio::process::Command;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use crate::bench::{Requests, drain, logical_id};
 use crate::compare::fill;
 use crate::files::{read_json, read_yaml, write_json};
-use crate::host::{Host, PARAMETERS, Start};
-use crate::machine::{Machine, SIMULATED, conditions};
+use crate::host::{Host, PARAMETERS, Start, resolved};
+use crate::machine::{Machine, SIMULATED, commit, conditions};
 use crate::percentile::{ms, percentile, worst};
 use crate::prices::Prices;
-use crate::program::output;
+use crate::report::write;
 use crate::session::{BadInput, Session};
 use crate::table::{row, table};
+
+mod report;
 
 /// MB. 128 is Lambda's least, 1,769 is one vCPU, and above it a function with one thread gains nothing
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html>).
@@ -65,6 +68,9 @@ struct Curve {
     origin: &'static str,
     conditions: Option<Medians>,
     machine: Machine,
+    commit: Option<String>,
+    /// RFC 3339.
+    started_at: String,
     /// The signal that cut it short; then it has the sizes until then.
     interrupted_by: Option<String>,
     cold_starts: u32,
@@ -113,6 +119,8 @@ pub async fn run(session: &Session, arguments: &Arguments) -> Result<bool> {
         origin: SIMULATED,
         conditions: None,
         machine: Machine::this().await,
+        commit: commit(root).await,
+        started_at: OffsetDateTime::now_utc().format(&Rfc3339)?,
         interrupted_by: None,
         cold_starts: arguments.cold,
         warm_invocations: arguments.warm,
@@ -162,6 +170,7 @@ pub async fn run(session: &Session, arguments: &Arguments) -> Result<bool> {
     curve.choice = choice(&curve.sizes, subject.p99_limit);
     write_json(&out.join(name).with_extension("json"), &curve)?;
     session.say(render(&curve));
+    write(session, &out, &report::report(&curve))?;
     Ok(true)
 }
 
@@ -186,9 +195,9 @@ impl Subject {
         let parameter = size["Ref"].as_str();
         let parameter =
             parameter.with_context(|| format!("the MemorySize of {name} is no parameter"))?;
-        let mut resolve = Command::new(root.join(&arguments.local));
-        resolve.args(["template", "--json"]).current_dir(root);
-        let resolved: Value = serde_json::from_str(&output(&mut resolve).await?)?;
+        let program = root.join(&arguments.local);
+        let read = root.join("template.yaml");
+        let resolved = resolved(root, &program, &read, &BTreeMap::new()).await?;
         let properties = &resolved["Resources"][name]["Properties"];
         let architecture = properties["Architectures"][0].as_str();
         let event: Value = read_json(&root.join("events").join(file).with_extension("json"))?;
@@ -234,9 +243,11 @@ impl Subject {
 
 /// USD of a request and of a GB-second.
 fn prices(session: &Session, subject: &Subject) -> Result<[f64; 2]> {
-    let prices = Prices::read(session)?;
-    let gb_second = format!("gb_second_{}", subject.architecture);
-    Ok([prices.of("lambda_request")?, prices.of(&gb_second)?])
+    let prices = Prices::read(&session.root)?;
+    Ok([
+        prices.usd("lambda_request")?,
+        prices.gb_second(&subject.architecture)?,
+    ])
 }
 
 /// The cold invocations and the warm ones at one size.

@@ -55,7 +55,7 @@ impl Provisioned {
         // One, so that the functions show that can have it.
         resolve.args(["--parameter", &format!("{PARAMETER}=1")]);
         let resolved = serde_json::from_str(&output(&mut resolve).await?)?;
-        Self::priced(environments, &resolved, &Prices::read(session)?).map(Some)
+        Self::priced(environments, &resolved, &Prices::read(&session.root)?).map(Some)
     }
 
     /// Prices the functions of a template that is resolved for one environment each.
@@ -70,7 +70,7 @@ impl Provisioned {
             let memory_mb = properties["MemorySize"].as_f64();
             let memory_mb = memory_mb.with_context(|| format!("{name} has no MemorySize"))?;
             processor = properties["Architectures"][0].as_str().unwrap_or("x86_64"); // Lambda's default
-            let gb_second = prices.of(&format!("provisioned_gb_second_{processor}"))?;
+            let gb_second = prices.usd(&format!("provisioned_gb_second_{processor}"))?;
             let gb_seconds = memory_mb / 1024.0 * MONTH_HOURS * 3600.0;
             usd_month.insert(name.clone(), gb_seconds * gb_second);
         }
@@ -143,11 +143,11 @@ mod tests {
 
     #[test]
     fn the_price_list_has_both_processors() {
-        let prices = Prices::read(&Session::in_folder(root())).unwrap();
+        let prices = Prices::read(&root()).unwrap();
         for processor in ["arm64", "x86_64"] {
-            let price = prices.of(&format!("provisioned_gb_second_{processor}"));
+            let price = prices.usd(&format!("provisioned_gb_second_{processor}"));
             // Less than a GB-second of work, or nobody would keep one ready.
-            let work = prices.of(&format!("gb_second_{processor}")).unwrap();
+            let work = prices.usd(&format!("gb_second_{processor}")).unwrap();
             assert!(price.unwrap() < work);
         }
     }

@@ -12,6 +12,7 @@ use crate::functions::Function;
 use crate::gates::{evaluate, exit_gate};
 use crate::machine::MEASURED_ON_AWS;
 use crate::render;
+use crate::report::{self, load_test};
 use crate::report_lines::parse_reports;
 use crate::session::Session;
 use crate::summary::{LoadResult, PerThousand, Summary};
@@ -63,6 +64,11 @@ pub fn add_reports(session: &Session, arguments: &AddReports) -> Result<bool> {
     );
     write_json(&file, &summary)?;
     session.say(render::summary(&summary));
+    // Beside it are the answers of the run.
+    if let Some(folder) = file.parent().filter(|it| it.join("summary.json") == file) {
+        let report = load_test::of_folder(&session.root, folder)?;
+        report::write(session, folder, &report)?;
+    }
     Ok(true)
 }
 

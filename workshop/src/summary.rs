@@ -394,6 +394,7 @@ pub mod tests {
             route: "GET /a".to_owned(),
             status,
             ms,
+            id: None,
         };
         let load = LoadResult::of_records(&[
             record(1000.0, 200, 3.0),

@@ -51,7 +51,7 @@ pub fn table(title: &str, origin: &str, rows: impl IntoIterator<Item = Row>) -> 
 }
 
 /// These measurements are worth three digits; a column of counts is printed in full.
-fn three_digits(value: f64, whole: bool) -> String {
+pub fn three_digits(value: f64, whole: bool) -> String {
     let decimals = match value.abs() {
         size if whole || size >= 100.0 => 0,
         size if size >= 10.0 => 1,

@@ -265,6 +265,7 @@ impl serve::Service for Endpoint {
             let functions = self.0.functions.get().map_or(&[][..], Vec::as_slice);
             return Ok(invoke_api::invoke(functions, &name, &parts, body).await);
         }
+        let handshake = handshake.map(|kind| (kind, connection.handshake));
         let call = Arrived::new(&self.0, caller, &operation, &parts.headers, handshake);
         let reply = call.answer(&operation, body, &parts.headers).await?;
         Ok(render(&operation, reply))
@@ -285,7 +286,7 @@ impl<'a> Arrived<'a> {
         caller: String,
         operation: &Operation,
         headers: &HeaderMap,
-        handshake: Option<Handshake>,
+        handshake: Option<(Handshake, Duration)>,
     ) -> Arrived<'a> {
         let token = headers.get(SESSION_TOKEN).and_then(|it| it.to_str().ok());
         let sandbox = token.and_then(|token| services.sandboxes.of_token(token));
@@ -297,7 +298,8 @@ impl<'a> Arrived<'a> {
                 environment: sandbox.as_ref().map(|it| it.name.clone()),
                 request_id: sandbox.as_ref().and_then(|it| it.request_id()),
                 operation: operation.to_string(),
-                connection: handshake,
+                connection: handshake.map(|(kind, _)| kind),
+                handshake: handshake.map(|(_, time)| time),
                 ..Call::default()
             },
             sandbox,
@@ -352,7 +354,9 @@ impl<'a> Arrived<'a> {
             self.started = sent;
             due = self.started + conditions.call(&self.call.function, &self.call.operation);
             if self.call.connection.is_some() {
-                due += conditions.connection(&self.call.function);
+                let connecting = conditions.connection(&self.call.function);
+                self.call.connecting = Some(connecting);
+                due += connecting;
             }
         }
         let (caller, name) = (&self.call.function, &self.call.operation);

@@ -9,7 +9,7 @@ mod us;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +26,8 @@ pub struct Log(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     start: Instant,
+    /// The same moment by the clock of the machine.
+    started_at: SystemTime,
     state: Mutex<State>,
 }
 
@@ -218,6 +220,23 @@ pub struct Call {
     pub resource: String,
     /// Whether it is the first on its connection.
     pub connection: Option<Handshake>,
+    /// What opening that connection took here, with its TLS handshake and the caller's work for it. It is over when the
+    /// call arrives.
+    #[serde(
+        rename = "handshake_us",
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "us::maybe"
+    )]
+    pub handshake: Option<Duration>,
+    /// The part of the duration that AWS's side of opening that connection would take.
+    #[serde(
+        rename = "connecting_us",
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "us::maybe"
+    )]
+    pub connecting: Option<Duration>,
     /// Bytes of the request's body.
     pub request_bytes: u64,
     /// Bytes of the response's body.
@@ -310,6 +329,7 @@ impl Default for Log {
     fn default() -> Log {
         Log(Arc::new(Inner {
             start: Instant::now(),
+            started_at: SystemTime::now(),
             state: Mutex::default(),
         }))
     }
@@ -340,6 +360,12 @@ impl Log {
     /// Microseconds since the start of the stack.
     pub fn now(&self) -> u64 {
         micros(self.0.start.elapsed())
+    }
+
+    /// The start of the stack, from which events are timed, in microseconds since 1970.
+    pub fn started_at_us(&self) -> u64 {
+        let since = self.0.started_at.duration_since(UNIX_EPOCH);
+        micros(since.unwrap_or_default())
     }
 
     /// At most `most` events from this number on, and the number of the first of them. That is a

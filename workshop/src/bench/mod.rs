@@ -16,6 +16,7 @@ use crate::files::{read_yaml, write_json};
 use crate::gates::Gate;
 use crate::host::{Host, PARAMETERS, Start};
 use crate::machine::{Machine, commit};
+use crate::report::write;
 use crate::session::Session;
 
 mod cold;
@@ -23,6 +24,7 @@ mod instructions;
 mod model;
 mod peers;
 mod render;
+mod report;
 mod row;
 mod targets;
 mod trust;
@@ -152,6 +154,12 @@ pub async fn run(session: &Session, arguments: &Arguments) -> Result<bool> {
     };
     write_json(&out.join(name).with_extension("json"), &results)?;
     session.say(render::results(&results));
+    let title = if arguments.ladder {
+        "Benchmark: the ladder"
+    } else {
+        "Benchmark: cold starts and warm requests"
+    };
+    write(session, &out, &report::report(&results, title))?;
     Ok(results.targets.iter().all(|gate| gate.pass))
 }
 

@@ -127,7 +127,7 @@ fn head(results: &Results) -> String {
     )
 }
 
-fn spread_row(name: &str, spreads: &[(&'static str, Spread)]) -> table::Row {
+pub fn spread_row(name: &str, spreads: &[(&'static str, Spread)]) -> table::Row {
     let mut cells = row! { "": name };
     for (header, Spread { p10, p50, p90 }) in spreads {
         cells.push((header, (*p50).into()));
@@ -136,7 +136,7 @@ fn spread_row(name: &str, spreads: &[(&'static str, Spread)]) -> table::Row {
     cells
 }
 
-fn call_row(it: &Row) -> table::Row {
+pub fn call_row(it: &Row) -> table::Row {
     let list = |calls: &BTreeMap<String, OperationCounts>| {
         let names = calls.iter().map(|(operation, it)| {
             let name = operation.rsplit('.').next().unwrap_or_default();
@@ -156,7 +156,7 @@ fn call_row(it: &Row) -> table::Row {
     }
 }
 
-fn predicted(row: &Row, of: fn(&Row, f64) -> f64) -> table::Row {
+pub fn predicted(row: &Row, of: fn(&Row, f64) -> f64) -> table::Row {
     let mut cells = row! { "": row.name.as_str() };
     cells.extend(MEMORY_SIZES.map(|(header, memory)| (header, of(row, memory).into())));
     cells
@@ -164,7 +164,7 @@ fn predicted(row: &Row, of: fn(&Row, f64) -> f64) -> table::Row {
 
 /// Each part's share of p50: the host's is the floor's latency, AWS's the latency of the bare calls, the function's is the
 /// rest.
-fn warm_row(it: &warm_path::Row, all: &[warm_path::Row]) -> table::Row {
+pub fn warm_row(it: &warm_path::Row, all: &[warm_path::Row]) -> table::Row {
     let connections = it.connections;
     let beside = || all.iter().filter(|it| it.connections == connections);
     let floor = beside().find(|other| other.name == "floor");

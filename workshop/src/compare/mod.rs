@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use fs_err as fs;
 use local::conditions::Medians;
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -14,14 +15,17 @@ use crate::bench::{Request, Requests, logical_id};
 use crate::files::{read_json, write_json};
 use crate::machine::Machine;
 use crate::percentile::percentile;
+use crate::report::{write, write_quietly};
 use crate::session::{BadInput, Session};
 
 mod ratio;
 mod render;
+mod report;
 mod rounds;
 mod runs;
 mod sides;
 
+use ratio::LEAST_EFFECT;
 pub use ratio::{Ratio, Verdict, ratio, width};
 pub use render::NO_DIFFERENCE;
 pub use rounds::fill;
@@ -112,8 +116,10 @@ pub async fn run(session: &Session, arguments: &Arguments) -> Result<bool> {
         }
     }
     if let [before, after] = &runs[..] {
-        let (fine, said) = runs::compare(before, after);
+        let (fine, said, report) = runs::compare(before, after);
         session.say(said);
+        fs::create_dir_all(&out)?;
+        write(session, &out, &report)?;
         return Ok(fine);
     }
     if !runs.is_empty() {
@@ -184,6 +190,12 @@ pub async fn run(session: &Session, arguments: &Arguments) -> Result<bool> {
     } else {
         render::text(&comparison)
     });
+    let page = report::report(&comparison);
+    if arguments.json {
+        write_quietly(&out, &page)?; // the JSON alone is printed
+    } else {
+        write(session, &out, &page)?;
+    }
     Ok(comparison.worse == 0)
 }
 

@@ -68,13 +68,20 @@ pub fn text(comparison: &Comparison) -> String {
         times.len(),
         LEAST_EFFECT * 100.0
     ));
+    parts.push(verdict(comparison));
+    parts.join("\n\n")
+}
+
+/// What it comes to, in a few words.
+pub fn verdict(comparison: &Comparison) -> String {
+    let Comparison { counts, times, .. } = comparison;
+    let differ = counts.iter().any(|count| count.before != count.after);
     let told = times
         .iter()
         .any(|time| time.ratio.verdict != Verdict::NoDifference);
-    parts.push(match comparison.worse {
-        0 if differ.is_empty() && !told => NO_DIFFERENCE.to_owned(),
+    match comparison.worse {
+        0 if !differ && !told => NO_DIFFERENCE.to_owned(),
         0 => "nothing is more or slower; something is less or quicker".to_owned(),
         worse => format!("{worse} of these numbers are more or slower"),
-    });
-    parts.join("\n\n")
+    }
 }

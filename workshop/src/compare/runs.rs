@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::render::NO_DIFFERENCE;
 use crate::machine::MEASURED;
+use crate::report::model::{Fact, Kind, Outcome, Report, Section, Table, VERSION};
 use crate::table::{row, table};
 
 /// What a comparison reads of a load test's summary.
@@ -16,6 +17,10 @@ pub struct Run {
     aws_calls: Option<BTreeMap<String, Caller>>,
     functions: Vec<RunFunction>,
     routes: Vec<RunRoute>,
+    #[serde(default)]
+    started_at: String,
+    #[serde(default)]
+    commit: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -33,6 +38,11 @@ struct RunRoute {
 }
 
 impl Run {
+    fn describe(&self) -> String {
+        let commit = self.commit.as_deref().unwrap_or("unknown");
+        format!("{}, commit {commit}", self.started_at)
+    }
+
     /// Calls, units and connections for each invocation. A cold start has calls of its own, and the mix is random, so
     /// that only tenths count.
     fn causes(&self) -> BTreeMap<String, f64> {
@@ -69,7 +79,7 @@ impl Run {
 }
 
 /// Compares what two load tests have recorded; only counts are judged.
-pub fn compare(before: &Run, after: &Run) -> (bool, String) {
+pub fn compare(before: &Run, after: &Run) -> (bool, String, Report) {
     let (old, new) = (before.causes(), after.causes());
     let both = old
         .iter()
@@ -78,27 +88,50 @@ pub fn compare(before: &Run, after: &Run) -> (bool, String) {
     let differ = both.iter().filter(|(_, old, new)| old != new);
     let rows = differ
         .map(|(what, old, new)| row! { "counted": what.as_str(), "before": *old, "after": *new });
+    let causes: Vec<_> = rows.collect();
     let more = both.iter().any(|(_, old, new)| new > old);
-    let causes = table(
-        &format!("Counted causes that differ, of {}", both.len()),
-        MEASURED,
-        rows,
-    );
+    let counted = format!("Counted causes that differ, of {}", both.len());
     let (old, new) = (before.times(), after.times());
     let rows = old.iter().filter_map(|(what, old)| {
         Some(row! { "time, ms": what.as_str(), "before": *old, "after": *new.get(what)? })
     });
-    let times = table(
-        "Times as recorded: two runs at two times, so nothing is said of a difference",
-        MEASURED,
-        rows,
-    );
+    let times: Vec<_> = rows.collect();
+    let recorded = "Times as recorded: two runs at two times, so nothing is said of a difference";
     let verdict = if more {
         "there are more calls"
     } else {
         NO_DIFFERENCE
     };
-    (!more, format!("{causes}\n\n{times}\n\n{verdict}"))
+    let report = Report {
+        version: VERSION,
+        kind: Kind::Comparison,
+        title: "Comparison of two load tests".to_owned(),
+        started_at: after.started_at.clone(),
+        outcome: if more {
+            Outcome::Failed
+        } else {
+            Outcome::Passed
+        },
+        verdict: format!("Of the counts: {verdict}."),
+        gates: Vec::new(),
+        gates_origin: MEASURED.to_owned(),
+        facts: vec![
+            Fact::new("before", before.describe()),
+            Fact::new("after", after.describe()),
+        ],
+        sections: vec![Section {
+            id: "recorded".to_owned(),
+            title: "What both have recorded".to_owned(),
+            tables: vec![
+                Table::of_rows(&counted, MEASURED, causes.clone()),
+                Table::of_rows(recorded, MEASURED, times.clone()),
+            ],
+            ..Section::default()
+        }],
+    };
+    let causes = table(&counted, MEASURED, causes);
+    let times = table(recorded, MEASURED, times);
+    (!more, format!("{causes}\n\n{times}\n\n{verdict}"), report)
 }
 
 #[cfg(test)]
@@ -118,10 +151,13 @@ mod tests {
 
     #[test]
     fn of_two_load_tests_only_the_calls_are_judged() {
-        let (fine, said) = compare(&run(1002, 1.0), &run(1004, 3.0));
+        let (fine, said, report) = compare(&run(1002, 1.0), &run(1004, 3.0));
+        assert_eq!(report.outcome, Outcome::Passed);
+        assert_eq!(report.sections[0].tables[1].rows.len(), 2);
         assert!(fine && said.ends_with(NO_DIFFERENCE), "{said}");
         assert!(said.contains("GET /f p50"), "{said}");
-        let (fine, said) = compare(&run(1002, 1.0), &run(2002, 1.0));
+        let (fine, said, report) = compare(&run(1002, 1.0), &run(2002, 1.0));
+        assert_eq!(report.verdict, "Of the counts: there are more calls.");
         assert!(!fine && said.ends_with("there are more calls"), "{said}");
     }
 }

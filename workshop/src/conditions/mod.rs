@@ -272,7 +272,7 @@ async fn shown(session: &Session, words: &str, more: &[&str]) -> Result<()> {
 
 /// What the run costs at most, in USD: an hour of the probe, and its calls.
 fn price(session: &Session) -> Result<f64> {
-    let prices = Prices::read(session)?;
+    let prices = Prices::read(&session.root)?;
     let count = |name: &str| -> u32 {
         TASKS
             .iter()
@@ -289,11 +289,11 @@ fn price(session: &Session) -> Result<f64> {
         table * (1.0 + 8.0 + 2.5 + 10.0) + 5_000.0,
     );
     let (sqs, gigabyte_seconds) = (queue * 5.0 + invocations + 900.0, 1769.0 / 1024.0 * 3600.0);
-    Ok(prices.of("gb_second_x86_64")? * gigabyte_seconds
-        + prices.of("lambda_request")? * invocations
-        + prices.of("dynamodb_write_unit")? * writes
-        + prices.of("dynamodb_read_unit")? * reads
-        + prices.of("sqs_request")? * sqs)
+    Ok(prices.usd("gb_second_x86_64")? * gigabyte_seconds
+        + prices.usd("lambda_request")? * invocations
+        + prices.usd("dynamodb_write_unit")? * writes
+        + prices.usd("dynamodb_read_unit")? * reads
+        + prices.usd("sqs_request")? * sqs)
 }
 
 /// Asks for a yes. Input that ends without an answer is a no.

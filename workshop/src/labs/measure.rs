@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use local::events::{Call, Ended, Entry, Event, Handshake, Invocation, Messages, Move, Outcome};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::files::read_json;
 use crate::percentile::{ms, percentile, worst};
+use crate::prices;
 
 /// A number: what is counted or timed, of which calls, and for each of what.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -110,14 +110,8 @@ pub struct Prices {
 impl Prices {
     /// From a resolved template and `deploy/prices.json`.
     pub fn read(root: &Path, template: &Value) -> Result<Self> {
-        let file = root.join("deploy/prices.json");
-        let prices: Value = read_json(&file)?;
-        let price = |name: &str| {
-            let price = &prices["prices"][name];
-            let price = price["usd"].as_f64().zip(price["for"].as_f64());
-            let price = price.map(|(usd, units)| usd / units);
-            price.with_context(|| format!("{} has no {name}", file.display()))
-        };
+        let prices = prices::Prices::read(root)?;
+        let price = |name: &str| prices.usd(name);
         let mut functions = BTreeMap::new();
         for (id, resource) in template["Resources"].as_object().into_iter().flatten() {
             if resource["Type"] != "AWS::Serverless::Function" {

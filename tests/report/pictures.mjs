@@ -1,0 +1,89 @@
+// `make pictures`: the pictures of the README and the docs, drawn by a report's own page.
+//
+//   node tests/report/pictures.mjs [target/load-test]
+//
+// Each is one SVG file, light or dark as its reader's system is. They need a Chromium.
+
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { browserOfThisMachine, launch } from './browser.mjs';
+import { ROOT } from './reports.mjs';
+
+const OUT = path.join(ROOT, 'docs/pictures');
+const WIDTH = 760;
+const HEAD = 62;
+
+/** The file's name, and its chart: by its id, or the most telling of a kind. */
+const PICTURES = {
+  latency: (charts) =>
+    charts
+      .filter(({ kind }) => kind === 'latency')
+      .toSorted((a, b) => b.tables[1].rows.length - a.tables[1].rows.length || b.tables[2].rows.length - a.tables[2].rows.length)[0]?.id,
+  'cold-start': () => 'cold-start',
+};
+
+const escaped = (text) => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll('"', '&quot;');
+
+/** An SVG file of a chart: its title, its legend, its own colours, and no script. */
+function file({ svg, height, title, text, legend }, { light, dark }) {
+  const colours = (scheme) => Object.entries(scheme).map(([name, value]) => `--${name}:${value}`).join(';');
+  let x = 12;
+  const words = legend.map(([word, tone]) => {
+    const at = x;
+    x += 24 + word.length * 6.4;
+    return `<rect x="${at}" y="40" width="10" height="10" rx="3" fill="var(--${tone})"/><text x="${at + 15}" y="49" font-size="12" fill="var(--soft)">${escaped(word)}</text>`;
+  });
+  // Numbers with fourteen digits are half of the file.
+  const shorter = svg.replaceAll(/-?\d+\.\d{3,}/g, (number) => String(Number(Number(number).toFixed(2))));
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH + 24} ${height + HEAD + 8}" width="${WIDTH + 24}" role="img" font-family="system-ui, 'Segoe UI', Roboto, sans-serif">
+<title>${escaped(title)}</title><desc>${escaped(text)}</desc>
+<style>:root{${colours(light)};color:var(--ink)}@media(prefers-color-scheme:dark){:root{${colours(dark)}}}</style>
+<rect width="100%" height="100%" rx="10" fill="var(--card)"/>
+<text x="12" y="26" font-size="15" font-weight="600" fill="var(--ink)">${escaped(title)}</text>
+${words.join('')}
+<g transform="translate(12 ${HEAD})" color="var(--ink)">${shorter}</g>
+</svg>
+`;
+}
+
+/** The page's colours, of which a picture takes those that it uses. */
+async function coloursOf(page, theme) {
+  return page.evaluate((wanted) => {
+    document.documentElement.dataset.theme = wanted;
+    const style = getComputedStyle(document.documentElement);
+    const names = ['ink', 'soft', 'card', 'line', 'warm', 'cold', 'limit', 'quiet', 'client', 'api', 'platform', 'init', 'connection', 'handshake', 'call', 'run', 'held', 'queue', 'answer'];
+    return Object.fromEntries(names.map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
+  }, theme);
+}
+
+async function main() {
+  const folder = path.resolve(ROOT, process.argv[2] || 'target/load-test');
+  const html = path.join(folder, 'report.html');
+  if (!existsSync(html)) throw new Error(`there is no report in ${folder}: \`make load-test\` writes one`);
+  if (!browserOfThisMachine()) throw new Error('there is no Chromium on this machine (`apt-get install chromium`, or CHROMIUM=<path>)');
+  const browser = await launch();
+  try {
+    const page = await browser.newPage({ viewport: { width: WIDTH + 60, height: 900 } });
+    await page.goto(pathToFileURL(html).href);
+    const [light, dark] = [await coloursOf(page, 'light'), await coloursOf(page, 'dark')];
+    const report = JSON.parse(await page.locator('#report').textContent());
+    const charts = report.sections.flatMap((section) => section.charts);
+    mkdirSync(OUT, { recursive: true });
+    for (const [name, choose] of Object.entries(PICTURES)) {
+      const id = choose(charts);
+      const picture = id && (await page.evaluate(([id, width]) => window.pictureOf(id, width), [id, WIDTH]));
+      if (!picture) throw new Error(`this report has no chart for the picture "${name}": take that of a \`make load-test\``);
+      const svg = file(picture, { light, dark });
+      writeFileSync(path.join(OUT, `${name}.svg`), svg);
+      console.log(`docs/pictures/${name}.svg: ${picture.title}, ${Math.ceil(svg.length / 1024)} KB`);
+    }
+  } finally {
+    await browser.close();
+  }
+}
+
+main().catch((error) => {
+  console.error(`pictures failed: ${error.message}`);
+  process.exit(1);
+});
