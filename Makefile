@@ -330,7 +330,7 @@ AS_JSON = $(if $(JSON),--json)
 .PHONY: labs-setup
 labs-setup: ## Build what the lessons need, once
 	$(call REQUIRE,cargo cc)
-	@echo 'Building the host, the program behind the verbs and the dependencies of the lessons: about six minutes on two cores.'
+	@echo 'Building the host, the program behind the verbs and the dependencies of the lessons: six to eight minutes on two cores.'
 	+@$(LABS_PROGRAMS)
 	+@CARGO_TARGET_DIR=$(LABS) cargo build --manifest-path labs/Cargo.toml --profile lab --bin 'lab-*-before' --bin 'lab-*-solution'
 

@@ -112,7 +112,11 @@ def test_the_SAM_translator_takes_the_template_of_lesson(lesson):
     if findings:
         pytest.fail("\n".join(findings), pytrace=False)
     resources = made["Resources"].items()
-    kept = [id_ for id_, it in resources if it["Type"].startswith(("AWS::DynamoDB", "AWS::SQS")) and it.get("DeletionPolicy") != "Delete"]
+    kept = [
+        id_
+        for id_, it in resources
+        if it["Type"].startswith(("AWS::DynamoDB", "AWS::SQS")) and it.get("DeletionPolicy") != "Delete"
+    ]
     assert kept == [], "each says DeletionPolicy: Delete"
 
 

@@ -123,8 +123,20 @@ fn cargo(labs: &Path, target: &Path) -> Command {
     let mut cargo = Command::new("cargo");
     cargo.current_dir(labs).stdin(Stdio::null());
     cargo.env("CARGO_TARGET_DIR", target);
-    // Of the make that may have started this.
-    cargo.env_remove("MAKEFLAGS").env_remove("CARGO_MAKEFLAGS");
+    // Of the make or the cargo that may have started this. Build scripts look at some, and would run again (ring's takes
+    // half a minute).
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        let of_others = [
+            "MAKEFLAGS",
+            "CARGO_MAKEFLAGS",
+            "CARGO_PKG_",
+            "CARGO_MANIFEST_",
+        ];
+        if of_others.iter().any(|it| text.starts_with(it)) {
+            cargo.env_remove(&name);
+        }
+    }
     cargo
 }
 

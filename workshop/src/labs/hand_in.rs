@@ -125,8 +125,7 @@ pub async fn check(session: &Session, arguments: &Check) -> Result<bool> {
     let place = &arguments.place;
     // In a copy, so that the exercises of whoever checks stay as they are.
     let copy = place.target(session).join("handed-in");
-    let _ = fs::remove_dir_all(&copy);
-    copy_folder(&place.labs(session), &copy)?;
+    copy_lessons(&place.labs(session), &copy)?;
     let place = Place {
         labs: copy.clone(),
         target: place.target.clone(),
@@ -160,6 +159,21 @@ pub async fn check(session: &Session, arguments: &Check) -> Result<bool> {
 
 fn word(verdict: &Verdict) -> &'static str {
     if verdict.passed { "passed" } else { "failed" }
+}
+
+/// Copies the lessons, as another version: cargo takes crates with the same name, version and place in their workspaces for the
+/// same, and would take the binary of a copy for that of the original.
+fn copy_lessons(labs: &Path, to: &Path) -> Result<()> {
+    let _ = fs::remove_dir_all(to);
+    copy_folder(labs, to)?;
+    let manifest = to.join("Cargo.toml");
+    let text = fs::read_to_string(&manifest)?;
+    let parsed: toml::Table = text.parse()?;
+    let version = &parsed["workspace"]["package"]["version"];
+    let version = version.as_str().context("the lessons have no version")?;
+    let [old, new] = ["", "-handed-in"].map(|end| format!("version = \"{version}{end}\""));
+    fs::write(&manifest, text.replacen(&old, &new, 1))?;
+    Ok(())
 }
 
 fn copy_folder(from: &Path, to: &Path) -> Result<()> {
