@@ -13,6 +13,9 @@ use crate::percentile::ms;
 /// A wait for a share of a CPU that is shorter than this is not shown.
 const LEAST_HELD_MS: f64 = 0.05;
 
+/// Two events this near belong to one moment: the host logs a thing a little after it has happened.
+const SAME_MS: f64 = 2.0;
+
 /// The events of a run by the thing that they are about. Times are ms since 1970.
 #[derive(Debug, Default)]
 struct Index<'a> {
@@ -157,19 +160,22 @@ pub fn section(
     // The median, so that it is an ordinary one.
     let cold = by_time.iter().filter(|record| {
         let invocation = record.id.as_deref().and_then(|id| painter.index.invocations.get(id));
-        invocation.is_some_and(|(_, it)| it.cold && painter.waited_for_init(it).is_some())
+        invocation.is_some_and(|(ended, it)| painter.waited_for_all(*ended, it))
     });
     let cold: Vec<_> = cold.collect();
     match cold.get(cold.len() / 2) {
         Some(record) => {
             let steps = painter.request(record).unwrap_or_default();
             let title = format!("A cold start: {}, {} ms", record.route, short(record.ms));
-            let text = format!("The median of {} cold starts that a client waited for.", cold.len());
+            let text = format!(
+                "The median of {} cold starts that a client waited for from their beginning.",
+                cold.len()
+            );
             section.charts.push(chart("cold-start", &title, &text, &steps));
         }
         None => section
             .notes
-            .push("No client waited for a cold start.".to_owned()),
+            .push("No client waited for a cold start from its beginning.".to_owned()),
     }
     match painter.order(records) {
         Some((title, text, steps)) => {
@@ -263,6 +269,16 @@ impl Painter<'_> {
         let environment = invocation.environment.as_deref()?;
         let (ready, it) = self.index.ready.get(environment)?;
         (invocation.cold && invocation.init.is_some() && !it.provisioned).then_some(*ready)
+    }
+
+    /// Whether the caller waited for a cold start from its beginning: other callers take an environment over that was
+    /// started for somebody else.
+    fn waited_for_all(&self, ended: f64, invocation: &Invocation) -> bool {
+        let waited = self.waited_for_init(invocation).zip(invocation.init);
+        waited.is_some_and(|(ready, init)| {
+            let began = ready - ms(init.duration) - ms(init.platform);
+            began >= ended - ms(invocation.wait()) - SAME_MS
+        })
     }
 
     /// The steps of an invocation: its cold start, its run, and its calls.
@@ -611,7 +627,17 @@ mod tests {
         let section = section_of(&entries, &[record(1_002_001.0, 10.0, "warm")]);
         let kinds: Vec<_> = told(&section.charts[0]).into_iter().map(|it| it.1).collect();
         assert_eq!(kinds, ["client", "api", "run", "answer"]);
-        assert!(section.notes.contains(&"No client waited for a cold start.".to_owned()));
+        assert!(section.notes.contains(&"No client waited for a cold start from its beginning.".to_owned()));
+    }
+
+    #[test]
+    fn an_environment_that_was_started_for_another_shows_no_whole_cold_start() {
+        let mut entries = cold_start();
+        entries.pop();
+        // Called at 1,080 ms, when the platform was almost done.
+        entries.push(entry(1120, invocation("late", "F", Some(init()), [30, 10])));
+        let section = section_of(&entries, &[record(1_001_122.0, 50.0, "late")]);
+        assert!(section.charts.iter().all(|chart| chart.id != "cold-start"));
     }
 
     #[test]
