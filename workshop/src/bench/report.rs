@@ -1,9 +1,9 @@
 //! The page of a benchmark.
 
-use super::render::{call_row, predicted, spread_row, warm_row};
-use super::model::{cold_start, throttled};
-use super::row::{Row, Spread};
 use super::Results;
+use super::model::{cold_start, throttled};
+use super::render::{call_row, predicted, spread_row, warm_row};
+use super::row::{Row, Spread};
 use crate::machine::{MEASURED, SIMULATED};
 use crate::report::model::{
     Chart, ChartKind, Kind, Outcome, Report, Section, Table, VERSION, cells, facts, judged, known,
@@ -131,7 +131,14 @@ fn cpu(all: &[&Row]) -> Section {
     ];
     let floor = all.iter().find(|it| it.name == "floor");
     let times = floor.map(|floor| {
-        let columns = [("", ""), ("cold", ""), ("init", ""), ("first", ""), ("warm", ""), ("", "")];
+        let columns = [
+            ("", ""),
+            ("cold", ""),
+            ("init", ""),
+            ("first", ""),
+            ("warm", ""),
+            ("", ""),
+        ];
         let rows = all.iter().map(|it| {
             let mut row = cells![it.name.as_str()];
             row.extend(figures.map(|(_, of)| known(Some(of(it).p50 / of(floor).p50))));
@@ -145,10 +152,17 @@ fn cpu(all: &[&Row]) -> Section {
     Section {
         id: "cpu".to_owned(),
         title: "CPU time".to_owned(),
-        tables: times.into_iter().chain([spreads(all, title, &figures)]).collect(),
+        tables: times
+            .into_iter()
+            .chain([spreads(all, title, &figures)])
+            .collect(),
         charts: vec![
-            bars("cold-cpu", "CPU time of a cold start", all, |it| it.cold_cpu_ms),
-            bars("warm-cpu", "CPU time of a warm invocation", all, |it| it.warm_cpu_ms),
+            bars("cold-cpu", "CPU time of a cold start", all, |it| {
+                it.cold_cpu_ms
+            }),
+            bars("warm-cpu", "CPU time of a warm invocation", all, |it| {
+                it.warm_cpu_ms
+            }),
         ],
         ..Section::default()
     }
@@ -212,7 +226,8 @@ fn warm_path(results: &Results) -> Option<Section> {
                 scaling.wait_in_cold_starts,
             ),
         ];
-        let rows = rows.map(|(name, it)| row! { "": name, "p10": it.p10, "p50": it.p50, "p90": it.p90 });
+        let rows =
+            rows.map(|(name, it)| row! { "": name, "p10": it.p10, "p50": it.p50, "p90": it.p90 });
         let (requests, bursts) = (scaling.requests, scaling.bursts);
         let title = format!("{requests} requests at once without an environment, {bursts} times");
         tables.push(Table::of_rows(&title, MEASURED, rows));

@@ -23,16 +23,30 @@ pub fn report(comparison: &Comparison) -> Report {
             Outcome::Partial,
             format!("Cut short by {signal}. Of the rounds until then: {said}."),
         ),
-        (None, 0) => (Outcome::Passed, format!("There is {said}.").replace("There is nothing", "Nothing").replace("There is something", "Something")),
+        (None, 0) => (
+            Outcome::Passed,
+            format!("There is {said}.")
+                .replace("There is nothing", "Nothing")
+                .replace("There is something", "Something"),
+        ),
         (None, _) => (Outcome::Failed, format!("{said}.")),
     };
     let differ: Vec<_> = counts.iter().filter(|it| it.before != it.after).collect();
-    let columns = [("counted", ""), ("before", ""), ("after", ""), ("verdict", "")];
+    let columns = [
+        ("counted", ""),
+        ("before", ""),
+        ("after", ""),
+        ("verdict", ""),
+    ];
     let rows = differ.iter().map(|it| {
         let verdict = if it.after > it.before { "more" } else { "less" };
         cells![it.what.as_str(), it.before, it.after, verdict]
     });
-    let title = format!("Counted causes: {} of {} differ", differ.len(), counts.len());
+    let title = format!(
+        "Counted causes: {} of {} differ",
+        differ.len(),
+        counts.len()
+    );
     let counted = Table::new(&title, SIMULATED, &columns).with(rows);
     let origin = if comparison.conditions.is_none() {
         MEASURED

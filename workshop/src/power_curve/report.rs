@@ -134,8 +134,13 @@ mod tests {
         let told = report(&curve);
         assert_eq!(told.outcome, Outcome::Passed);
         assert!(told.verdict.contains("256 MB"));
-        let [all] = &told.sections[0].tables[..] else { panic!("one table") };
-        assert_eq!((&all.rows[0][7], &all.rows[1][7]), (&"no".into(), &"yes".into()));
+        let [all] = &told.sections[0].tables[..] else {
+            panic!("one table")
+        };
+        assert_eq!(
+            (&all.rows[0][7], &all.rows[1][7]),
+            (&"no".into(), &"yes".into())
+        );
         let drawn = &told.sections[0].charts[0].tables[0];
         assert_eq!(drawn.columns[1].limit, Some(COLD_GOAL_MS));
         curve.interrupted_by = Some("SIGINT".to_owned());

@@ -114,7 +114,8 @@ pub fn section(records: &[Record], cold: Cold<'_>, clock: &Clock, origin: &str) 
         );
     } else {
         section.notes.push(
-            "Over the run every cold start is marked, those that ended with a refusal too.".to_owned(),
+            "Over the run every cold start is marked, those that ended with a refusal too."
+                .to_owned(),
         );
         section.tables.push(beside(&routes, cold, origin));
     }
@@ -332,7 +333,11 @@ mod tests {
         let cold = BTreeSet::from(["cold".to_owned(), "cold refusal".to_owned()]);
         let section = section_of(&records, Some(&cold));
         let bars = &section.charts[0].tables[0].rows;
-        let sum = |column: usize| bars.iter().filter_map(|row| row[column].as_u64()).sum::<u64>();
+        let sum = |column: usize| {
+            bars.iter()
+                .filter_map(|row| row[column].as_u64())
+                .sum::<u64>()
+        };
         assert_eq!((sum(2), sum(3)), (50, 1));
         // No gap: an empty bar is a bar of zero.
         for pair in bars.windows(2) {
@@ -364,7 +369,11 @@ mod tests {
         };
         assert_eq!((stretches.rows.len(), cold.rows.len()), (3, 700));
         assert!(rest.rows.len() <= DRAWN && rest.rows.len() > DRAWN / 2);
-        assert!(rest.title.contains("of 4300 other answers"), "{}", rest.title);
+        assert!(
+            rest.title.contains("of 4300 other answers"),
+            "{}",
+            rest.title
+        );
         assert!(rest.rows.iter().any(|row| row[1] == 976.0));
         let answers = stretches.rows.iter().filter_map(|row| row[1].as_u64());
         assert_eq!(answers.sum::<u64>(), 5000);

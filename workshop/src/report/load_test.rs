@@ -126,13 +126,18 @@ fn run_facts(summary: &Summary) -> Vec<Fact> {
     let rate = load.requests_per_second.map(|rate| {
         let seconds = load.seconds.map_or("-".to_owned(), short);
         let requests = load.requests();
-        format!("{requests} requests in {seconds} s, {} a second", short(rate))
+        format!(
+            "{requests} requests in {seconds} s, {} a second",
+            short(rate)
+        )
     });
     all.extend(rate.map(|rate| Fact::new("load", rate)));
     let (commit, conditions) = (summary.commit.as_deref(), summary.conditions.as_ref());
     all.extend(facts(&summary.machine, commit, conditions));
     let parameters = summary.parameters.iter();
-    let parameters: Vec<_> = parameters.map(|(name, value)| format!("{name}={value}")).collect();
+    let parameters: Vec<_> = parameters
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
     if !parameters.is_empty() {
         all.push(Fact::new("parameters", parameters.join(" ")));
     }
@@ -152,7 +157,9 @@ fn cold_requests(sources: &Sources<'_>) -> Option<BTreeSet<String>> {
         return Some(cold.map(|it| it.request_id.clone()).collect());
     }
     let functions = &sources.summary.functions;
-    let known = functions.iter().any(|it| it.cold_starts_under_load == 0 || !it.cold_requests.is_empty());
+    let known = functions
+        .iter()
+        .any(|it| it.cold_starts_under_load == 0 || !it.cold_requests.is_empty());
     let cold = functions.iter().flat_map(|it| it.cold_requests.clone());
     known.then(|| cold.collect())
 }
@@ -183,7 +190,12 @@ fn requests(summary: &Summary) -> Section {
     let logged = load.routes.iter().any(|route| route.logged.is_some());
     let mut columns = [&[("route", ""), ("requests", "")], &TIMES[..]].concat();
     if logged {
-        let of_api = [("API p50", "ms"), ("API p95", "ms"), ("API p99", "ms"), ("API worst", "ms")];
+        let of_api = [
+            ("API p50", "ms"),
+            ("API p95", "ms"),
+            ("API p99", "ms"),
+            ("API worst", "ms"),
+        ];
         columns.extend(of_api);
     }
     columns.push(("statuses", ""));
@@ -194,7 +206,9 @@ fn requests(summary: &Summary) -> Section {
             row.extend(times(route.logged.unwrap_or_default()));
         }
         let statuses = route.statuses.iter();
-        let statuses: Vec<_> = statuses.map(|(status, count)| format!("{status}: {count}")).collect();
+        let statuses: Vec<_> = statuses
+            .map(|(status, count)| format!("{status}: {count}"))
+            .collect();
         row.extend(cells![statuses.join(", ")]);
         row
     });
@@ -216,7 +230,10 @@ fn requests(summary: &Summary) -> Section {
     }
     if !load.errors.is_empty() {
         let columns = [("times", ""), ("error", "")];
-        let rows = load.errors.iter().map(|it| cells![it.count, it.error.as_str()]);
+        let rows = load
+            .errors
+            .iter()
+            .map(|it| cells![it.count, it.error.as_str()]);
         tables.push(Table::new("Failed", origin, &columns).with(rows));
     }
     let orders = load.orders;
@@ -239,7 +256,9 @@ fn requests(summary: &Summary) -> Section {
     let title = "Orders: time from placed to final";
     tables.push(Table::new(title, origin, &columns).with([row]));
     if let Some(trend) = &load.trend {
-        let rows = trend.iter().map(|it| cells![it.name.as_str(), known(it.first), known(it.last)]);
+        let rows = trend
+            .iter()
+            .map(|it| cells![it.name.as_str(), known(it.first), known(it.last)]);
         let columns = [("figure", ""), ("first", ""), ("last", "")];
         let title = "First minute and last: medians";
         tables.push(Table::new(title, origin, &columns).with(rows));
@@ -296,7 +315,13 @@ fn work(sources: &Sources<'_>) -> Section {
     } else {
         let behind = |name: &str| sources.behind_queue.contains(name);
         let money = sources.money.as_ref();
-        let tables = by_function(functions, aws_calls.as_ref(), money, behind, &origin.functions);
+        let tables = by_function(
+            functions,
+            aws_calls.as_ref(),
+            money,
+            behind,
+            &origin.functions,
+        );
         section.notes.push(match money {
             Some(money) => format!(
                 "Money is for a million runs: {}; calls: {}; capacity: {}. The verb make cost adds the access log, and what a stack costs that nobody uses.",
@@ -519,7 +544,10 @@ pub mod tests {
         };
         let report = of(&deployed, &[record("a"), record("b")]);
         let beside = &report.sections[1].tables[0];
-        assert_eq!((&beside.rows[0][1], &beside.rows[0][5]), (&1.into(), &1.into()));
+        assert_eq!(
+            (&beside.rows[0][1], &beside.rows[0][5]),
+            (&1.into(), &1.into())
+        );
         // What a host alone knows is said, and not drawn as empty.
         assert!(report.sections[2].charts.is_empty());
         assert!(report.sections[2].notes[0].starts_with("Not known here."));

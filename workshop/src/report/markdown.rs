@@ -59,9 +59,17 @@ pub fn markdown(report: &Report) -> String {
             page += &table(it);
         }
         for chart in &section.charts {
-            let _ = write!(page, "\n**{}.** {}\n", plain(&chart.title), plain(&chart.text));
+            let _ = write!(
+                page,
+                "\n**{}.** {}\n",
+                plain(&chart.title),
+                plain(&chart.text)
+            );
             // The others have more rows than anybody reads; the page draws them.
-            if matches!(chart.kind, ChartKind::Waterfall | ChartKind::Bars | ChartKind::Ratios) {
+            if matches!(
+                chart.kind,
+                ChartKind::Waterfall | ChartKind::Bars | ChartKind::Ratios
+            ) {
                 for it in &chart.tables {
                     page += &table(it);
                 }
@@ -73,7 +81,11 @@ pub fn markdown(report: &Report) -> String {
 
 fn table(table: &Table) -> String {
     let shown = shown(table);
-    let mut text = format!("\n{} \\[{}\\]\n\n", plain(&table.title), plain(&table.origin));
+    let mut text = format!(
+        "\n{} \\[{}\\]\n\n",
+        plain(&table.title),
+        plain(&table.origin)
+    );
     if table.rows.is_empty() {
         return text + "nothing\n";
     }
@@ -86,7 +98,10 @@ fn table(table: &Table) -> String {
     });
     let headers: Vec<_> = headers.collect();
     let _ = writeln!(text, "| {} |", headers.join(" | "));
-    let rules = shown.numbers.iter().map(|number| if *number { "---:" } else { "---" });
+    let rules = shown
+        .numbers
+        .iter()
+        .map(|number| if *number { "---:" } else { "---" });
     let _ = writeln!(text, "|{}|", rules.collect::<Vec<_>>().join("|"));
     for row in &shown.rows {
         let cells: Vec<_> = row.iter().map(|cell| plain(cell)).collect();
@@ -104,9 +119,18 @@ mod tests {
     #[test]
     fn a_page_says_what_failed_and_has_the_tables() {
         let page = markdown(&of(&summary(), &[]));
-        assert!(page.starts_with("# Load test&#58; soak\n\n**failed.** 2 of 4 gates failed."), "{page}");
-        assert!(page.contains("| gate that failed | limit | value | |"), "{page}");
-        assert!(page.contains("| POST /products/batch-get | 123456 | 12.3 |"), "{page}");
+        assert!(
+            page.starts_with("# Load test&#58; soak\n\n**failed.** 2 of 4 gates failed."),
+            "{page}"
+        );
+        assert!(
+            page.contains("| gate that failed | limit | value | |"),
+            "{page}"
+        );
+        assert!(
+            page.contains("| POST /products/batch-get | 123456 | 12.3 |"),
+            "{page}"
+        );
         assert!(page.contains("\\[measured here\\]"), "{page}");
     }
 

@@ -94,7 +94,9 @@ mod tests {
     fn faults(report: &Value) -> Vec<String> {
         let schema = schema();
         let faults = schema.iter_errors(report);
-        faults.map(|it| format!("{}: {it}", it.instance_path())).collect()
+        faults
+            .map(|it| format!("{}: {it}", it.instance_path()))
+            .collect()
     }
 
     #[test]
@@ -141,7 +143,13 @@ mod tests {
         let report = load_test::tests::of(&summary(), &[]);
         let charts = report.sections.iter().flat_map(|it| &it.charts);
         let ids = charts.map(|it| it.id.as_str());
-        let ids: Vec<_> = ids.chain(report.sections.iter().map(|it| it.id.as_str())).collect();
-        assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len(), "{ids:?}");
+        let ids: Vec<_> = ids
+            .chain(report.sections.iter().map(|it| it.id.as_str()))
+            .collect();
+        assert_eq!(
+            ids.iter().collect::<BTreeSet<_>>().len(),
+            ids.len(),
+            "{ids:?}"
+        );
     }
 }

@@ -304,13 +304,28 @@ mod tests {
     #[test]
     fn a_gate_says_by_how_much() {
         for (gate, by) in [
-            (Gate::new("a", "<", 100.0, Some(1234.5)), "1135 above, 12.3 times the limit"),
-            (Gate::new("a", "<", 100.0, Some(150.0)), "50 above, 150 % of the limit"),
-            (Gate::new("a", "<", 100.0, Some(41.7)), "58.3 below, 41.7 % of the limit"),
-            (Gate::new("a", ">=", 200.0, Some(150.0)), "50 below, 75 % of the limit"),
+            (
+                Gate::new("a", "<", 100.0, Some(1234.5)),
+                "1135 above, 12.3 times the limit",
+            ),
+            (
+                Gate::new("a", "<", 100.0, Some(150.0)),
+                "50 above, 150 % of the limit",
+            ),
+            (
+                Gate::new("a", "<", 100.0, Some(41.7)),
+                "58.3 below, 41.7 % of the limit",
+            ),
+            (
+                Gate::new("a", ">=", 200.0, Some(150.0)),
+                "50 below, 75 % of the limit",
+            ),
             (Gate::new("a", "==", 0.0, Some(3.0)), "3 above"),
             (Gate::new("a", "==", 0.0, Some(0.0)), "at the limit"),
-            (Gate::new("a", ">", 0.0, None), "it never occurred, or is not known"),
+            (
+                Gate::new("a", ">", 0.0, None),
+                "it never occurred, or is not known",
+            ),
         ] {
             assert_eq!(distance(&gate), by);
         }
@@ -323,13 +338,19 @@ mod tests {
             Gate::new("slow", "<", 10.0, Some(30.0)),
         ];
         let (outcome, verdict, judged) = super::judged(&gates, None, "gates");
-        assert_eq!((outcome, judged[0].name.as_str()), (Outcome::Failed, "slow"));
+        assert_eq!(
+            (outcome, judged[0].name.as_str()),
+            (Outcome::Failed, "slow")
+        );
         assert_eq!(
             verdict,
             "1 of 2 gates failed. The first: slow, 20 above, 3 times the limit."
         );
         let (outcome, verdict, _) = super::judged(&gates[..1], None, "gates");
-        assert_eq!((outcome, verdict.as_str()), (Outcome::Passed, "All 1 gates passed."));
+        assert_eq!(
+            (outcome, verdict.as_str()),
+            (Outcome::Passed, "All 1 gates passed.")
+        );
         assert_eq!(super::judged(&[], None, "gates").0, Outcome::Unjudged);
         let (outcome, verdict, _) = super::judged(&[], Some("SIGINT"), "gates");
         assert_eq!(outcome, Outcome::Partial);

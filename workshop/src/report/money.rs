@@ -41,9 +41,9 @@ impl Money {
         let resources = template["Resources"].as_object()?.iter();
         let functions = resources.filter(|(_, it)| it["Properties"]["MemorySize"].is_number());
         let functions: Vec<_> = functions.map(|(id, it)| (id, &it["Properties"])).collect();
-        let memory = functions.iter().filter_map(|(id, it)| {
-            Some(((*id).clone(), it["MemorySize"].as_f64()?))
-        });
+        let memory = functions
+            .iter()
+            .filter_map(|(id, it)| Some(((*id).clone(), it["MemorySize"].as_f64()?)));
         let (_, first) = functions.first()?;
         let architecture = first["Architectures"][0].as_str().unwrap_or("x86_64"); // Lambda's default
         Self::new(prices, architecture, memory.collect())

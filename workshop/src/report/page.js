@@ -187,7 +187,7 @@
     return Plot.plot(
       base(width, {
         height: data.length * rowHeight + 30,
-        marginLeft: 4,
+        marginLeft: 14,
         marginRight: 12,
         marginTop: 22,
         marginBottom: 4,

@@ -120,7 +120,10 @@ fn environments(story: Story<'_>, clock: &Clock, origin: &str) -> Chart {
         let [starting, at_work, frozen] = times.map(mean);
         cells![clock.begins(index), starting, at_work, frozen, *gone]
     });
-    let title = format!("{}: mean number in each state, and how many went", clock.name());
+    let title = format!(
+        "{}: mean number in each state, and how many went",
+        clock.name()
+    );
     let most = times
         .iter()
         .map(|times| times.iter().sum::<f64>() / (clock.each * 1000.0))

@@ -126,7 +126,10 @@ mod tests {
         report.version = 0;
         write_json(&folder.path().join(JSON), &report).unwrap();
         let refused = read(&root, folder.path()).unwrap_err().to_string();
-        assert!(refused.contains("is a report of version 0, and this program knows 1"), "{refused}");
+        assert!(
+            refused.contains("is a report of version 0, and this program knows 1"),
+            "{refused}"
+        );
     }
 
     #[test]
@@ -134,7 +137,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let refused = read(&root, folder.path()).unwrap_err();
-        assert!(refused.is::<BadInput>() && refused.to_string().starts_with("there is no report in "));
+        assert!(
+            refused.is::<BadInput>() && refused.to_string().starts_with("there is no report in ")
+        );
         write_json(&folder.path().join("summary.json"), &summary()).unwrap();
         assert_eq!(read(&root, folder.path()).unwrap().title, "Load test: soak");
     }
@@ -142,7 +147,12 @@ mod tests {
     #[test]
     fn the_last_report_is_the_newest_of_all_verbs() {
         let target = tempfile::tempdir().unwrap();
-        assert!(last(target.path()).unwrap_err().to_string().starts_with("there is no report yet"));
+        assert!(
+            last(target.path())
+                .unwrap_err()
+                .to_string()
+                .starts_with("there is no report yet")
+        );
         for (name, seconds) in [("bench", 20), ("load-test", 30), ("compare", 10)] {
             let folder = target.path().join(name);
             fs::create_dir_all(&folder).unwrap();

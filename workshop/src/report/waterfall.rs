@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use local::events::{Call, Change, Entry, Environment, Event, Handshake, Invocation, Messages, Move, Outcome};
 use super::model::{Chart, ChartKind, Section, Table, cells, known, rounded, short};
 use super::money::Money;
 use super::platform::Story;
 use crate::artillery::Record;
 use crate::machine::MEASURED;
 use crate::percentile::ms;
+use local::events::{
+    Call, Change, Entry, Environment, Event, Handshake, Invocation, Messages, Move, Outcome,
+};
 
 /// A wait for a share of a CPU that is shorter than this is not shown.
 const LEAST_HELD_MS: f64 = 0.05;
@@ -159,7 +161,10 @@ pub fn section(
     }
     // The median, so that it is an ordinary one.
     let cold = by_time.iter().filter(|record| {
-        let invocation = record.id.as_deref().and_then(|id| painter.index.invocations.get(id));
+        let invocation = record
+            .id
+            .as_deref()
+            .and_then(|id| painter.index.invocations.get(id));
         invocation.is_some_and(|(ended, it)| painter.waited_for_all(*ended, it))
     });
     let cold: Vec<_> = cold.collect();
@@ -171,7 +176,9 @@ pub fn section(
                 "The median of {} cold starts that a client waited for from their beginning.",
                 cold.len()
             );
-            section.charts.push(chart("cold-start", &title, &text, &steps));
+            section
+                .charts
+                .push(chart("cold-start", &title, &text, &steps));
         }
         None => section
             .notes
@@ -260,7 +267,13 @@ impl Painter<'_> {
         steps.extend(self.invocation(*ended, invocation));
         let answered = ended.min(record.at);
         let answer = "answer, back to the client";
-        steps.push(Step::new(answer, "answer", answered, record.at - answered, MEASURED));
+        steps.push(Step::new(
+            answer,
+            "answer",
+            answered,
+            record.at - answered,
+            MEASURED,
+        ));
         Some(steps)
     }
 
@@ -334,12 +347,24 @@ impl Painter<'_> {
             }
             if held > LEAST_HELD_MS {
                 let name = "wait for a share of a CPU";
-                steps.push(Step::new(name, "held", arrived - held, held, self.simulated));
+                steps.push(Step::new(
+                    name,
+                    "held",
+                    arrived - held,
+                    held,
+                    self.simulated,
+                ));
             }
             let connecting = call.connecting.map_or(0.0, ms);
             if connecting > 0.0 {
                 let name = "connection: the network, and AWS's part";
-                steps.push(Step::new(name, "connection", arrived, connecting, self.simulated));
+                steps.push(Step::new(
+                    name,
+                    "connection",
+                    arrived,
+                    connecting,
+                    self.simulated,
+                ));
             }
             let Call {
                 operation,
@@ -365,14 +390,19 @@ impl Painter<'_> {
 
     /// An order of the middle duration: its title, a sentence, and its steps.
     fn order(&self, records: &[Record]) -> Option<(String, String, Vec<Step>)> {
-        let records = records.iter().filter_map(|it| Some((it.id.as_deref()?, it)));
+        let records = records
+            .iter()
+            .filter_map(|it| Some((it.id.as_deref()?, it)));
         let records: BTreeMap<_, _> = records.collect();
         let mut orders: Vec<_> = self.sent_alone();
         orders.retain(|(_, message, request)| {
             self.index.deleted.contains_key(message) && records.contains_key(request)
         });
         // One that is rejected is settled by a shorter way.
-        if orders.iter().any(|(_, message, _)| self.is_fulfilled(message)) {
+        if orders
+            .iter()
+            .any(|(_, message, _)| self.is_fulfilled(message))
+        {
             orders.retain(|(_, message, _)| self.is_fulfilled(message));
         }
         let took = |(at, message, _): &(f64, &str, &str)| self.index.deleted[message] - at;
@@ -399,7 +429,10 @@ impl Painter<'_> {
         steps.push(step.priced(usd.map(|usd| 2.0 * usd)));
         let begin = steps.first()?.begin;
         let batch = delivered.ids.len();
-        let title = format!("One order, from the API to settled: {} ms", short(deleted - begin));
+        let title = format!(
+            "One order, from the API to settled: {} ms",
+            short(deleted - begin)
+        );
         let with = match batch {
             1 => "alone in its batch".to_owned(),
             all => format!("in a batch of {all}, whose calls and price are those of all"),
@@ -423,12 +456,17 @@ impl Painter<'_> {
     /// sent, the message, the request.
     fn sent_alone(&self) -> Vec<(f64, &str, &str)> {
         let all = self.index.calls.iter().flat_map(|(id, calls)| {
-            let sending = calls.iter().filter(|(_, call)| call.operation == "SQS.SendMessage");
+            let sending = calls
+                .iter()
+                .filter(|(_, call)| call.operation == "SQS.SendMessage");
             sending.map(|(ended, call)| (ended - ms(call.duration), *ended, *id))
         });
         let mut sending: Vec<_> = all.collect();
         sending.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let longest = sending.iter().map(|(from, to, _)| to - from).fold(0.0, f64::max);
+        let longest = sending
+            .iter()
+            .map(|(from, to, _)| to - from)
+            .fold(0.0, f64::max);
         let found = self.index.sent.iter().filter_map(|(at, message, _)| {
             let first = sending.partition_point(|(from, ..)| *from < at - longest);
             let last = sending.partition_point(|(from, ..)| from <= at);
@@ -448,8 +486,15 @@ fn told(chart: &Chart) -> Vec<(String, String, f64, f64)> {
     let text = |cell: &serde_json::Value| cell.as_str().unwrap_or_default().to_owned();
     let number = |cell: &serde_json::Value| cell.as_f64().unwrap_or(f64::NAN);
     let rows = chart.tables[0].rows.iter();
-    rows.map(|row| (text(&row[0]), text(&row[1]), number(&row[2]), number(&row[3])))
-        .collect()
+    rows.map(|row| {
+        (
+            text(&row[0]),
+            text(&row[1]),
+            number(&row[2]),
+            number(&row[3]),
+        )
+    })
+    .collect()
 }
 
 #[cfg(test)]
@@ -569,7 +614,10 @@ mod tests {
             entry(1000, started("F")),
             entry(1016, Event::Call(Box::new(first))),
             entry(1110, ready("F")),
-            entry(1118, Event::Call(Box::new(call(Some("r"), "DynamoDB.GetItem", 6)))),
+            entry(
+                1118,
+                Event::Call(Box::new(call(Some("r"), "DynamoDB.GetItem", 6))),
+            ),
             entry(1120, invocation("r", "F", Some(init()), [110, 10])),
         ]
     }
@@ -599,7 +647,11 @@ mod tests {
             ]
         );
         assert_eq!(section.charts[0].id, "slowest");
-        assert!(section.charts[1].title.starts_with("A cold start: POST /orders, 130 ms"));
+        assert!(
+            section.charts[1]
+                .title
+                .starts_with("A cold start: POST /orders, 130 ms")
+        );
     }
 
     #[test]
@@ -617,7 +669,10 @@ mod tests {
         assert_eq!(of("api").2, Some(1.0));
         assert_eq!(of("platform").2, None);
         let words = &section.charts[1].text;
-        assert!(words.contains("1 read and 0 write units; $1.53 for a million."), "{words}");
+        assert!(
+            words.contains("1 read and 0 write units; $1.53 for a million."),
+            "{words}"
+        );
     }
 
     #[test]
@@ -625,9 +680,16 @@ mod tests {
         let mut entries = cold_start();
         entries.push(entry(2000, invocation("warm", "F", None, [0, 5])));
         let section = section_of(&entries, &[record(1_002_001.0, 10.0, "warm")]);
-        let kinds: Vec<_> = told(&section.charts[0]).into_iter().map(|it| it.1).collect();
+        let kinds: Vec<_> = told(&section.charts[0])
+            .into_iter()
+            .map(|it| it.1)
+            .collect();
         assert_eq!(kinds, ["client", "api", "run", "answer"]);
-        assert!(section.notes.contains(&"No client waited for a cold start from its beginning.".to_owned()));
+        assert!(
+            section
+                .notes
+                .contains(&"No client waited for a cold start from its beginning.".to_owned())
+        );
     }
 
     #[test]
@@ -653,8 +715,14 @@ mod tests {
             entry(1105, send("other")),
             entry(1106, send("another")),
             entry(1050, invocation("work", "Worker", None, [0, 20])),
-            entry(1050, messages(Move::Delivered, &["m", "n"], Some("work"), 25)),
-            entry(1051, messages(Move::Deleted, &["m", "n", "x", "y"], Some("work"), 0)),
+            entry(
+                1050,
+                messages(Move::Delivered, &["m", "n"], Some("work"), 25),
+            ),
+            entry(
+                1051,
+                messages(Move::Deleted, &["m", "n", "x", "y"], Some("work"), 0),
+            ),
         ];
         let records = [
             record(1_001_013.0, 20.0, "place"),
@@ -664,11 +732,21 @@ mod tests {
         let section = section_of(&entries, &records);
         let chart = section.charts.last().unwrap();
         assert_eq!(chart.title, "One order, from the API to settled: 58 ms");
-        assert!(chart.text.starts_with("The median of 1 orders; in a batch of 2"), "{}", chart.text);
+        assert!(
+            chart
+                .text
+                .starts_with("The median of 1 orders; in a batch of 2"),
+            "{}",
+            chart.text
+        );
         let steps = told(chart);
         let queue: Vec<_> = steps.iter().filter(|step| step.1 == "queue").collect();
         assert_eq!((queue[0].2, queue[0].3), (12.0, 25.0));
-        assert!(steps.iter().any(|step| step.0 == "run of Worker" && step.3 == 20.0));
+        assert!(
+            steps
+                .iter()
+                .any(|step| step.0 == "run of Worker" && step.3 == 20.0)
+        );
     }
 
     #[test]
