@@ -31,15 +31,16 @@ function file({ svg, height, title, text, legend }, { light, dark }) {
   let x = 12;
   const words = legend.map(([word, tone]) => {
     const at = x;
-    x += 24 + word.length * 6.4;
+    x += 36 + word.length * 6.8;
     return `<rect x="${at}" y="40" width="10" height="10" rx="3" fill="var(--${tone})"/><text x="${at + 15}" y="49" font-size="12" fill="var(--soft)">${escaped(word)}</text>`;
   });
-  // Numbers with fourteen digits are half of the file.
-  const shorter = svg.replaceAll(/-?\d+\.\d{3,}/g, (number) => String(Number(Number(number).toFixed(2))));
+  // Places with fourteen digits are half of the file.
+  const places = (numbers) => numbers.replaceAll(/-?\d+\.\d{3,}/g, (number) => String(Number(Number(number).toFixed(2))));
+  const shorter = svg.replaceAll(/="[^"<>]*"/g, places);
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH + 24} ${height + HEAD + 8}" width="${WIDTH + 24}" role="img" font-family="system-ui, 'Segoe UI', Roboto, sans-serif">
 <title>${escaped(title)}</title><desc>${escaped(text)}</desc>
 <style>:root{${colours(light)};color:var(--ink)}@media(prefers-color-scheme:dark){:root{${colours(dark)}}}</style>
-<rect width="100%" height="100%" rx="10" fill="var(--card)"/>
+<rect x=".5" y=".5" width="${WIDTH + 23}" height="${height + HEAD + 7}" rx="10" fill="var(--card)" stroke="var(--line)"/>
 <text x="12" y="26" font-size="15" font-weight="600" fill="var(--ink)">${escaped(title)}</text>
 ${words.join('')}
 <g transform="translate(12 ${HEAD})" color="var(--ink)">${shorter}</g>

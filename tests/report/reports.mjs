@@ -1,13 +1,18 @@
 // Reports for the tests: that of a real run, and what is made from it.
 
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 
 export const ROOT = path.join(import.meta.dirname, '../..');
-const WORKSHOP = path.join(ROOT, 'target/debug/workshop');
+
+/** The newest build of the program that makes pages: of `make test`, or of `make load-test`. */
+const [WORKSHOP] = ['target/debug/workshop', 'target/host/workshop']
+  .map((file) => path.join(ROOT, file))
+  .filter((file) => existsSync(file))
+  .toSorted((a, b) => statSync(b).mtimeMs - statSync(a).mtimeMs);
 
 /** The report of a `make load-test PROFILE=smoke`. */
 export const smoke = () => JSON.parse(readFileSync(path.join(import.meta.dirname, 'smoke.json'), 'utf8'));

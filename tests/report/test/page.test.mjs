@@ -30,7 +30,7 @@ describe('a report in a browser', { skip }, () => {
   }
 
   /** How many shapes of a name a chart has. */
-  const shapes = (tab, id, name) => tab.locator(`#${id} .plot [aria-label="${name}"] > *`).count();
+  const shapes = (tab, id, name) => tab.locator(`#${id} .plot g.${name} > *, #${id} .plot path.${name}`).count();
   const charts = (report) => report.sections.flatMap((section) => section.charts);
   const text = (tab, selector) => tab.locator(selector).first().textContent();
 
@@ -72,8 +72,8 @@ describe('a report in a browser', { skip }, () => {
           break;
         }
         case 'latency':
-          assert.equal(await shapes(tab, id, 'cold starts'), second.rows.length, id);
-          assert.equal(await shapes(tab, id, 'other answers'), third.rows.length, id);
+          assert.equal(await shapes(tab, id, 'cold-starts'), second.rows.length, id);
+          assert.equal(await shapes(tab, id, 'other-answers'), third.rows.length, id);
           assert.equal(await shapes(tab, id, 'p50'), 1, id);
           break;
         case 'states': {
@@ -162,6 +162,7 @@ describe('a report in a browser', { skip }, () => {
     for (const { id, tables } of charts(report)) {
       await tab.locator(`#${id} summary`).focus();
       await tab.keyboard.press('Enter');
+      await tab.locator(`#${id} .numbers table`).last().waitFor();
       const found = await tab.locator(`#${id} .numbers table`).evaluateAll((all) =>
         all.map((table) => [...table.querySelectorAll('tbody tr')].map((row) => [...row.children].map((cell) => cell.textContent))),
       );

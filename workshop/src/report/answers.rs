@@ -83,11 +83,16 @@ fn is_success(record: &Record) -> bool {
     record.status / 100 == 2
 }
 
-/// The successes of each route.
+/// The answers of each route.
 pub fn section(records: &[Record], cold: Cold<'_>, clock: &Clock, origin: &str) -> Section {
-    let mut routes: BTreeMap<&str, Vec<&Record>> = BTreeMap::new();
-    for record in records.iter().filter(|record| is_success(record)) {
-        routes.entry(&record.route).or_default().push(record);
+    let mut routes: BTreeMap<&str, [Vec<&Record>; 2]> = BTreeMap::new();
+    for record in records {
+        let [successes, others] = routes.entry(&record.route).or_default();
+        if is_success(record) {
+            successes.push(record);
+        } else if is_cold(record, cold) {
+            others.push(record);
+        }
     }
     let mut section = Section {
         id: "latency".to_owned(),
@@ -108,26 +113,29 @@ pub fn section(records: &[Record], cold: Cold<'_>, clock: &Clock, origin: &str) 
                 .to_owned(),
         );
     } else {
+        section.notes.push(
+            "Over the run every cold start is marked, those that ended with a refusal too."
+                .to_owned(),
+        );
         section.tables.push(beside(&routes, cold, origin));
     }
-    for (index, (route, answers)) in routes.iter().enumerate() {
+    for (index, (route, [answers, others])) in routes.iter().enumerate() {
         let chart = histogram(&format!("histogram-{index}"), route, answers, cold, origin);
         section.charts.push(chart);
-        let chart = over_time(
+        section.charts.push(over_time(
             &format!("over-time-{index}"),
             route,
-            answers,
+            [answers, others],
             cold,
             clock,
             origin,
-        );
-        section.charts.push(chart);
+        ));
     }
     section
 }
 
 /// Cold starts beside warm answers.
-fn beside(routes: &BTreeMap<&str, Vec<&Record>>, cold: Cold<'_>, origin: &str) -> Table {
+fn beside(routes: &BTreeMap<&str, [Vec<&Record>; 2]>, cold: Cold<'_>, origin: &str) -> Table {
     let columns = [
         ("route", ""),
         ("warm answers", ""),
@@ -138,7 +146,7 @@ fn beside(routes: &BTreeMap<&str, Vec<&Record>>, cold: Cold<'_>, origin: &str) -
         ("cold p50", "ms"),
         ("cold worst", "ms"),
     ];
-    let rows = routes.iter().map(|(route, answers)| {
+    let rows = routes.iter().map(|(route, [answers, _])| {
         let of = |want: bool| -> Vec<f64> {
             let answers = answers.iter().filter(|it| is_cold(it, cold) == want);
             answers.map(|it| it.ms).collect()
@@ -197,10 +205,11 @@ fn histogram(id: &str, route: &str, answers: &[&Record], cold: Cold<'_>, origin:
     }
 }
 
+/// The successes of a route over the run, and all of its cold starts; `others` are those that were no success.
 fn over_time(
     id: &str,
     route: &str,
-    answers: &[&Record],
+    [answers, others]: [&Vec<&Record>; 2],
     cold: Cold<'_>,
     clock: &Clock,
     origin: &str,
@@ -230,16 +239,18 @@ fn over_time(
             .with(rows)
             .limited("worst", AT_ONCE_MS),
     ];
-    let (cold, warm): (Vec<_>, Vec<_>) = answers
+    let (mut cold, warm): (Vec<_>, Vec<_>) = answers
         .iter()
         .copied()
         .partition(|answer| is_cold(answer, cold));
+    cold.extend(others);
+    cold.sort_by(|a, b| a.at.total_cmp(&b.at));
     let point = |it: &Record| cells![rounded(clock.second(it.at)), rounded(it.ms)];
     let columns = [("second", "s"), ("latency", "ms")];
     let cold_rows = cold
         .iter()
-        .map(|it| [point(it), cells![it.id.clone()]].concat());
-    let with_id = [columns[0], columns[1], ("request id", "")];
+        .map(|it| [point(it), cells![it.status, it.id.clone()]].concat());
+    let with_id = [columns[0], columns[1], ("status", ""), ("request id", "")];
     tables.push(Table::new("Every cold start", origin, &with_id).with(cold_rows));
     let drawn = thinned(&warm);
     let title = if drawn.len() < warm.len() {
@@ -313,11 +324,13 @@ mod tests {
             .map(|n| record(f64::from(n) * 50.0, 10.0 + f64::from(n), &n.to_string()))
             .collect();
         records.push(record(10.0, 140.0, "cold"));
-        records.push(Record {
-            status: 404,
-            ..record(11.0, 1.0, "refused")
-        });
-        let cold = BTreeSet::from(["cold".to_owned()]);
+        for id in ["refused", "cold refusal"] {
+            records.push(Record {
+                status: 404,
+                ..record(11.0, 1.0, id)
+            });
+        }
+        let cold = BTreeSet::from(["cold".to_owned(), "cold refusal".to_owned()]);
         let section = section_of(&records, Some(&cold));
         let bars = &section.charts[0].tables[0].rows;
         let sum = |column: usize| {
@@ -334,6 +347,14 @@ mod tests {
         assert!(last[0].as_f64() <= Some(140.0) && last[1].as_f64() > Some(140.0));
         let [warm, cold] = [1, 5].map(|column| section.tables[0].rows[0][column].as_u64());
         assert_eq!((warm, cold), (Some(50), Some(1)));
+        // Over the run the cold refusal is marked too.
+        let [stretches, cold, _] = &section.charts[1].tables[..] else {
+            panic!("three tables")
+        };
+        let statuses: Vec<_> = cold.rows.iter().filter_map(|row| row[2].as_u64()).collect();
+        assert_eq!(statuses, [200, 404]);
+        let answers = stretches.rows.iter().filter_map(|row| row[1].as_u64());
+        assert_eq!(answers.sum::<u64>(), 51);
     }
 
     #[test]

@@ -30,8 +30,8 @@
       ? []
       : [
           axis === 'x'
-            ? Plot.ruleX([limit], { stroke: colour('limit'), strokeDasharray: '5 4', ariaLabel: 'limit' })
-            : Plot.ruleY([limit], { stroke: colour('limit'), strokeDasharray: '5 4', ariaLabel: 'limit' }),
+            ? Plot.ruleX([limit], { stroke: colour('limit'), strokeDasharray: '5 4', className: 'limit' })
+            : Plot.ruleY([limit], { stroke: colour('limit'), strokeDasharray: '5 4', className: 'limit' }),
         ];
   const tip = { tip: { fill: colour('card'), stroke: colour('line') } };
   /** Ticks of a logarithmic axis: 1, 2 and 5 of each power of ten within it. */
@@ -69,7 +69,7 @@
             fillOpacity: 0.9,
             insetLeft: 0.5,
             insetRight: 0.5,
-            ariaLabel: 'bars',
+            className: 'bars',
             title: ({ from, to, count, name }) => `${short(from)} to ${short(to)} ms: ${short(count)} ${name}`,
             ...tip,
           }),
@@ -89,14 +89,14 @@
     const seconds = stretches.rows.length > 1 ? stretches.rows[1][0] - stretches.rows[0][0] : 1;
     const end = stretches.rows.length * seconds;
     const line = (figure, dash) =>
-      Plot.lineY(each, { x: (it) => it.second + seconds / 2, y: figure, stroke: 'currentColor', strokeWidth: 1.4, strokeDasharray: dash, ariaLabel: figure });
+      Plot.lineY(each, { x: (it) => it.second + seconds / 2, y: figure, stroke: 'currentColor', strokeWidth: 1.4, strokeDasharray: dash, className: figure });
     return Plot.plot(
       base(width, {
         height: 210,
         x: { label: 's of the run', domain: [0, end] },
         y: { ...log(low * 0.9, high * 1.1, 999), label: 'ms (logarithmic)', grid: true },
         marks: [
-          Plot.dot(rest, { x: 'second', y: 'latency', r: 1.6, fill: colour('warm'), fillOpacity: 0.55, ariaLabel: 'other answers' }),
+          Plot.dot(rest, { x: 'second', y: 'latency', r: 1.6, fill: colour('warm'), fillOpacity: 0.55, className: 'other-answers' }),
           line('p50'),
           line('p99', '3 3'),
           ...limitLine('y', limit),
@@ -108,8 +108,8 @@
             fill: colour('cold'),
             stroke: colour('card'),
             strokeWidth: 0.7,
-            ariaLabel: 'cold starts',
-            title: (it) => `cold start\n${short(it.latency)} ms, at ${short(it.second)} s\n${it['request id'] ?? ''}`,
+            className: 'cold-starts',
+            title: (it) => `cold start, answered with ${it.status}\n${short(it.latency)} ms, at ${short(it.second)} s\n${it['request id'] ?? ''}`,
             ...tip,
           }),
         ],
@@ -138,11 +138,11 @@
           Plot.rect(data.filter(({ count }) => count > 0), {
             x1: 'x1', x2: 'x2', y1: 'y1', y2: 'y2',
             fill: ({ name }) => colour(name === 'at work' ? 'work' : name),
-            ariaLabel: 'levels',
+            className: 'levels',
             title: ({ name, count, x1 }) => `${short(count)} ${name}, at ${short(x1)} s`,
             ...tip,
           }),
-          Plot.dot(rows.filter(({ gone }) => gone > 0), { x: (row) => row.second + seconds / 2, y: 'gone', symbol: 'times', stroke: colour('gone'), strokeWidth: 2, ariaLabel: 'gone' }),
+          Plot.dot(rows.filter(({ gone }) => gone > 0), { x: (row) => row.second + seconds / 2, y: 'gone', symbol: 'times', stroke: colour('gone'), strokeWidth: 2, className: 'gone' }),
           Plot.ruleY([0], { strokeOpacity: 0.4 }),
         ],
       }),
@@ -169,8 +169,8 @@
               ...limitLine('y', limit),
               time
                 ? Plot.areaY(data, { x: 'x', y: 'y', fill: colour('warm'), fillOpacity: 0.25, curve: 'step-after' })
-                : Plot.dot(data, { x: 'x', y: 'y', fill: colour('warm'), ariaLabel: 'values', title: ({ x, y }) => `${short(x)} ${first.unit}: ${short(y)} ${unit}`, ...tip }),
-              Plot.lineY(data, { x: 'x', y: 'y', stroke: colour('warm'), curve: time ? 'step-after' : 'linear', ariaLabel: 'line' }),
+                : Plot.dot(data, { x: 'x', y: 'y', fill: colour('warm'), className: 'values', title: ({ x, y }) => `${short(x)} ${first.unit}: ${short(y)} ${unit}`, ...tip }),
+              Plot.lineY(data, { x: 'x', y: 'y', stroke: colour('warm'), curve: time ? 'step-after' : 'linear', className: 'line' }),
             ],
           }),
         ),
@@ -186,10 +186,11 @@
   function named(data, width, { x, marks, rowHeight = 36 }) {
     return Plot.plot(
       base(width, {
-        height: data.length * rowHeight + 44,
-        marginLeft: 4,
+        height: data.length * rowHeight + 30,
+        marginLeft: 14,
         marginRight: 12,
         marginTop: 22,
+        marginBottom: 4,
         x: { axis: 'top', grid: true, tickSize: 0, ...x },
         y: { axis: null, domain: data.map((_, index) => index) },
         marks,
@@ -217,7 +218,7 @@
         textAnchor: anchor,
         dy: -9,
         fill: 'currentColor',
-        ariaLabel: `names-${anchor}`,
+        className: `names-${anchor}`,
       });
     return named(steps, width, {
       x: { label: null, domain: [0, end], ticks: width < 560 ? 4 : 8, tickFormat: (tick) => `${short(tick)} ms` },
@@ -230,7 +231,7 @@
           insetBottom: 3,
           rx: 2,
           fill: ({ kind }) => colour(/^[a-z]+$/.test(kind) ? kind : 'quiet'),
-          ariaLabel: 'steps',
+          className: 'steps',
           title: (step) => `${step.step}\nfrom ${short(step.begin)} ms, for ${short(step.time)} ms\n${step.origin}`,
           ...tip,
         }),
@@ -251,10 +252,10 @@
     return named(data, width, {
       x: wide ? { ...log(least, most, width), label: `${unit} (logarithmic)` } : { label: unit, domain: [0, most] },
       marks: [
-        Plot.barX(data, { x1: least, x2: ({ value }) => value ?? least, y: 'index', insetTop: 17, insetBottom: 3, rx: 2, fill: colour('warm'), ariaLabel: 'values', title: ({ name, low, value, high }) => `${name}\n${cell(value)} ${unit} (${cell(low)} to ${cell(high)})`, ...tip }),
-        Plot.ruleY(data.filter(({ low }) => low !== null && low !== undefined), { x1: 'low', x2: 'high', y: 'index', dy: 7, strokeWidth: 2, stroke: 'currentColor', ariaLabel: 'spread' }),
+        Plot.barX(data, { x1: least, x2: ({ value }) => value ?? least, y: 'index', insetTop: 17, insetBottom: 3, rx: 2, fill: colour('warm'), className: 'values', title: ({ name, low, value, high }) => `${name}\n${cell(value)} ${unit} (${cell(low)} to ${cell(high)})`, ...tip }),
+        Plot.ruleY(data.filter(({ low }) => low !== null && low !== undefined), { x1: 'low', x2: 'high', y: 'index', dy: 7, strokeWidth: 2, stroke: 'currentColor', className: 'spread' }),
         ...limitLine('x', limit),
-        Plot.text(data, { x: () => least, y: 'index', dx: 2, dy: -9, textAnchor: 'start', fill: 'currentColor', text: ({ name, value }) => `${fits(name, letters - 14)} · ${cell(value)} ${unit}`, ariaLabel: 'names' }),
+        Plot.text(data, { x: () => least, y: 'index', dx: 2, dy: -9, textAnchor: 'start', fill: 'currentColor', text: ({ name, value }) => `${fits(name, letters - 14)} · ${cell(value)} ${unit}`, className: 'names' }),
       ],
     });
   }
@@ -269,9 +270,9 @@
       x: { type: 'log', domain: [1 / far, far], label: 'after / before', tickFormat: short, ticks: [0.1, 0.2, 0.5, 0.8, 0.9, 0.95, 1, 1.05, 1.1, 1.25, 2, 5, 10].filter((tick) => tick > 1 / far && tick < far) },
       marks: [
         Plot.ruleX([1], { stroke: 'currentColor', strokeOpacity: 0.5 }),
-        Plot.ruleY(data, { x1: 'from', x2: 'to', y: 'index', dy: 7, stroke: tone, strokeWidth: 3, ariaLabel: 'intervals' }),
-        Plot.dot(data, { x: 'ratio', y: 'index', dy: 7, r: 4, fill: tone, ariaLabel: 'values', title: ({ name, ratio, from, to }) => `${name}\n${short(ratio)} (${short(from)} to ${short(to)})`, ...tip }),
-        Plot.text(data, { x: () => 1 / far, y: 'index', dx: 2, dy: -9, textAnchor: 'start', fill: 'currentColor', text: ({ name, ratio }) => `${fits(name, letters - 8)} · ${short(ratio)}`, ariaLabel: 'names' }),
+        Plot.ruleY(data, { x1: 'from', x2: 'to', y: 'index', dy: 7, stroke: tone, strokeWidth: 3, className: 'intervals' }),
+        Plot.dot(data, { x: 'ratio', y: 'index', dy: 7, r: 4, fill: tone, className: 'values', title: ({ name, ratio, from, to }) => `${name}\n${short(ratio)} (${short(from)} to ${short(to)})`, ...tip }),
+        Plot.text(data, { x: () => 1 / far, y: 'index', dx: 2, dy: -9, textAnchor: 'start', fill: 'currentColor', text: ({ name, ratio }) => `${fits(name, letters - 8)} · ${short(ratio)}`, className: 'names' }),
       ],
     });
   }
@@ -281,7 +282,8 @@
   /** Words and colours of a chart. */
   function legend({ kind, tables: [table, cold] }) {
     const limit = limitOf(table);
-    const line = limit === undefined ? [] : [[`limit: ${short(limit)}`, 'limit']];
+    const several = table.columns.filter(({ limit }) => limit !== undefined).length > 1;
+    const line = limit === undefined ? [] : [[several ? 'limits' : `limit: ${short(limit)}`, 'limit']];
     switch (kind) {
       case 'histogram':
         return [...table.columns.slice(2).map(({ name }) => [name, name === 'cold' ? 'cold' : 'warm']), ...line];

@@ -15,6 +15,9 @@ use local::events::{
 /// A wait for a share of a CPU that is shorter than this is not shown.
 const LEAST_HELD_MS: f64 = 0.05;
 
+/// Two events this near belong to one moment: the host logs a thing a little after it has happened.
+const SAME_MS: f64 = 2.0;
+
 /// The events of a run by the thing that they are about. Times are ms since 1970.
 #[derive(Debug, Default)]
 struct Index<'a> {
@@ -162,7 +165,7 @@ pub fn section(
             .id
             .as_deref()
             .and_then(|id| painter.index.invocations.get(id));
-        invocation.is_some_and(|(_, it)| it.cold && painter.waited_for_init(it).is_some())
+        invocation.is_some_and(|(ended, it)| painter.waited_for_all(*ended, it))
     });
     let cold: Vec<_> = cold.collect();
     match cold.get(cold.len() / 2) {
@@ -170,7 +173,7 @@ pub fn section(
             let steps = painter.request(record).unwrap_or_default();
             let title = format!("A cold start: {}, {} ms", record.route, short(record.ms));
             let text = format!(
-                "The median of {} cold starts that a client waited for.",
+                "The median of {} cold starts that a client waited for from their beginning.",
                 cold.len()
             );
             section
@@ -179,7 +182,7 @@ pub fn section(
         }
         None => section
             .notes
-            .push("No client waited for a cold start.".to_owned()),
+            .push("No client waited for a cold start from its beginning.".to_owned()),
     }
     match painter.order(records) {
         Some((title, text, steps)) => {
@@ -279,6 +282,16 @@ impl Painter<'_> {
         let environment = invocation.environment.as_deref()?;
         let (ready, it) = self.index.ready.get(environment)?;
         (invocation.cold && invocation.init.is_some() && !it.provisioned).then_some(*ready)
+    }
+
+    /// Whether the caller waited for a cold start from its beginning: other callers take an environment over that was
+    /// started for somebody else.
+    fn waited_for_all(&self, ended: f64, invocation: &Invocation) -> bool {
+        let waited = self.waited_for_init(invocation).zip(invocation.init);
+        waited.is_some_and(|(ready, init)| {
+            let began = ready - ms(init.duration) - ms(init.platform);
+            began >= ended - ms(invocation.wait()) - SAME_MS
+        })
     }
 
     /// The steps of an invocation: its cold start, its run, and its calls.
@@ -675,8 +688,18 @@ mod tests {
         assert!(
             section
                 .notes
-                .contains(&"No client waited for a cold start.".to_owned())
+                .contains(&"No client waited for a cold start from its beginning.".to_owned())
         );
+    }
+
+    #[test]
+    fn an_environment_that_was_started_for_another_shows_no_whole_cold_start() {
+        let mut entries = cold_start();
+        entries.pop();
+        // Called at 1,080 ms, when the platform was almost done.
+        entries.push(entry(1120, invocation("late", "F", Some(init()), [30, 10])));
+        let section = section_of(&entries, &[record(1_001_122.0, 50.0, "late")]);
+        assert!(section.charts.iter().all(|chart| chart.id != "cold-start"));
     }
 
     #[test]
