@@ -19,6 +19,7 @@ use aws_smithy_http_client::tls::TrustStore;
 use aws_support::{Host, dynamodb, dynamodb_trusting, queues, request, send, sqs, start, table};
 use bytes::Bytes;
 use http_body_util::Full;
+use local::events::Event;
 use local::template::{Queue, Table};
 use rustls::version::{TLS12, TLS13};
 use serde_json::json;
