@@ -19,6 +19,7 @@ use aws_smithy_http_client::tls::TrustStore;
 use aws_support::{Host, dynamodb, dynamodb_trusting, queues, request, send, sqs, start, table};
 use bytes::Bytes;
 use http_body_util::Full;
+use local::events::Event;
 use local::template::{Queue, Table};
 use rustls::version::{TLS12, TLS13};
 use serde_json::json;
@@ -112,6 +113,18 @@ async fn calls_are_metered_by_caller_operation_and_capacity() {
     let snapshot = host.aws.measured();
     let writer = &snapshot.functions["Writer"];
     assert_eq!((writer.connections, writer.tls_handshakes), (1, 1));
+    let (_, entries) = host.aws.log().since(0, usize::MAX);
+    let handshakes = entries.iter().filter_map(|entry| match &entry.event {
+        Event::Call(call) if call.function == "Writer" => Some(call.handshake),
+        _ => None,
+    });
+    let handshakes: Vec<_> = handshakes.collect();
+    // The first call on a connection says what opening it took.
+    assert!(handshakes[0] > Some(Duration::ZERO), "{handshakes:?}");
+    assert!(
+        handshakes[1..].iter().all(Option::is_none),
+        "{handshakes:?}"
+    );
     let write_units = |operation: &str| {
         (
             writer.operations[operation].calls,

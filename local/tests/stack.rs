@@ -11,7 +11,7 @@ use std::os::unix::fs::symlink;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_credential_types::Credentials;
 use aws_sdk_sqs::config::{BehaviorVersion, Region};
@@ -558,6 +558,55 @@ async fn the_control_server_refuses_pages_of_other_sites() {
             .await
             .expect("an answer");
         assert_eq!(response.status(), status, "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_of_events_is_read_on_from_where_a_reader_was_and_has_the_clock_of_the_machine() {
+    let now = || {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        u64::try_from(since.expect("after 1970").as_micros()).expect("before the year 500,000")
+    };
+    let app = App::new(FOREIGN);
+    let before = now();
+    let host = app.start(&[]).await;
+    let events = async |query: &str| -> Vec<Value> {
+        let url = host.url("control_url", &format!("/events?{query}"));
+        let lines = reqwest::get(url).await.expect("an answer");
+        assert_eq!(lines.status(), 200, "{query}");
+        let lines = lines.text().await.expect("text");
+        let lines = lines.lines().map(serde_json::from_str);
+        lines.collect::<Result<_, _>>().expect("JSON")
+    };
+    host.get(&host.url("api_url", "/hello/ann")).await;
+    let all = events("until=now").await;
+    let invoked = |events: &[Value]| events.iter().any(|it| it["event"] == "invocation");
+    let ended = async {
+        // It is logged a moment after the answer.
+        while !invoked(&events("until=now").await) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let ended = tokio::time::timeout(Duration::from_secs(60), ended).await;
+    ended.expect("the invocation is logged");
+    let most = events("from=0&until=now").await;
+    assert_eq!(most[..all.len()], all);
+    let rest = events("from=2&until=now").await;
+    assert_eq!(rest[..most.len() - 2], most[2..]);
+    let since = host.ready["events_since_us"].as_u64().expect("a time");
+    let last = most.last().and_then(|it| it["at_us"].as_u64());
+    let last = since + last.expect("a time");
+    assert!(before <= since && last <= now(), "{before} {since} {last}");
+
+    for query in ["from=two", "until=7", "from=-1", "from=now&until", "more=1"] {
+        let url = host.url("control_url", &format!("/events?{query}"));
+        let refused = reqwest::get(url).await.expect("an answer");
+        assert_eq!(refused.status(), 400, "{query}");
+        let why = refused.text().await.expect("text");
+        assert!(
+            why.starts_with("the query is from=start, from=now"),
+            "{why}"
+        );
     }
 }
 

@@ -282,7 +282,8 @@
   /** Words and colours of a chart. */
   function legend({ kind, tables: [table, cold] }) {
     const limit = limitOf(table);
-    const line = limit === undefined ? [] : [[`limit: ${short(limit)}`, 'limit']];
+    const several = table.columns.filter(({ limit }) => limit !== undefined).length > 1;
+    const line = limit === undefined ? [] : [[several ? 'limits' : `limit: ${short(limit)}`, 'limit']];
     switch (kind) {
       case 'histogram':
         return [...table.columns.slice(2).map(({ name }) => [name, name === 'cold' ? 'cold' : 'warm']), ...line];
