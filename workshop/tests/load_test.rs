@@ -107,6 +107,62 @@ impl Run {
     }
 }
 
+/// The report that a run has named in its last line.
+fn report(run: &Run) -> Value {
+    let page = run.out.path().join("report.html");
+    let named = run
+        .output
+        .lines()
+        .rev()
+        .find(|line| line.starts_with("Report: "));
+    let named = named.and_then(|line| line.strip_prefix("Report: "));
+    assert_eq!(named.map(Path::new), Some(page.as_path()), "{}", run.output);
+    assert!(
+        fs::read_to_string(page)
+            .unwrap()
+            .starts_with("<!doctype html>")
+    );
+    let report = fs::read(run.out.path().join("report.json")).unwrap();
+    let report: Value = serde_json::from_slice(&report).unwrap();
+    // Its gates are those of the summary, and so are its totals.
+    let gates = |of: &Value| -> Vec<_> {
+        let gates = of["gates"].as_array().unwrap().iter();
+        let gates = gates.map(|gate| {
+            let text = |key: &str| gate[key].as_str().unwrap().to_owned();
+            (
+                text("name"),
+                text("limit"),
+                gate["value"].clone().to_string(),
+            )
+        });
+        let mut gates: Vec<_> = gates.collect();
+        gates.sort();
+        gates
+    };
+    assert_eq!(gates(&report), gates(run.summary()));
+    let routes = report["sections"][0]["tables"][0]["rows"]
+        .as_array()
+        .unwrap();
+    let requests = routes.iter().map(|row| row[1].as_u64().unwrap());
+    let routes = run.summary()["routes"].as_array().unwrap();
+    let expected = routes.iter().map(|it| it["requests"].as_u64().unwrap());
+    assert_eq!(requests.sum::<u64>(), expected.sum::<u64>());
+    report
+}
+
+/// A part of a report.
+fn section<'a>(report: &'a Value, id: &str) -> &'a Value {
+    let sections = report["sections"].as_array().unwrap();
+    sections.iter().find(|it| it["id"] == id).unwrap()
+}
+
+/// A table of a part, by the beginning of its title.
+fn table<'a>(section: &'a Value, title: &str) -> &'a Value {
+    let tables = section["tables"].as_array().unwrap();
+    let found = |it: &&Value| it["title"].as_str().unwrap().starts_with(title);
+    tables.iter().find(found).unwrap()
+}
+
 /// The gates that a machine breaks which is busy with something else.
 fn is_latency(name: &str) -> bool {
     name.starts_with("http.response_time.")
@@ -467,6 +523,7 @@ events() {{ awk -v all="$1" 'BEGIN {{ printf "[" }}
   END {{ print "]" }}' "{log}"; }}
 case "$*" in
   "cloudformation list-stack-resources"*) echo '[["AWS::Lambda::Function", "GetProduct", "f"], ["AWS::Logs::LogGroup", "ApiLogs", "ApiLogs"]]';;
+  *"Architectures[0]"*) echo '"arm64"';;
   "lambda get-function-configuration"*) echo '"GetProductLogs"';;
   "logs filter-log-events --log-group-name GetProductLogs"*) events "";;
   "logs filter-log-events --log-group-name ApiLogs"*) events 1;;
@@ -525,6 +582,30 @@ fn of_a_stack_that_is_named_the_latency_is_judged_that_its_api_logged_and_both_a
         run.output
     );
     assert_eq!(run.summary()["functions"][0]["name"], "GetProduct");
+
+    // The same report, from CloudWatch's figures.
+    let report = report(&run);
+    assert_eq!(report["outcome"], "passed");
+    let routes = table(section(&report, "requests"), "Routes");
+    assert_eq!(routes["columns"][6]["name"], "API p50");
+    assert_eq!(routes["rows"][0][6], 7.0);
+    // All of its functions' runs were warm, and that is known.
+    let beside = table(section(&report, "latency"), "Cold beside warm");
+    assert_eq!(beside["rows"][0][5], 0);
+    // What only a host on this machine knows is said, and not drawn.
+    let platform = section(&report, "platform");
+    assert_eq!(platform["charts"], Value::Array(Vec::new()));
+    assert!(
+        platform["notes"][0]
+            .as_str()
+            .unwrap()
+            .starts_with("Not known here.")
+    );
+    let work = section(&report, "work");
+    let money = &table(work, "Money for a million runs")["rows"][0];
+    assert!(money[3].as_f64() > Some(0.0), "compute: {money}");
+    assert_eq!((&money[4], &money[7]), (&Value::Null, &Value::Null));
+    assert!(work["notes"][1].as_str().unwrap().ends_with("needs AWS."));
 }
 
 #[test]
@@ -548,6 +629,18 @@ fn the_stack_on_this_machine_is_started_metered_and_stopped_and_its_environments
     assert_eq!(
         (&function["name"], &function["invocations"]),
         (&Value::from("GetProduct"), &Value::from(2))
+    );
+    let report = report(&run);
+    let latency = section(&report, "latency");
+    assert_eq!(
+        latency["charts"].as_array().unwrap().len(),
+        2 * ROUTES.len()
+    );
+    // This host tells no events, and the report draws none.
+    let notes = &section(&report, "platform")["notes"];
+    assert!(
+        notes[0].as_str().unwrap().starts_with("Not known here."),
+        "{notes}"
     );
     // One for the catalogue, and one under load, because the environments were ended between.
     assert_eq!(
@@ -687,6 +780,10 @@ fn an_interrupted_run_stops_what_it_started_and_keeps_what_it_measured_as_partia
         "{}",
         run.output
     );
+    let report = report(&run);
+    assert_eq!(report["outcome"], "partial");
+    let answers = &section(&report, "latency")["charts"][1]["tables"][2]["rows"];
+    assert!(!answers.as_array().unwrap().is_empty());
 }
 
 #[test]

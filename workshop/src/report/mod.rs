@@ -109,11 +109,13 @@ mod tests {
         assert_eq!(faults(&report), None);
     }
 
+    /// A report, and what is changed in it.
+    type Wrong = (&'static str, fn(&mut Value));
+
     #[test]
     fn the_schema_refuses_what_is_no_report() {
         let good = serde_json::to_value(load_test::tests::of(&summary(), &[])).unwrap();
-        type Spoil = fn(&mut Value);
-        let wrong: [(&str, Spoil); 6] = [
+        let wrong: [Wrong; 6] = [
             ("another version", |it| it["version"] = 2.into()),
             ("an unknown outcome", |it| it["outcome"] = "fine".into()),
             ("a field that nobody knows", |it| it["more"] = 1.into()),
