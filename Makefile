@@ -77,7 +77,7 @@ build: reader load-tests/node_modules/.installed
 else
 build: ## Build the functions as they ship, for this machine (ARCH=arm64|x86_64: for Lambda)
 	$(call REQUIRE,cargo cc)
-	@echo 'Building the functions as they ship, small: four to six minutes the first time on two cores, seconds later.'
+	@echo 'Building the functions as they ship, small: about three minutes the first time on two cores, seconds later.'
 	+@$(call TOGETHER,functions)
 endif
 

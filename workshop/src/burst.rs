@@ -88,7 +88,7 @@ async fn send(host: &Host, limits: &Limits) -> Result<Vec<Entry>> {
         let url = format!("{url}/products/burst-{number}");
         host.request(Method::PUT, &url, Some(&product)).await?;
     }
-    let mut first = 0;
+    let mut log = host.log();
     for round in 0..=u64::from(limits.rounds) {
         try_join_all((0..limits.orders).map(async |number| {
             let line = json!({"product_id": format!("burst-{number}"), "quantity": 1});
@@ -99,10 +99,10 @@ async fn send(host: &Host, limits: &Limits) -> Result<Vec<Entry>> {
         .await?;
         settled(host, u64::from(limits.orders) * (round + 1)).await?;
         if round == 0 {
-            first = host.events().await?.len();
+            log.read().await?;
         }
     }
-    Ok(host.events().await?.split_off(first))
+    log.read().await
 }
 
 /// Waits until so many messages have been worked on since the start, but not for ever: those that are missing then fail

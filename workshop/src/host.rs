@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Error, Result, anyhow, bail};
 use fs_err as fs;
 use local::conditions::Medians;
-use local::events::{Entry, Snapshot};
+use local::events::Snapshot;
 use local::faults::Plan;
 use reqwest::{Client, Method};
 use serde::Deserialize;
@@ -16,9 +16,9 @@ use serde_json::Value;
 use tokio::process::Command;
 use tokio::time::Instant;
 
+use crate::event_log::Log;
 use crate::files::read_json;
 use crate::program::{Program, how, output};
-use crate::report::follow::Follower;
 use crate::session::Session;
 
 /// For the host to start: its tables, queues and eight functions take a second or two.
@@ -193,17 +193,9 @@ impl Host {
         Ok(counts.collect())
     }
 
-    /// Everything that has happened so far, as far as it is kept.
-    pub async fn events(&self) -> Result<Vec<Entry>> {
-        let lines = self.control(Method::GET, "/events?until=now").await?;
-        let entries = lines.lines().map(serde_json::from_str);
-        let entries: serde_json::Result<_> = entries.collect();
-        entries.context("GET /events of the host")
-    }
-
-    /// Reads the log of events from its beginning, as it grows.
-    pub fn follow(&self) -> Follower {
-        Follower::start(&self.client, &self.ready.control_url)
+    /// Its log of events.
+    pub fn log(&self) -> Log {
+        Log::new(&self.client, &self.ready.control_url)
     }
 
     /// Runs a function once, as Lambda's Invoke does.

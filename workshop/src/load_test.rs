@@ -271,7 +271,7 @@ impl Test<'_> {
     async fn measure(&self, mut host: Option<&mut Host>) -> Result<Measured> {
         let session = self.session;
         let mut measured = Measured::default();
-        let follower = host.as_deref().map(Host::follow);
+        let follower = host.as_deref().map(|host| host.log().follow());
         let (load, log) = (&self.load, self.load.out.join("seed.log"));
         seed(session, &load.api_url, load.sign_region.as_deref(), &log).await?;
         if let Some(host) = &host {

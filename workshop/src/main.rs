@@ -12,7 +12,7 @@
 //! | [`burst`] | many orders at once, after the load |
 //! | [`gates`], [`limits`] | what a run is held to: `artillery.yml` and `gates.yml` |
 //! | [`report_lines`], [`functions`] | what the functions did, by their REPORT lines |
-//! | [`host`], [`trend`] | the host of this machine, and its memory |
+//! | [`host`], [`event_log`], [`trend`] | the host of this machine, its log of events, and its memory |
 //! | [`cloudwatch`] | the logs of a stack on AWS |
 //! | [`conditions`] | the numbers of `local --conditions`, measured on AWS |
 //! | [`summary`], [`render`], [`table`], [`machine`] | the result, and how it is shown |
@@ -36,6 +36,7 @@ mod burst;
 mod cloudwatch;
 mod compare;
 mod conditions;
+mod event_log;
 mod files;
 mod functions;
 mod gates;

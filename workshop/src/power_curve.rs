@@ -259,7 +259,8 @@ async fn measure(
 ) -> Result<[Vec<Box<Invocation>>; 2]> {
     let name = &arguments.function;
     fill(&session.root, host).await?;
-    let read = host.events().await?.len();
+    let mut log = host.log();
+    log.read().await?;
     for number in 0..arguments.cold + arguments.warm {
         if number < arguments.cold {
             tokio::time::sleep(FREEZING).await;
@@ -268,14 +269,11 @@ async fn measure(
         subject.invoke(session, host, name, number as usize).await?;
     }
     tokio::time::sleep(FREEZING).await;
-    let events = host.events().await?;
-    let own = events
-        .into_iter()
-        .skip(read)
-        .filter_map(|entry| match entry.event {
-            Event::Invocation(it) if it.function == *name => Some(it),
-            _ => None,
-        });
+    let events = log.read().await?.into_iter();
+    let own = events.filter_map(|entry| match entry.event {
+        Event::Invocation(it) if it.function == *name => Some(it),
+        _ => None,
+    });
     let (cold, warm) = own.partition(|it| it.cold);
     Ok([cold, warm])
 }

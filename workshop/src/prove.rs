@@ -21,7 +21,7 @@ struct Mistake {
     gate: &'static str,
 }
 
-/// What is wrong.
+/// The mistake: a program, or a line of the template.
 enum Wrong {
     /// A program in the place of the function in this folder.
     Program {

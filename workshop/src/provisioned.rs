@@ -6,11 +6,10 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tokio::process::Command;
 
 use crate::files::read_yaml;
+use crate::host::resolved;
 use crate::prices::{MONTH_HOURS, Prices};
-use crate::program::output;
 use crate::session::Session;
 
 /// The parameter of the template that sets it.
@@ -46,15 +45,10 @@ impl Provisioned {
         let given = parameters.get(PARAMETER).unwrap_or(&default);
         let environments = given.trim_matches('"').parse();
         let environments = environments.with_context(|| format!("{PARAMETER}={given}"))?;
-        let mut resolve = Command::new(local);
-        resolve.args(["template", "--json", "--template"]);
-        resolve.arg(template).current_dir(&session.root);
-        for (name, value) in parameters.iter().filter(|(name, _)| *name != PARAMETER) {
-            resolve.arg("--parameter").arg(format!("{name}={value}"));
-        }
         // One, so that the functions show that can have it.
-        resolve.args(["--parameter", &format!("{PARAMETER}=1")]);
-        let resolved = serde_json::from_str(&output(&mut resolve).await?)?;
+        let mut one = parameters.clone();
+        one.insert(PARAMETER.to_owned(), "1".to_owned());
+        let resolved = resolved(&session.root, local, template, &one).await?;
         Self::priced(environments, &resolved, &Prices::read(&session.root)?).map(Some)
     }
 

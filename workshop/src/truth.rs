@@ -258,7 +258,7 @@ async fn measure(session: &Session, arguments: &Arguments, host: &Host) -> Resul
         drain(host).await?;
         tokio::time::sleep(BETWEEN_MESSAGES).await;
     }
-    figures(&host.events().await?, &waits)
+    figures(&host.log().read().await?, &waits)
 }
 
 /// Ends all environments. One that has just answered cannot be ended before it is frozen.

@@ -32,8 +32,6 @@ pub struct Measured {
     pub counts: BTreeMap<String, f64>,
     /// One value, in ms, for each round.
     pub times: BTreeMap<String, Vec<f64>>,
-    /// Events of the host that were read.
-    read: usize,
 }
 
 /// Both hosts need the same CPU factor, so that the second takes what the first has measured. Each runs a fresh copy of
@@ -85,11 +83,12 @@ pub async fn measure(
 ) -> Result<()> {
     let all = arguments.rounds as usize;
     let bar = session.bar(all as u64);
+    let mut logs = hosts.map(Host::log);
     let prepared = session.or_interrupted(async {
         let mut prepared = Vec::new();
-        for (host, side) in hosts.iter().zip(&mut *sides) {
+        for (host, log) in hosts.iter().zip(&mut logs) {
             let order = fill(&session.root, host).await?;
-            side.read = host.events().await?.len();
+            log.read().await?;
             let mut requests = requests.to_vec();
             for (_, request) in &mut requests {
                 request.path = request.path.replace("{order}", &order);
@@ -103,10 +102,8 @@ pub async fn measure(
     while *rounds < all {
         let times = round(hosts, &prepared, &mut random);
         let times = session.or_interrupted(times).await?;
-        for ((host, side), times) in hosts.iter().zip(&mut *sides).zip(times) {
-            let events = host.events().await?;
-            side.add(&events[side.read..], times, &arguments.function);
-            side.read = events.len();
+        for ((log, side), times) in logs.iter_mut().zip(&mut *sides).zip(times) {
+            side.add(&log.read().await?, times, &arguments.function);
         }
         *rounds += 1;
         bar.set_position(*rounds as u64);

@@ -109,7 +109,7 @@ async fn all(session: &Session, arguments: &Arguments, lesson: &Lesson) -> Resul
         ended.push(Ended {
             variant: variant.name(),
             seconds: seconds(begun),
-            as_expected: lesson.expects(&variant, &verdict),
+            as_expected: verdict.is_expected(lesson, &variant),
             verdict,
         });
     }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::lesson::{Check, Limit};
+use super::lesson::{Check, Lesson, Limit, Variant};
 use super::measure::{Measure, Prices, Round};
 use crate::compare::{ratio, width};
 
@@ -33,6 +33,21 @@ impl Verdict {
             passed: false,
             says,
             checks: Vec::new(),
+        }
+    }
+
+    /// Whether a variant ends as its lesson says: with its own sentence, and with no other's.
+    pub fn is_expected(&self, lesson: &Lesson, variant: &Variant) -> bool {
+        let lab = &lesson.lab;
+        let cheats = lab.cheat.iter();
+        let cheats = cheats.map(|it| (it.name.as_str(), it.fails.as_str()));
+        let sentences = cheats.chain([("", lab.before_fails.as_str())]);
+        let said = sentences.filter(|(_, part)| self.says.contains(part));
+        let said: Vec<_> = said.map(|(name, _)| name).collect();
+        match variant {
+            Variant::Solution => self.passed,
+            Variant::Before | Variant::Exercise => !self.passed && said == [""],
+            Variant::Cheat(name) => !self.passed && said == [name],
         }
     }
 }

@@ -7,7 +7,6 @@ use anyhow::{Context, Result};
 use fs_err as fs;
 use serde::{Deserialize, Serialize};
 
-use super::judge::Verdict;
 use super::measure::Measure;
 use super::steps::Step;
 use crate::session::BadInput;
@@ -205,23 +204,6 @@ impl Lesson {
             .into_iter()
             .chain(cheats)
             .collect()
-    }
-
-    /// Whether a variant ends as it should: with its own sentence, and with no other's.
-    pub fn expects(&self, variant: &Variant, verdict: &Verdict) -> bool {
-        let cheats = self
-            .lab
-            .cheat
-            .iter()
-            .map(|it| (it.name.as_str(), it.fails.as_str()));
-        let sentences = cheats.chain([("", self.lab.before_fails.as_str())]);
-        let said = sentences.filter(|(_, part)| verdict.says.contains(part));
-        let said: Vec<_> = said.map(|(name, _)| name).collect();
-        match variant {
-            Variant::Solution => verdict.passed,
-            Variant::Before | Variant::Exercise => !verdict.passed && said == [""],
-            Variant::Cheat(name) => !verdict.passed && said == [name],
-        }
     }
 
     /// The file that the student edits.

@@ -24,7 +24,7 @@ pub struct Measure {
     pub function: Option<String>,
 }
 
-/// What is measured. `labs/CONTRIBUTING.md` has a sentence for each.
+/// Everything that a check can measure. `labs/CONTRIBUTING.md` has a sentence for each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum What {

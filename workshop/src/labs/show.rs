@@ -321,7 +321,7 @@ fn text(shown: &Shown) -> String {
     if let Some(signal) = &shown.interrupted_by {
         parts.push(format!("PARTIAL: {signal} cut it short"));
     }
-    // What no variant has, such as a call of another lesson, is left out.
+    // A number that is zero in all variants is left out.
     let mut names: Vec<&String> = Vec::new();
     for number in shown.variants.iter().flat_map(|it| &it.numbers) {
         if number.value.is_some_and(|it| it > 0.0) && !names.contains(&&number.what) {

@@ -12,7 +12,6 @@ use local::events::{Ended, Entry, Event};
 use local::faults::Plan;
 use reqwest::{Client, Method};
 use serde_json::Value;
-use tokio::process::Command;
 use tokio::time::Instant;
 
 use super::lesson::{Lesson, Run, Variant};
@@ -20,8 +19,8 @@ use super::measure::{Prices, Round};
 use super::steps::{Names, Send, Step};
 use super::tables::Tables;
 use crate::bench::drain;
-use crate::host::{Host, Start};
-use crate::program::output;
+use crate::event_log::Log;
+use crate::host::{Host, Start, resolved};
 use crate::session::Session;
 
 /// Longer than the API's 30 s.
@@ -60,8 +59,7 @@ pub struct Stage {
     names: BTreeMap<String, String>,
     client: Client,
     lesson_names: Names,
-    /// Events that were read.
-    read: usize,
+    log: Log,
     /// Requests sent since.
     sent: usize,
 }
@@ -91,17 +89,12 @@ impl Stage {
             place(binary, &out.join("code").join(folder))?;
         }
         let template_file = lesson.template(&variant);
-        let mut resolve = Command::new(theatre.local);
-        resolve.args(["template", "--json", "--template"]);
-        resolve.arg(&template_file);
-        for (name, value) in &lesson.lab.parameters {
-            resolve.arg("--parameter").arg(format!("{name}={value}"));
-        }
-        let template: Value = serde_json::from_str(&output(&mut resolve).await?)?;
+        let parameters = &lesson.lab.parameters;
+        let template = resolved(&session.root, theatre.local, &template_file, parameters).await?;
         let start = Start {
             program: theatre.local,
             template: &template_file,
-            parameters: &lesson.lab.parameters,
+            parameters,
             code_dir: Some(&out.join("code")),
             conditions,
             out: &out,
@@ -120,8 +113,8 @@ impl Stage {
                 run: theatre.run.clone(),
                 ..Names::default()
             },
+            log: host.log(),
             host,
-            read: 0,
             sent: 0,
         })
     }
@@ -308,15 +301,14 @@ impl Stage {
     async fn new_events(&mut self) -> Result<Vec<Entry>> {
         let begun = Instant::now();
         let sent = std::mem::take(&mut self.sent);
+        let mut new = Vec::new();
         loop {
-            let mut events = self.host.events().await?;
-            let new = events.split_off(self.read.min(events.len()));
-            if new.iter().chain(&events).any(is_lost) {
+            new.extend(self.log.read().await?);
+            if new.iter().any(is_lost) {
                 bail!("the host's log is full: the lesson sends too much");
             }
             let ended = new.iter().filter(|it| is_of_the_api(it)).count();
             if ended >= sent || begun.elapsed() > EVENTS_LIMIT {
-                self.read += new.len();
                 return Ok(new);
             }
             tokio::time::sleep(PAUSE).await;

@@ -80,7 +80,7 @@ fn get() -> String {
 /// The largest of the random numbers.
 const MOST: u64 = 9999;
 
-/// What is put in place of `{…}`.
+/// The values that take the place of `{…}`.
 #[derive(Debug, Clone, Default)]
 pub struct Names {
     /// Letters that no run had before.

@@ -164,7 +164,7 @@ fn cold_requests(sources: &Sources<'_>) -> Option<BTreeSet<String>> {
     known.then(|| cold.collect())
 }
 
-/// What is in the log of a host alone.
+/// The parts that a stack on AWS cannot have: they come from the host's log.
 fn not_here() -> Section {
     Section {
         id: "platform".to_owned(),

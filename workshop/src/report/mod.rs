@@ -5,13 +5,12 @@
 //! | [`model`] | a report, whatever it is of: its JSON |
 //! | [`load_test`] | the report of a load test |
 //! | [`answers`] | latency of the client's answers |
-//! | [`platform`], [`waterfall`] | what the host's log of events says, and [`follow`] how it is read |
+//! | [`platform`], [`waterfall`] | what the host's log of events says |
 //! | [`money`] | list prices of what was used |
 //! | [`page`], [`markdown`] | the report as HTML and as Markdown |
 //! | [`verb`] | `workshop report` |
 
 pub mod answers;
-pub mod follow;
 pub mod load_test;
 mod markdown;
 pub mod model;
@@ -85,7 +84,7 @@ mod tests {
     use crate::artillery::Record;
     use crate::summary::tests::summary;
 
-    /// What is wrong with a report, by the schema that its readers rely on.
+    /// The faults of a report, by the schema that its readers rely on.
     fn faults(report: &Value) -> Option<String> {
         let schema = serde_json::from_str(include_str!("report.schema.json")).unwrap();
         let (mut compiler, mut schemas) = (Compiler::new(), Schemas::new());
