@@ -91,15 +91,14 @@ functions:
 	  mkdir -p $(TARGET)/lambda/$$name && cp -f $(TARGET)/release/$$name $(TARGET)/lambda/$$name/bootstrap || exit 1; \
 	done
 
+# The host and the program behind the verbs, always together: each alone would have other features of the crates that they
+# share, and so a build of its own.
+PROGRAMS = cargo build --profile host --locked -p local -p workshop
+
 .PHONY: host
 host:
 	$(call REQUIRE,cargo cc)
-	+@cargo build --profile host --locked -p local
-
-.PHONY: workshop
-workshop:
-	$(call REQUIRE,cargo cc)
-	+@cargo build --profile host --locked -p workshop
+	+@$(PROGRAMS)
 
 WORKSHOP := $(TARGET)/host/workshop
 # Node comes first on the path, for what the workshop and its tests start.
@@ -143,31 +142,28 @@ invoke: ## Run a function of the running shop on its sample event (FUNCTION=GetP
 	@curl -sS --fail-with-body --data-binary @$(SAMPLE) http://127.0.0.1:3001/2015-03-31/functions/$(FUNCTION)/invocations && echo
 
 # Installed and built while what ships is built.
-load-test prove-gates bench bench-ladder: MEANWHILE := load-tests/node_modules/.installed workshop
+load-test prove-gates bench bench-ladder: MEANWHILE := load-tests/node_modules/.installed
 
 .PHONY: load-test
-ifeq ($(API_URL),)
-load-test: $(LOAD_BUILD)
-endif
-load-test: workshop load-tests/node_modules/.installed ## Run the shop under Artillery and check every gate (PROFILE=smoke|load|spike|stress|soak BUILD=quick CONDITIONS=none PARAMETERS="Name=value ...")
+load-test: $(if $(API_URL),,$(LOAD_BUILD)) host load-tests/node_modules/.installed ## Run the shop under Artillery and check every gate (PROFILE=smoke|load|spike|stress|soak BUILD=quick CONDITIONS=none PARAMETERS="Name=value ...")
 	$(if $(API_URL),,@echo '$(NOTE_$(LOAD_BUILD))')
 	@$(WITH_NODE) $(WORKSHOP) load-test --profile "$$PROFILE" \
 	  $(if $(API_URL),--api-url "$$API_URL" $(if $(STACK),--stack "$$STACK") $(if $(SIGN_REGION),--sign-region "$$SIGN_REGION"),--local $(LOCAL_$(LOAD_BUILD)) $(OPTIONS_$(LOAD_BUILD)) --conditions "$$CONDITIONS" --parameters "$$PARAMETERS")
 
 # Built like what ships, on the SDK that is built for that.
 .PHONY: prove-gates
-prove-gates: shipped workshop load-tests/node_modules/.installed ## Load functions with one usual mistake each, which the gates have to find
+prove-gates: shipped load-tests/node_modules/.installed ## Load functions with one usual mistake each, which the gates have to find
 	@cargo build --release --locked -p slower
 	@CARGO_TARGET_DIR=$(TARGET)/bench/cargo cargo build --release --locked --manifest-path benchmarks/Cargo.toml -p sdk-defaults
 	@$(WITH_NODE) $(WORKSHOP) prove-gates
 
 # The program that made the report is there already.
 .PHONY: report
-report: $(if $(wildcard $(WORKSHOP)),,workshop) ## Open the page of the last load test, benchmark, comparison or power curve (RUN=target/load-test)
+report: $(if $(wildcard $(WORKSHOP)),,host) ## Open the page of the last load test, benchmark, comparison or power curve (RUN=target/load-test)
 	@$(WORKSHOP) report --open --run "$$RUN"
 
 .PHONY: pictures
-pictures: $(if $(wildcard $(WORKSHOP)),,workshop) tests/report/node_modules/.installed ## Draw the pictures of the README from the last load test (RUN=target/load-test)
+pictures: $(if $(wildcard $(WORKSHOP)),,host) tests/report/node_modules/.installed ## Draw the pictures of the README from the last load test (RUN=target/load-test)
 	@$(NODE) tests/report/pictures.mjs "$$RUN"
 
 .PHONY: cost
@@ -282,19 +278,17 @@ $(TARGET)/tools/bin/oha:
 ##@ Measure, and check dependencies
 
 .PHONY: bench
-bench: shipped workshop load-tests/node_modules/.installed $(OHA) ## Measure cold starts and warm requests beside other languages
+bench: shipped load-tests/node_modules/.installed $(OHA) ## Measure cold starts and warm requests beside other languages
 	@$(WITH_NODE) $(WORKSHOP) bench --local $(LOCAL_shipped) --oha $(OHA)
 
 .PHONY: bench-ladder
-bench-ladder: shipped workshop load-tests/node_modules/.installed ## Measure each choice for a quick cold start by itself
+bench-ladder: shipped load-tests/node_modules/.installed ## Measure each choice for a quick cold start by itself
 	@$(WITH_NODE) $(WORKSHOP) bench --ladder --local $(LOCAL_shipped)
 
 .PHONY: truth
-truth: host workshop ## Show what the conditions of Lambda give beside what others have published (CONDITIONS=my.toml ROUNDS=20)
+truth: host ## Show what the conditions of Lambda give beside what others have published (CONDITIONS=my.toml ROUNDS=20)
 	$(call REQUIRE,curl)
 	@$(WORKSHOP) truth --conditions "$$CONDITIONS" --rounds "$$ROUNDS" --local $(LOCAL_shipped)
-
-compare power-curve: MEANWHILE := workshop
 
 .PHONY: compare
 compare: shipped ## Tell whether a change made anything slower (BEFORE=a commit, a folder or a summary.json AFTER=... FUNCTION=GetProduct ROUNDS=20)
@@ -322,8 +316,7 @@ deny: $(CARGO_DENY) ## Check licences, sources, banned crates and advisories of 
 
 LABS := $(TARGET)/labs
 # An edit is judged within seconds, so what is up to date is not mentioned.
-LABS_PROGRAMS = cargo build $(if $(wildcard $(WORKSHOP)),--quiet) --profile host --locked -p local -p workshop
-LABS_VERB = @$(LABS_PROGRAMS) && exec $(WORKSHOP) $(1)
+LABS_VERB = @$(PROGRAMS) $(if $(wildcard $(WORKSHOP)),--quiet) && exec $(WORKSHOP) $(1)
 AS_JSON = $(if $(JSON),--json)
 
 # Each lesson is built too, except for its exercise, which a student may be in the middle of.
@@ -331,7 +324,7 @@ AS_JSON = $(if $(JSON),--json)
 labs-setup: ## Build what the lessons need, once
 	$(call REQUIRE,cargo cc)
 	@echo 'Building the host, the program behind the verbs and the dependencies of the lessons: six to eight minutes on two cores.'
-	+@$(LABS_PROGRAMS)
+	+@$(PROGRAMS)
 	+@CARGO_TARGET_DIR=$(LABS) cargo build --manifest-path labs/Cargo.toml --profile lab --bin 'lab-*-before' --bin 'lab-*-solution'
 
 .PHONY: labs
@@ -366,11 +359,11 @@ hand-in: ## Judge all exercises, and write them down in one file
 hand-in-check: ## Check again what was handed in; it runs that code (FILE=hand-in.json)
 	$(call LABS_VERB,hand-in-check --file "$$FILE")
 
-# The quick host, and the program as the test builds it.
+# With the quick host, which is built for all tests.
 .PHONY: test-labs
 test-labs: labs-setup
-	cargo build --locked -p local
-	cargo test --locked -p workshop --test labs -- --include-ignored
+	cargo build --workspace --all-targets --locked
+	cargo test --workspace --locked --test labs -- --include-ignored
 
 ##@ On AWS: docs/aws.md explains each
 
@@ -395,7 +388,7 @@ seed: load-tests/node_modules/.installed ## Write the load test's catalogue to a
 	@$(NODE) load-tests/seed.mjs --api-url "$$API_URL" --sign-region "$$SIGN_REGION"
 
 .PHONY: load-test-distributed
-load-test-distributed: workshop load-tests/node_modules/.installed ## Load a stack from AWS (API_URL=https://... ENGINE=fargate|lambda WORKERS=4)
+load-test-distributed: host load-tests/node_modules/.installed ## Load a stack from AWS (API_URL=https://... ENGINE=fargate|lambda WORKERS=4)
 	$(call AWS_VERB,distributed,--api-url "$$API_URL" --profile "$$PROFILE" --engine "$$ENGINE" --workers "$$WORKERS")
 
 .PHONY: power-tune
@@ -403,7 +396,7 @@ power-tune: reader load-tests/node_modules/.installed ## Measure a function at s
 	$(call AWS_VERB,power-tune,$(WHICH) --function "$$FUNCTION" --powers "$$POWERS" --runs "$$RUNS")
 
 .PHONY: conditions
-conditions: workshop ## Measure in your account what CONDITIONS=lambda simulates, into conditions.toml (STACK=shop-dev YES=1 does not ask)
+conditions: host ## Measure in your account what CONDITIONS=lambda simulates, into conditions.toml (STACK=shop-dev YES=1 does not ask)
 	@$(WORKSHOP) conditions --stack "$${STACK:-shop-$$STAGE}" $(if $(YES),--yes)
 
 .PHONY: destroy
