@@ -210,8 +210,8 @@ impl Shop {
         (url, shop)
     }
 
-    /// The log of events: the worker has taken the orders since the last time, five in a run.
-    fn events(&self) -> String {
+    /// The log of events from this one on: the worker has taken the orders since the last time, five in a run.
+    fn events(&self, from: usize) -> String {
         let mut state = self.state.lock().unwrap();
         let orders = std::mem::take(&mut state.queue);
         let most = if self.is("one-order-a-run") { 1 } else { 5 };
@@ -234,7 +234,8 @@ impl Shop {
             });
             state.events += &format!("{delivered}\n{run}\n");
         }
-        state.events.clone()
+        let lines = state.events.lines().skip(from);
+        lines.map(|line| format!("{line}\n")).collect()
     }
 
     fn is(&self, fault: &str) -> bool {
@@ -608,7 +609,10 @@ async fn host(option: &dyn Fn(&str) -> Option<String>) {
             }
             let answer = match asked.path.join("/").as_str() {
                 "meter" => answer(200, meter(&fault, shop.state.lock().unwrap().orders.len())),
-                "events" => return shop.events().into_response(),
+                "events" => {
+                    let from = asked.query.get("from").and_then(|from| from.parse().ok());
+                    return shop.events(from.unwrap_or(0)).into_response();
+                }
                 "conditions" => answer(200, conditions()),
                 "functions" => answer(200, json!({"GetProduct": {"environments": 1}})),
                 _ => Answer {
