@@ -159,7 +159,7 @@ prove-gates: shipped load-tests/node_modules/.installed ## Load functions with o
 
 # The program that made the report is there already.
 .PHONY: report
-report: $(if $(wildcard $(WORKSHOP)),,host) ## Open the page of the last load test, benchmark, comparison or power curve (RUN=target/load-test)
+report: $(if $(wildcard $(WORKSHOP)),,host) ## Open the page of the last load test, benchmark, comparison, power curve or lesson (RUN=target/load-test)
 	@$(WORKSHOP) report --open --run "$$RUN"
 
 .PHONY: pictures

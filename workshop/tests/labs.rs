@@ -258,6 +258,8 @@ fn a_student_goes_through_the_core_and_hands_in() {
     let variants = shown["variants"].as_array().unwrap().iter();
     let variants: Vec<_> = variants.map(|it| it["variant"].as_str().unwrap()).collect();
     assert_eq!(variants, ["before", "exercise", "solution"]);
+    let page = fs::read_to_string(student.0.join("target/report.html")).unwrap();
+    assert!(page.contains(text(&lab(&lesson), "title")));
     let (_, said) = student.does("labs", &[]);
     assert!(said.contains("0 of "), "{said}");
 
