@@ -210,14 +210,19 @@ impl Stage {
             round.now().events.extend(self.new_events().await?);
         }
         self.began = Instant::now();
-        let mut asked = Vec::new();
+        let (mut asked, mut ended) = (Vec::new(), Vec::new());
         for time in 0..send.times {
             let many = 1 + time * send.at_once..=(time + 1) * send.at_once;
             let many = many.map(|n| self.ask(send, self.lesson_names.nth(n)));
-            asked.extend(join_all(many).await);
+            let many = join_all(many).await;
+            self.sent += many.len();
+            asked.extend(many);
+            // Until the environments are idle again: a request that comes sooner starts another one.
+            if send.times > 1 {
+                ended.extend(self.new_events().await?);
+            }
         }
         let part = round.now();
-        self.sent += asked.len();
         let says = send.says.as_deref().unwrap_or("A wrong answer.");
         let mut wrong = Ok(());
         for asked in asked {
@@ -238,12 +243,14 @@ impl Stage {
         }
         if let Err((said, differs)) = wrong {
             // A failure of the function says more than the answer that came of it.
-            let ended = self.new_events().await?;
+            ended.extend(self.new_events().await?);
             let failed = ended.iter().rev().find_map(|it| self.failure(it));
             let said = failed.as_deref().unwrap_or(said);
             return Ok(Err(Wrong(format!("{said} {differs}"))));
         }
-        if !send.counted {
+        if send.counted {
+            part.events.extend(ended);
+        } else {
             self.skip_events().await?;
         }
         Ok(Ok(()))
