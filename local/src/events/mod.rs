@@ -169,6 +169,9 @@ pub struct Invocation {
     /// The part of the duration in which it waited for its share of a CPU.
     #[serde(rename = "held_us", with = "us")]
     pub held: Duration,
+    /// The most memory that its environment has had until now, in bytes; 0 if it is not known.
+    #[serde(rename = "peak_memory_bytes", default)]
+    pub peak_memory: u64,
     /// How it ended.
     pub outcome: Ended,
     /// The type of its error.

@@ -476,6 +476,7 @@ impl Environment {
             duration,
             cpu,
             held: sandbox.map_or(Duration::ZERO, |it| it.take_held()),
+            peak_memory,
             outcome: match error_type {
                 _ if timed_out => Ended::Timeout,
                 Some(_) => Ended::Error,

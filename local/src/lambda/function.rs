@@ -196,6 +196,7 @@ impl Function {
             duration: Duration::ZERO,
             cpu: None,
             held: Duration::ZERO,
+            peak_memory: 0,
             outcome: Ended::Throttled,
             error: None,
         })));

@@ -60,6 +60,8 @@ pub enum What {
     WarmCpuMs,
     ColdMs,
     WarmMs,
+    // Of the environment that had most.
+    MemoryMb,
     // Of each request, as its client sees it.
     WrongAnswers,
     EndToEndMs,
@@ -394,6 +396,11 @@ impl Measure {
             What::WarmCpuMs => return median(&it.each(false, |run| run.cpu.map(ms))),
             What::ColdMs => return median(&it.each(true, |run| Some(ms(run.own())))),
             What::WarmMs => return median(&it.each(false, |run| Some(ms(run.duration)))),
+            What::MemoryMb => {
+                let known = it.invocations.iter().map(|run| run.peak_memory);
+                let most = known.filter(|bytes| *bytes > 0).max();
+                return most.map(|bytes| bytes as f64 / 1e6);
+            }
             What::WrongAnswers => it.wrong,
             What::EndToEndMs => return median(&it.ends),
             What::WaitMs => return median(&it.waits),
@@ -449,6 +456,7 @@ impl fmt::Display for Measure {
             What::WarmCpuMs => ("warm CPU, ms", false),
             What::ColdMs => ("cold start, own ms", false),
             What::WarmMs => ("warm duration, ms", false),
+            What::MemoryMb => ("memory, MB", false),
             What::WrongAnswers => ("wrong answers", true),
             What::EndToEndMs => ("end to end, ms", false),
             What::WaitMs => ("client's wait, ms", false),

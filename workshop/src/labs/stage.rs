@@ -10,13 +10,13 @@ use fs_err as fs;
 use futures_util::future::join_all;
 use local::events::{Ended, Entry, Event};
 use local::faults::Plan;
-use reqwest::{Client, Method};
+use reqwest::{Client, Method, Url};
 use serde_json::Value;
 use tokio::time::Instant;
 
 use super::lesson::{Lesson, Run, Variant};
 use super::measure::{Part, Prices, Round};
-use super::steps::{Names, Poll, Send, Step};
+use super::steps::{Names, Poll, Send, Step, keeps};
 use super::tables::Tables;
 use crate::bench::drain;
 use crate::event_log::Log;
@@ -69,6 +69,9 @@ pub struct Stage {
 /// An answer that is not what it should be. The student's code is to blame, so it is a verdict.
 #[derive(Debug, Clone)]
 pub struct Wrong(pub String);
+
+/// Texts of an answer that later steps use, by the name that each is kept under.
+type Kept = BTreeMap<String, String>;
 
 /// What steps came to.
 pub type Outcome = std::result::Result<(), Wrong>;
@@ -207,11 +210,19 @@ impl Stage {
             round.now().events.extend(self.new_events().await?);
         }
         self.began = Instant::now();
-        let many = 1..=send.at_once;
-        let asked = many.map(|n| self.ask(send, self.lesson_names.nth(n)));
-        let asked = join_all(asked).await;
+        let (mut asked, mut ended) = (Vec::new(), Vec::new());
+        for time in 0..send.times {
+            let many = 1 + time * send.at_once..=(time + 1) * send.at_once;
+            let many = many.map(|n| self.ask(send, self.lesson_names.nth(n)));
+            let many = join_all(many).await;
+            self.sent += many.len();
+            asked.extend(many);
+            // Until the environments are idle again: a request that comes sooner starts another one.
+            if send.times > 1 {
+                ended.extend(self.new_events().await?);
+            }
+        }
         let part = round.now();
-        self.sent += asked.len();
         let says = send.says.as_deref().unwrap_or("A wrong answer.");
         let mut wrong = Ok(());
         for asked in asked {
@@ -225,16 +236,21 @@ impl Stage {
                 part.wrong += u64::from(send.counted && outcome.is_err());
                 continue;
             }
-            wrong = wrong.and(outcome.map_err(|differs| (says, differs)));
+            match outcome {
+                Ok(kept) => self.lesson_names.kept.extend(kept),
+                Err(differs) => wrong = wrong.and(Err((says, differs))),
+            }
         }
         if let Err((said, differs)) = wrong {
             // A failure of the function says more than the answer that came of it.
-            let ended = self.new_events().await?;
+            ended.extend(self.new_events().await?);
             let failed = ended.iter().rev().find_map(|it| self.failure(it));
             let said = failed.as_deref().unwrap_or(said);
             return Ok(Err(Wrong(format!("{said} {differs}"))));
         }
-        if !send.counted {
+        if send.counted {
+            part.events.extend(ended);
+        } else {
             self.skip_events().await?;
         }
         Ok(Ok(()))
@@ -245,11 +261,13 @@ impl Stage {
         let send = Send {
             method: "GET".to_owned(),
             path: poll.path.clone(),
+            query: BTreeMap::new(),
             body: None,
             status: poll.status,
             json: poll.json.clone(),
             items: None,
             at_once: poll.at_once,
+            times: 1,
             counted: false,
             may_fail: false,
             says: None,
@@ -273,7 +291,10 @@ impl Stage {
             let (asked, took, outcome) = ended?;
             self.sent += asked;
             round.now().ends.push(took.as_secs_f64() * 1e3);
-            right = right.and(outcome);
+            match outcome {
+                Ok(kept) => self.lesson_names.kept.extend(kept),
+                Err(differs) => right = right.and(Err(differs)),
+            }
         }
         let says = poll
             .says
@@ -285,16 +306,21 @@ impl Stage {
         }))
     }
 
-    /// Sends one request: how long the answer took, how many items it should have, and where it differs.
+    /// Sends one request: how long the answer took, how many items it should have, and what is to be kept of it or
+    /// where it differs.
     async fn ask(
         &self,
         send: &Send,
         names: Names,
-    ) -> Result<(Duration, u64, std::result::Result<(), String>)> {
+    ) -> Result<(Duration, u64, std::result::Result<Kept, String>)> {
         let path = names.text(&send.path)?;
-        let what = format!("{} {path}", send.method);
+        let mut url = Url::parse(&format!("{}{path}", self.host.ready.api_url))?;
+        for (name, value) in &send.query {
+            url.query_pairs_mut().append_pair(name, &names.text(value)?);
+        }
+        let query = url.query().map_or(String::new(), |it| format!("?{it}"));
+        let what = format!("{} {}{query}", send.method, url.path());
         let method = Method::from_bytes(send.method.as_bytes())?;
-        let url = format!("{}{path}", self.host.ready.api_url);
         let mut request = self.client.request(method, url);
         if let Some(body) = &send.body {
             request = request.json(&names.value(body)?);
@@ -310,15 +336,15 @@ impl Stage {
             .zip(send.items.as_ref())
             .and_then(|(json, at)| json.pointer(at)?.as_array())
             .map_or(1, |items| items.len() as u64);
-        let differs = if status == send.status {
-            expected.and_then(|expected| differs(&expected, &text))
+        let outcome = if status == send.status {
+            expected.map_or(Ok(Kept::new()), |expected| compared(&expected, &text))
         } else {
             let (wanted, start) = (send.status, shown(&text));
-            Some(format!(
+            Err(format!(
                 "the status is {status} where {wanted} is right: {start}"
             ))
         };
-        let outcome = differs.map_or(Ok(()), |differs| Err(format!("{what}: {differs}")));
+        let outcome = outcome.map_err(|differs| format!("{what}: {differs}"));
         Ok((waited, items, outcome))
     }
 
@@ -439,12 +465,15 @@ fn shown(text: &str) -> String {
     shown
 }
 
-/// The first place in which an answer differs, in words.
-fn differs(expected: &Value, text: &str) -> Option<String> {
+/// What is to be kept of a right answer; of another one the first place in which it differs, in words.
+fn compared(expected: &Value, text: &str) -> std::result::Result<Kept, String> {
     let Ok(found) = serde_json::from_str::<Value>(text) else {
-        return Some(format!("no JSON: {}", shown(text)));
+        return Err(format!("no JSON: {}", shown(text)));
     };
-    let (place, expected, found) = difference(expected, &found)?;
+    let mut kept = Kept::new();
+    let Some((place, expected, found)) = difference(expected, &found, &mut kept) else {
+        return Ok(kept);
+    };
     let at = if place.is_empty() {
         String::new()
     } else {
@@ -452,20 +481,28 @@ fn differs(expected: &Value, text: &str) -> Option<String> {
     };
     let is =
         |value: Option<&Value>| value.map_or("missing".to_owned(), |it| shown(&it.to_string()));
-    let right = expected.map_or_else(|| "nothing".to_owned(), |it| shown(&it.to_string()));
-    Some(format!("{at}{} where {right} is right", is(found)))
+    let right = match expected {
+        None => "nothing".to_owned(),
+        Some(Value::String(text)) if keeps(text).is_some() => "a text".to_owned(),
+        Some(it) => shown(&it.to_string()),
+    };
+    Err(format!("{at}{} where {right} is right", is(found)))
 }
 
 type Difference<'a> = (String, Option<&'a Value>, Option<&'a Value>);
 
-fn difference<'a>(expected: &'a Value, found: &'a Value) -> Option<Difference<'a>> {
+fn difference<'a>(
+    expected: &'a Value,
+    found: &'a Value,
+    kept: &mut Kept,
+) -> Option<Difference<'a>> {
     let inside = |name: &str, (place, a, b): Difference<'a>| (format!("/{name}{place}"), a, b);
     match (expected, found) {
         (Value::Object(a), Value::Object(b)) => {
             let more = b.keys().filter(|name| !a.contains_key(*name));
             a.keys().chain(more).find_map(|name| {
                 let found = match (a.get(name), b.get(name)) {
-                    (Some(a), Some(b)) => difference(a, b)?,
+                    (Some(a), Some(b)) => difference(a, b, kept)?,
                     (a, b) => (String::new(), a, b),
                 };
                 Some(inside(name, found))
@@ -473,13 +510,18 @@ fn difference<'a>(expected: &'a Value, found: &'a Value) -> Option<Difference<'a
         }
         (Value::Array(a), Value::Array(b)) => (0..a.len().max(b.len())).find_map(|index| {
             let found = match (a.get(index), b.get(index)) {
-                (Some(a), Some(b)) => difference(a, b)?,
+                (Some(a), Some(b)) => difference(a, b, kept)?,
                 (a, b) => (String::new(), a, b),
             };
             Some(inside(&index.to_string(), found))
         }),
-        (a, b) if a == b => None,
-        (a, b) => Some((String::new(), Some(a), Some(b))),
+        (a, b) => match (a.as_str().and_then(keeps), b) {
+            (Some(name), Value::String(text)) => {
+                kept.insert(name.to_owned(), text.clone());
+                None
+            }
+            _ => (a != b).then(|| (String::new(), Some(a), Some(b))),
+        },
     }
 }
 
@@ -518,11 +560,23 @@ mod tests {
             ),
             (String::new(), Some("no JSON: an empty answer")),
         ] {
-            assert_eq!(differs(&expected, &found).as_deref(), said, "{found}");
+            let differs = compared(&expected, &found).err();
+            assert_eq!(differs.as_deref(), said, "{found}");
         }
         assert_eq!(
-            differs(&json!({}), r#"{"x":1}"#).as_deref(),
-            Some("/x is 1 where nothing is right")
+            compared(&json!({}), r#"{"x":1}"#).unwrap_err(),
+            "/x is 1 where nothing is right"
+        );
+    }
+
+    #[test]
+    fn any_text_is_right_where_one_is_kept() {
+        let expected = json!({"id": "a", "next": "{keep:next}"});
+        let kept = compared(&expected, r#"{"id":"a","next":"x7"}"#).unwrap();
+        assert_eq!(kept, Kept::from([("next".to_owned(), "x7".to_owned())]));
+        assert_eq!(
+            compared(&expected, r#"{"id":"a","next":null}"#).unwrap_err(),
+            "/next is null where a text is right"
         );
     }
 }

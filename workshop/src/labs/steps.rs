@@ -1,8 +1,9 @@
 //! The steps of a round, as `lab.toml` lists them, and the values that are put into them.
 
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use local::faults::Rule;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -50,6 +51,9 @@ pub struct Send {
     #[serde(default = "get")]
     pub method: String,
     pub path: String,
+    /// Parameters of the query, as they are before they are encoded.
+    #[serde(default)]
+    pub query: BTreeMap<String, String>,
     pub body: Option<Value>,
     #[serde(default = "ok")]
     pub status: u16,
@@ -60,6 +64,9 @@ pub struct Send {
     /// How many at the same time; `{n}` runs from 1.
     #[serde(default = "one")]
     pub at_once: u64,
+    /// How often, one after another; `{n}` runs from 1 through all of them.
+    #[serde(default = "one")]
+    pub times: u64,
     /// Whether it is counted. The answer is compared in any case.
     #[serde(default = "yes")]
     pub counted: bool,
@@ -119,8 +126,15 @@ pub struct Names {
     pub run: String,
     /// The round, from 1; 0 in `prepare`.
     pub round: u64,
-    /// Of `each` or `at_once`, from 1.
+    /// Of `each`, `at_once` or `times`, from 1.
     pub n: u64,
+    /// What `{keep:name}` has kept.
+    pub kept: BTreeMap<String, String>,
+}
+
+/// The name in a text that is nothing but `{keep:name}`: any text is right in its place, and is kept.
+pub fn keeps(expected: &str) -> Option<&str> {
+    expected.strip_prefix("{keep:")?.strip_suffix('}')
 }
 
 impl Names {
@@ -129,7 +143,7 @@ impl Names {
         Self { n, ..self.clone() }
     }
 
-    /// A value with everything put in. `{each = 3, of = …}` becomes a list of three.
+    /// A value with everything put in. `{each = 3, of = …}` becomes a list of three, and `from` is its first `{n}`.
     pub fn value(&self, value: &Value) -> Result<Value> {
         Ok(match value {
             Value::String(text) => self.string(text)?,
@@ -138,9 +152,11 @@ impl Names {
                 Value::Array(all?)
             }
             Value::Object(members) => match (members.get("each"), members.get("of")) {
-                (Some(Value::Number(each)), Some(of)) if members.len() == 2 => {
+                (Some(Value::Number(each)), Some(of)) => {
+                    let from = members.get("from").and_then(Value::as_u64).unwrap_or(1);
                     let each = each.as_u64().unwrap_or_default();
-                    let all: Result<_> = (1..=each).map(|n| self.nth(n).value(of)).collect();
+                    let all = (from..from + each).map(|n| self.nth(n).value(of));
+                    let all: Result<_> = all.collect();
                     Value::Array(all?)
                 }
                 _ => {
@@ -155,15 +171,21 @@ impl Names {
         })
     }
 
-    /// A text that is nothing but one number in braces becomes that number.
+    /// A text that is nothing but one number in braces becomes that number; TOML has no null, so `{null}` stands for it.
     fn string(&self, text: &str) -> Result<Value> {
+        if text == "{null}" {
+            return Ok(Value::Null);
+        }
         let inner = text.strip_prefix('{').and_then(|it| it.strip_suffix('}'));
         if let Some(name) = inner.filter(|it| !it.contains('{')) {
             let filled = self.placeholder(name)?;
             return Ok(filled
                 .parse::<u64>()
                 .ok()
-                .filter(|_| name != "run" && !name.starts_with("fill:"))
+                .filter(|_| {
+                    let is_text = ["run", "fill:", "kept:"];
+                    !is_text.iter().any(|it| name.starts_with(it))
+                })
                 .map_or(Value::String(filled), Value::from));
         }
         Ok(Value::String(self.text(text)?))
@@ -190,6 +212,13 @@ impl Names {
             (drawn, &self.run, self.round, self.n).hash(&mut hasher);
             return Ok((1 + hasher.finish() % MOST).to_string());
         }
+        if name.starts_with("keep:") {
+            return Ok(format!("{{{name}}}"));
+        }
+        if let Some(kept) = name.strip_prefix("kept:") {
+            let kept = self.kept.get(kept).cloned();
+            return kept.with_context(|| format!("nothing was kept before {{{name}}}"));
+        }
         if let Some(length) = name.strip_prefix("fill:").and_then(|it| it.parse().ok()) {
             return Ok("x".repeat(length));
         }
@@ -198,7 +227,7 @@ impl Names {
             "round" => self.round.to_string(),
             "n" => self.n.to_string(),
             _ => bail!(
-                "there is no {{{name}}}; there are {{run}}, {{round}}, {{n}}, {{#any-name}} and {{fill:length}}"
+                "there is no {{{name}}}; there are {{run}}, {{round}}, {{n}}, {{#any-name}}, {{fill:length}}, {{keep:name}} and {{kept:name}}"
             ),
         })
     }
@@ -214,17 +243,17 @@ mod tests {
         Names {
             run: "qx".to_owned(),
             round: 3,
-            n: 0,
+            ..Names::default()
         }
     }
 
     #[test]
     fn lists_numbers_and_texts_are_filled() {
-        let value = json!({"ids": {"each": 2, "of": "{run}-{round}-{n}"}, "n": "{round}", "text": "{fill:3}", "a": [1, true, null]});
+        let value = json!({"ids": {"each": 2, "of": "{run}-{round}-{n}"}, "more": {"each": 2, "from": 5, "of": "{n}"}, "n": "{round}", "none": "{null}", "text": "{fill:3}", "a": [1, true, null]});
         let filled = names().value(&value).unwrap();
         assert_eq!(
             filled,
-            json!({"ids": ["qx-3-1", "qx-3-2"], "n": 3, "text": "xxx", "a": [1, true, null]})
+            json!({"ids": ["qx-3-1", "qx-3-2"], "more": [5, 6], "n": 3, "none": null, "text": "xxx", "a": [1, true, null]})
         );
     }
 
@@ -246,6 +275,23 @@ mod tests {
             assert_ne!(first, drawn(&other));
         }
         assert_ne!(first, names().value(&json!("{#stock}")).unwrap());
+    }
+
+    #[test]
+    fn what_is_kept_is_put_in_as_a_text() {
+        assert_eq!(keeps("{keep:next}"), Some("next"));
+        assert_eq!(keeps("keep"), None);
+        let mut names = names();
+        let expected = names.value(&json!("{keep:next}")).unwrap();
+        assert_eq!(
+            expected,
+            json!("{keep:next}"),
+            "it stays until there is an answer"
+        );
+        assert!(names.value(&json!("{kept:next}")).is_err());
+        names.kept.insert("next".to_owned(), "20".to_owned());
+        assert_eq!(names.value(&json!("{kept:next}")).unwrap(), json!("20"));
+        assert_eq!(names.text("{kept:next}x").unwrap(), "20x");
     }
 
     #[test]

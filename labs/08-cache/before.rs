@@ -1,0 +1,84 @@
+//! `GET /products/{id}` reads a product from DynamoDB, and `PUT /products/{id}` writes it.
+//!
+//! `{"id": "lamp", "name": "Lamp", "manual": "…"}`
+
+use std::env;
+
+use aws_config::BehaviorVersion;
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::types::AttributeValue;
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use lambda_http::http::Method;
+use lambda_http::{Body, Error, Request, RequestExt, Response, run, service_fn};
+use serde::Deserialize;
+use serde_json::json;
+
+#[derive(Deserialize)]
+struct Product {
+    name: String,
+    manual: String,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    let client = &dynamodb().await;
+    run(service_fn(|request: Request| async move {
+        handle(client, &request).await
+    }))
+    .await
+}
+
+async fn handle(client: &Client, request: &Request) -> Result<Response<Body>, Error> {
+    let parameters = request.path_parameters();
+    let id = parameters.first("id").unwrap_or_default();
+    if request.method() == Method::PUT {
+        write(client, id, serde_json::from_slice(request.body())?).await?;
+        return answer(200, json!({"id": id}).to_string());
+    }
+    let found = read(client, id).await?;
+    match found {
+        Some(product) => answer(200, product),
+        None => answer(
+            404,
+            json!({"message": "there is no such product"}).to_string(),
+        ),
+    }
+}
+
+/// The product as it is answered; none if there is none.
+async fn read(client: &Client, id: &str) -> Result<Option<String>, Error> {
+    let call = client.get_item().table_name(env::var("PRODUCTS_TABLE")?);
+    let call = call.key("id", AttributeValue::S(id.to_owned()));
+    let found = call.send().await?;
+    Ok(found.item().map(|item| {
+        let text = |name| item.get(name).and_then(|it| it.as_s().ok());
+        json!({"id": id, "name": text("name"), "manual": text("manual")}).to_string()
+    }))
+}
+
+async fn write(client: &Client, id: &str, product: Product) -> Result<(), Error> {
+    let call = client.put_item().table_name(env::var("PRODUCTS_TABLE")?);
+    let call = call.item("id", AttributeValue::S(id.to_owned()));
+    let call = call.item("name", AttributeValue::S(product.name));
+    let call = call.item("manual", AttributeValue::S(product.manual));
+    call.send().await?;
+    Ok(())
+}
+
+fn answer(status: u16, body: String) -> Result<Response<Body>, Error> {
+    let response = Response::builder().status(status);
+    let response = response.header("content-type", "application/json");
+    Ok(response.body(body.into())?)
+}
+
+/// A client for DynamoDB. Lambda sets region and credentials as variables.
+async fn dynamodb() -> Client {
+    let https = aws_smithy_http_client::Builder::new()
+        .tls_provider(Provider::Rustls(CryptoMode::Ring))
+        .build_https();
+    let config = aws_config::defaults(BehaviorVersion::latest())
+        .http_client(https)
+        .load()
+        .await;
+    Client::new(&config)
+}
