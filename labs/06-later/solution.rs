@@ -1,6 +1,6 @@
-//! `POST /orders` takes an order and settles it: stock, invoice, points. `GET /orders/{id}` says how far it is.
+//! `POST /orders` takes an order and queues it. `GET /orders/{id}` says how far it is.
 //!
-//! The same program is the worker behind the queue `Orders`, which settles the orders that it gets. Nobody sends it any.
+//! The same program is the worker behind the queue `Orders`, which settles the orders: stock, invoice, points.
 
 use std::env;
 
@@ -47,10 +47,12 @@ async fn main() -> Result<(), Error> {
 
 async fn place(aws: &Aws, request: &Request) -> Result<Response<Body>, Error> {
     let order: Order = serde_json::from_slice(request.body())?;
-    let item = [("id", key("order", &order.id)), ("status", S("PLACED".to_owned()))];
-    put(aws, item).await?;
-    settle(aws, &order).await?;
-    answer(200, &json!({"id": order.id, "status": "DONE"}))
+    put(aws, "order", &order.id, "PLACED").await?;
+    // The worker settles it. Only once the queue has it, it is safe to say yes.
+    let message = serde_json::to_string(&order)?;
+    let call = aws.sqs.send_message().queue_url(&aws.queue_url);
+    call.message_body(message).send().await?;
+    answer(202, &json!({"id": order.id, "status": "PLACED"}))
 }
 
 async fn show(aws: &Aws, request: &Request) -> Result<Response<Body>, Error> {
@@ -58,56 +60,53 @@ async fn show(aws: &Aws, request: &Request) -> Result<Response<Body>, Error> {
     let id = parameters.first("id").unwrap_or_default();
     let call = aws.dynamodb.get_item().table_name(&aws.table);
     let found = call.key("id", key("order", id)).send().await?;
-    let status = found.item().and_then(|item| item.get("status")?.as_s().ok());
-    match status {
+    let text = found.item().and_then(|item| item.get("text")?.as_s().ok());
+    match text {
         Some(status) => answer(200, &json!({"id": id, "status": status})),
         None => answer(404, &json!({"message": "there is no such order"})),
     }
 }
 
-/// The worker: an order that fails comes again.
+/// The worker. An order that fails comes again.
 async fn work(aws: &Aws, event: LambdaEvent<SqsEvent>) -> Result<(), Error> {
     for message in event.payload.records {
-        let order: Order = serde_json::from_str(&message.body.unwrap_or_default())?;
-        settle(aws, &order).await?;
+        let body = message.body.unwrap_or_default();
+        settle(aws, &serde_json::from_str(&body)?).await?;
     }
     Ok(())
 }
 
-/// Takes the stock, writes the invoice, gives the points, and says that it is done.
+/// Takes the stock, writes the invoice, gives the points, and then says that the order is done.
 async fn settle(aws: &Aws, order: &Order) -> Result<(), Error> {
     for product in &order.products {
-        update(aws, key("product", product), "ADD stock :by", N("-1".to_owned())).await?;
+        add(aws, "product", product, -1).await?;
     }
-    let text = format!("{} bought {}", order.customer, order.products.join(", "));
-    put(aws, [("id", key("invoice", &order.id)), ("text", S(text))]).await?;
-    let points = N(order.products.len().to_string());
-    update(aws, key("customer", &order.customer), "ADD points :by", points).await?;
-    let done = S("DONE".to_owned());
-    update(aws, key("order", &order.id), "SET #status = :by", done).await
+    let invoice = format!("{} bought {}", order.customer, order.products.join(", "));
+    put(aws, "invoice", &order.id, &invoice).await?;
+    add(aws, "customer", &order.customer, 10).await?;
+    put(aws, "order", &order.id, "DONE").await
 }
 
 fn key(kind: &str, id: &str) -> AttributeValue {
     S(format!("{kind}-{id}"))
 }
 
-async fn put(aws: &Aws, item: [(&str, AttributeValue); 2]) -> Result<(), Error> {
-    let mut call = aws.dynamodb.put_item().table_name(&aws.table);
-    for (name, value) in item {
-        call = call.item(name, value);
-    }
-    call.send().await?;
+/// Writes the text of an order or an invoice.
+async fn put(aws: &Aws, kind: &str, id: &str, text: &str) -> Result<(), Error> {
+    let call = aws.dynamodb.put_item().table_name(&aws.table);
+    let call = call.item("id", key(kind, id));
+    call.item("text", S(text.to_owned())).send().await?;
     Ok(())
 }
 
-async fn update(aws: &Aws, id: AttributeValue, how: &str, by: AttributeValue) -> Result<(), Error> {
+/// Adds to the number of a product or a customer: pieces in stock, or points.
+async fn add(aws: &Aws, kind: &str, id: &str, by: i32) -> Result<(), Error> {
     let call = aws.dynamodb.update_item().table_name(&aws.table);
-    let call = call.key("id", id).update_expression(how);
-    let mut call = call.expression_attribute_values(":by", by);
-    if how.contains("#status") {
-        call = call.expression_attribute_names("#status", "status");
-    }
-    call.send().await?;
+    let call = call
+        .key("id", key(kind, id))
+        .update_expression("ADD amount :by");
+    let by = N(by.to_string());
+    call.expression_attribute_values(":by", by).send().await?;
     Ok(())
 }
 

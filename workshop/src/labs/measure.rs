@@ -22,6 +22,8 @@ pub struct Measure {
     pub operation: Option<String>,
     /// Only calls and invocations of this function, by its logical id.
     pub function: Option<String>,
+    /// Only invocations of this route, such as `GET /products/{id}`, and calls in them.
+    pub route: Option<String>,
     /// Only what happened in this part of a round; all of it unless set.
     pub part: Option<String>,
     /// Divided by the same number of this part.
@@ -229,7 +231,18 @@ impl<'a> Counted<'a> {
                 _ => {}
             }
         }
+        if let Some(route) = &measure.route {
+            counted.keep_route(route);
+        }
         counted
+    }
+
+    /// Leaves out invocations of other routes, and calls that are not in one of those that are left.
+    fn keep_route(&mut self, route: &str) {
+        self.invocations.retain(|it| it.source == route);
+        let ids: BTreeSet<_> = self.invocations.iter().map(|it| &it.request_id).collect();
+        self.calls
+            .retain(|(_, call)| call.request_id.as_ref().is_some_and(|id| ids.contains(id)));
     }
 
     fn sum(&self, of: impl Fn(&Call) -> f64) -> f64 {
@@ -333,6 +346,7 @@ impl Measure {
             per: None,
             operation: None,
             function: None,
+            route: None,
             part: None,
             over: None,
         }
@@ -418,6 +432,9 @@ impl fmt::Display for Measure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(function) = &self.function {
             write!(f, "{function}: ")?;
+        }
+        if let Some(route) = &self.route {
+            write!(f, "{route}: ")?;
         }
         if let Some(operation) = &self.operation {
             write!(f, "{operation} ")?;
@@ -571,6 +588,25 @@ mod tests {
             None,
             "none was sent"
         );
+    }
+
+    #[test]
+    fn a_route_counts_its_own_invocations_and_their_calls() {
+        let mut other = invocation("F", "b", false, 1);
+        if let Event::Invocation(it) = &mut other.event {
+            "GET /".clone_into(&mut it.source);
+        }
+        let calls = [call("F", "a", 0, 10), call("F", "b", 0, 10)];
+        let mut events = vec![invocation("F", "a", false, 1), other];
+        events.extend(calls);
+        let round = round(events);
+        for (what, expected) in [(What::Calls, 0.5), (What::Invocations, 0.5)] {
+            let measure = Measure {
+                route: Some("GET /".to_owned()),
+                ..Measure::plain(what)
+            };
+            assert_eq!(measure.of(&[&round], &prices()), Some(expected));
+        }
     }
 
     #[test]

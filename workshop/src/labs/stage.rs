@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::lesson::{Lesson, Run, Variant};
 use super::measure::{Part, Prices, Round};
-use super::steps::{Names, Poll, Send, Step};
+use super::steps::{Expect, Names, Poll, Send, Step};
 use super::tables::Tables;
 use crate::bench::drain;
 use crate::event_log::Log;
@@ -164,6 +164,11 @@ impl Stage {
                     let key = self.lesson_names.value(key)?;
                     self.tables.delete(self.table(table)?, &key).await?;
                 }
+                Step::Expect(expect) => {
+                    if let Err(wrong) = self.expect(expect, round).await? {
+                        return Ok(Err(wrong));
+                    }
+                }
                 Step::Send(send) => {
                     if let Err(wrong) = self.send(send, round).await? {
                         return Ok(Err(wrong));
@@ -200,6 +205,32 @@ impl Stage {
         let name = self.names.get(id);
         let name = name.with_context(|| format!("the template has no table {id}"))?;
         Ok(name)
+    }
+
+    async fn expect(&self, expect: &Expect, round: &mut Round) -> Result<Outcome> {
+        let table = self.table(&expect.table)?;
+        for n in 1..=expect.each {
+            let names = self.lesson_names.nth(n);
+            let key = names.value(&expect.key)?;
+            let expected = expect.item.as_ref().map(|it| names.value(it)).transpose()?;
+            let differs = match (expected, self.tables.get(table, &key).await?) {
+                (None, None) => None,
+                (None, Some(found)) => Some(format!("there should be none: {found}")),
+                (Some(_), None) => Some("there is none".to_owned()),
+                (Some(expected), Some(found)) => differs(&expected, &found),
+            };
+            let Some(differs) = differs else {
+                continue;
+            };
+            if expect.may_fail {
+                round.now().wrong += 1;
+                continue;
+            }
+            let says = expect.says.as_deref().unwrap_or("A wrong item.");
+            let what = format!("{key} in the table {}", expect.table);
+            return Ok(Err(Wrong(format!("{says} {what}: {differs}"))));
+        }
+        Ok(Ok(()))
     }
 
     async fn send(&mut self, send: &Send, round: &mut Round) -> Result<Outcome> {
@@ -311,7 +342,10 @@ impl Stage {
             .and_then(|(json, at)| json.pointer(at)?.as_array())
             .map_or(1, |items| items.len() as u64);
         let differs = if status == send.status {
-            expected.and_then(|expected| differs(&expected, &text))
+            expected.and_then(|expected| match serde_json::from_str(&text) {
+                Ok(found) => differs(&expected, &found),
+                Err(_) => Some(format!("no JSON: {}", shown(&text))),
+            })
         } else {
             let (wanted, start) = (send.status, shown(&text));
             Some(format!(
@@ -440,20 +474,18 @@ fn shown(text: &str) -> String {
 }
 
 /// The first place in which an answer differs, in words.
-fn differs(expected: &Value, text: &str) -> Option<String> {
-    let Ok(found) = serde_json::from_str::<Value>(text) else {
-        return Some(format!("no JSON: {}", shown(text)));
-    };
-    let (place, expected, found) = difference(expected, &found)?;
+fn differs(expected: &Value, found: &Value) -> Option<String> {
+    let (place, expected, found) = difference(expected, found)?;
     let at = if place.is_empty() {
         String::new()
     } else {
         format!("{place} is ")
     };
-    let is =
-        |value: Option<&Value>| value.map_or("missing".to_owned(), |it| shown(&it.to_string()));
-    let right = expected.map_or_else(|| "nothing".to_owned(), |it| shown(&it.to_string()));
-    Some(format!("{at}{} where {right} is right", is(found)))
+    let or = |value: Option<&Value>, none: &str| {
+        value.map_or_else(|| none.to_owned(), |it| shown(&it.to_string()))
+    };
+    let (found, right) = (or(found, "missing"), or(expected, "nothing"));
+    Some(format!("{at}{found} where {right} is right"))
 }
 
 type Difference<'a> = (String, Option<&'a Value>, Option<&'a Value>);
@@ -503,25 +535,24 @@ mod tests {
     fn the_first_difference_is_named_with_its_place() {
         let expected = json!({"products": [{"id": "a", "price": 1}, {"id": "b", "price": 2}]});
         for (found, said) in [
-            (expected.to_string(), None),
+            (expected.clone(), None),
             (
-                r#"{"products":[{"id":"a","price":1},{"id":"b","price":3}]}"#.to_owned(),
+                json!({"products": [{"id": "a", "price": 1}, {"id": "b", "price": 3}]}),
                 Some("/products/1/price is 3 where 2 is right"),
             ),
             (
-                r#"{"products":[{"id":"a","price":1}]}"#.to_owned(),
+                json!({"products": [{"id": "a", "price": 1}]}),
                 Some(r#"/products/1 is missing where {"id":"b","price":2} is right"#),
             ),
             (
-                r#"{"products":[],"x":1}"#.to_owned(),
+                json!({"products": [], "x": 1}),
                 Some(r#"/products/0 is missing where {"id":"a","price":1} is right"#),
             ),
-            (String::new(), Some("no JSON: an empty answer")),
         ] {
             assert_eq!(differs(&expected, &found).as_deref(), said, "{found}");
         }
         assert_eq!(
-            differs(&json!({}), r#"{"x":1}"#).as_deref(),
+            differs(&json!({}), &json!({"x": 1})).as_deref(),
             Some("/x is 1 where nothing is right")
         );
     }
