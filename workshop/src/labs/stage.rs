@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use fs_err as fs;
 use futures_util::future::join_all;
-use local::events::{Ended, Entry, Event};
+use local::events::{Ended, Entry, Event, Messages, Move};
 use local::faults::Plan;
 use reqwest::{Client, Method};
 use serde_json::Value;
@@ -64,6 +64,8 @@ pub struct Stage {
     sent: usize,
     /// When the last step that sends began.
     began: Instant,
+    /// Messages that a trigger has received, and neither deleted nor given back.
+    in_hand: usize,
 }
 
 /// An answer that is not what it should be. The student's code is to blame, so it is a verdict.
@@ -119,6 +121,7 @@ impl Stage {
             host,
             sent: 0,
             began: Instant::now(),
+            in_hand: 0,
         })
     }
 
@@ -397,19 +400,23 @@ impl Stage {
         }
     }
 
-    /// Events since the last ones that were read. An invocation is logged when its environment has asked for the next
-    /// one, just after its answer.
+    /// Events since the last ones that were read, once no trigger has messages in hand. An invocation is logged when its
+    /// environment has asked for the next one, just after its answer.
     async fn new_events(&mut self) -> Result<Vec<Entry>> {
         let begun = Instant::now();
         let sent = std::mem::take(&mut self.sent);
         let mut new = Vec::new();
         loop {
-            new.extend(self.log.read().await?);
-            if new.iter().any(is_lost) {
+            let read = self.log.read().await?;
+            if read.iter().any(is_lost) {
                 bail!("the host's log is full: the lesson sends too much");
             }
+            for entry in &read {
+                self.in_hand = in_hand(self.in_hand, entry);
+            }
+            new.extend(read);
             let ended = new.iter().filter(|it| is_of_the_api(it)).count();
-            if ended >= sent || begun.elapsed() > EVENTS_LIMIT {
+            if (ended >= sent && self.in_hand == 0) || begun.elapsed() > EVENTS_LIMIT {
                 return Ok(new);
             }
             tokio::time::sleep(PAUSE).await;
@@ -432,6 +439,18 @@ pub fn place(binary: &Path, folder: &Path) -> Result<()> {
 
 fn is_lost(entry: &Entry) -> bool {
     matches!(entry.event, Event::Lost { .. })
+}
+
+/// The messages that triggers have in hand after an event.
+fn in_hand(before: usize, entry: &Entry) -> usize {
+    let Event::Messages(Messages { change, ids, .. }) = &entry.event else {
+        return before;
+    };
+    match change {
+        Move::Received => before + ids.len(),
+        Move::Deleted | Move::Returned => before.saturating_sub(ids.len()),
+        _ => before,
+    }
 }
 
 /// Of a request: its source is a route, such as `GET /products/{id}`.
