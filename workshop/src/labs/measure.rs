@@ -423,7 +423,8 @@ impl Measure {
             Per::Message => it.moved(Move::Sent),
             Per::Round => rounds.len() as f64,
         };
-        (by > 0.0).then(|| count / by)
+        // An empty sum is -0.
+        (by > 0.0).then(|| (count + 0.0) / by)
     }
 }
 
@@ -653,6 +654,8 @@ mod tests {
             ..Measure::plain(What::DeliveredAgain)
         };
         assert_eq!(again.of(&[&round], &prices()), Some(0.5));
+        let none = of(What::Dead, &round).unwrap();
+        assert!(none == 0.0 && none.is_sign_positive(), "no -0");
     }
 
     #[test]
