@@ -27,6 +27,8 @@ async fn main() -> Result<(), Error> {
 }
 
 async fn work(client: &Client, event: LambdaEvent<SqsEvent>) -> Result<(), Error> {
+    // TODO: one order that fails or panics takes all others of its batch with it, and an order that is delivered twice is
+    // given its points twice. Settle each message by itself, report those that failed, and give the points of a message once.
     for message in event.payload.records {
         let body = message.body.unwrap_or_default();
         give_points(client, &body).await?;
