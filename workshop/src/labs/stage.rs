@@ -551,6 +551,36 @@ mod tests {
     }
 
     #[test]
+    fn a_message_is_in_hand_until_it_is_deleted_or_given_back() {
+        let of = |change, count| {
+            let ids = vec![String::new(); count];
+            let (queue, request_id, waited) = (String::new(), None, Vec::new());
+            let messages = Messages {
+                queue,
+                change,
+                ids,
+                request_id,
+                waited,
+            };
+            let event = Event::Messages(messages);
+            Entry { at_us: 0, event }
+        };
+        let moves = [
+            (of(Move::Sent, 3), 0),
+            (of(Move::Received, 3), 3),
+            (of(Move::Delivered, 3), 3),
+            (of(Move::Deleted, 2), 1),
+            (of(Move::Returned, 1), 0),
+            (of(Move::Dead, 1), 0),
+        ];
+        let mut count = 0;
+        for (entry, expected) in moves {
+            count = in_hand(count, &entry);
+            assert_eq!(count, expected, "{entry:?}");
+        }
+    }
+
+    #[test]
     fn the_first_difference_is_named_with_its_place() {
         let expected = json!({"products": [{"id": "a", "price": 1}, {"id": "b", "price": 2}]});
         for (found, said) in [
