@@ -22,6 +22,8 @@ pub struct Measure {
     pub operation: Option<String>,
     /// Only calls and invocations of this function, by its logical id.
     pub function: Option<String>,
+    /// Only invocations of this route, such as `GET /products/{id}`, and calls in them.
+    pub route: Option<String>,
     /// Only what happened in this part of a round; all of it unless set.
     pub part: Option<String>,
     /// Divided by the same number of this part.
@@ -231,7 +233,18 @@ impl<'a> Counted<'a> {
                 _ => {}
             }
         }
+        if let Some(route) = &measure.route {
+            counted.keep_route(route);
+        }
         counted
+    }
+
+    /// Leaves out invocations of other routes, and calls that are not in one of those that are left.
+    fn keep_route(&mut self, route: &str) {
+        self.invocations.retain(|it| it.source == route);
+        let ids: BTreeSet<_> = self.invocations.iter().map(|it| &it.request_id).collect();
+        self.calls
+            .retain(|(_, call)| call.request_id.as_ref().is_some_and(|id| ids.contains(id)));
     }
 
     fn sum(&self, of: impl Fn(&Call) -> f64) -> f64 {
@@ -335,6 +348,7 @@ impl Measure {
             per: None,
             operation: None,
             function: None,
+            route: None,
             part: None,
             over: None,
         }
@@ -416,7 +430,8 @@ impl Measure {
             Per::Message => it.moved(Move::Sent),
             Per::Round => rounds.len() as f64,
         };
-        (by > 0.0).then(|| count / by)
+        // An empty sum is -0.
+        (by > 0.0).then(|| (count + 0.0) / by)
     }
 }
 
@@ -425,6 +440,9 @@ impl fmt::Display for Measure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(function) = &self.function {
             write!(f, "{function}: ")?;
+        }
+        if let Some(route) = &self.route {
+            write!(f, "{route}: ")?;
         }
         if let Some(operation) = &self.operation {
             write!(f, "{operation} ")?;
@@ -582,6 +600,25 @@ mod tests {
     }
 
     #[test]
+    fn a_route_counts_its_own_invocations_and_their_calls() {
+        let mut other = invocation("F", "b", false, 1);
+        if let Event::Invocation(it) = &mut other.event {
+            "GET /".clone_into(&mut it.source);
+        }
+        let calls = [call("F", "a", 0, 10), call("F", "b", 0, 10)];
+        let mut events = vec![invocation("F", "a", false, 1), other];
+        events.extend(calls);
+        let round = round(events);
+        for (what, expected) in [(What::Calls, 0.5), (What::Invocations, 0.5)] {
+            let measure = Measure {
+                route: Some("GET /".to_owned()),
+                ..Measure::plain(what)
+            };
+            assert_eq!(measure.of(&[&round], &prices()), Some(expected));
+        }
+    }
+
+    #[test]
     fn round_trips_are_calls_of_which_each_begins_after_the_one_before() {
         for (spans, expected) in [
             (&[(0, 10), (10, 20), (20, 30)][..], 3.0),
@@ -625,6 +662,8 @@ mod tests {
             ..Measure::plain(What::DeliveredAgain)
         };
         assert_eq!(again.of(&[&round], &prices()), Some(0.5));
+        let none = of(What::Dead, &round).unwrap();
+        assert!(none == 0.0 && none.is_sign_positive(), "no -0");
     }
 
     #[test]

@@ -236,7 +236,13 @@ fn measured(lesson: &Lesson, stage: &Stage, wrong: Option<&Wrong>) -> Measured {
         What::ReadUnits,
         What::WriteUnits,
     ];
-    let times = [What::WarmCpuMs, What::WarmMs, What::WaitMs, What::Usd];
+    let times = [
+        What::WarmCpuMs,
+        What::WarmMs,
+        What::WaitMs,
+        What::EndToEndMs,
+        What::Usd,
+    ];
     let measures = [Measure::plain(What::Calls)].into_iter();
     let measures = measures
         .chain(by_operation)

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use fs_err as fs;
 use futures_util::future::join_all;
-use local::events::{Ended, Entry, Event};
+use local::events::{Ended, Entry, Event, Messages, Move};
 use local::faults::Plan;
 use reqwest::{Client, Method, Url};
 use serde_json::Value;
@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::lesson::{Lesson, Run, Variant};
 use super::measure::{Part, Prices, Round};
-use super::steps::{Names, Poll, Send, Step, keeps};
+use super::steps::{Expect, Names, Poll, Send, Step, keeps};
 use super::tables::Tables;
 use crate::bench::drain;
 use crate::event_log::Log;
@@ -64,6 +64,8 @@ pub struct Stage {
     sent: usize,
     /// When the last step that sends began.
     began: Instant,
+    /// Messages that a trigger has received, and neither deleted nor given back.
+    in_hand: usize,
 }
 
 /// An answer that is not what it should be. The student's code is to blame, so it is a verdict.
@@ -122,6 +124,7 @@ impl Stage {
             host,
             sent: 0,
             began: Instant::now(),
+            in_hand: 0,
         })
     }
 
@@ -167,6 +170,11 @@ impl Stage {
                     let key = self.lesson_names.value(key)?;
                     self.tables.delete(self.table(table)?, &key).await?;
                 }
+                Step::Expect(expect) => {
+                    if let Err(wrong) = self.expect(expect, round).await? {
+                        return Ok(Err(wrong));
+                    }
+                }
                 Step::Send(send) => {
                     if let Err(wrong) = self.send(send, round).await? {
                         return Ok(Err(wrong));
@@ -203,6 +211,32 @@ impl Stage {
         let name = self.names.get(id);
         let name = name.with_context(|| format!("the template has no table {id}"))?;
         Ok(name)
+    }
+
+    async fn expect(&self, expect: &Expect, round: &mut Round) -> Result<Outcome> {
+        let table = self.table(&expect.table)?;
+        for n in 1..=expect.each {
+            let names = self.lesson_names.nth(n);
+            let key = names.value(&expect.key)?;
+            let expected = expect.item.as_ref().map(|it| names.value(it)).transpose()?;
+            let differs = match (expected, self.tables.get(table, &key).await?) {
+                (None, None) => None,
+                (None, Some(found)) => Some(format!("there should be none: {found}")),
+                (Some(_), None) => Some("there is none".to_owned()),
+                (Some(expected), Some(found)) => compared(&expected, &found).err(),
+            };
+            let Some(differs) = differs else {
+                continue;
+            };
+            if expect.may_fail {
+                round.now().wrong += 1;
+                continue;
+            }
+            let says = expect.says.as_deref().unwrap_or("A wrong item.");
+            let what = format!("{key} in the table {}", expect.table);
+            return Ok(Err(Wrong(format!("{says} {what}: {differs}"))));
+        }
+        Ok(Ok(()))
     }
 
     async fn send(&mut self, send: &Send, round: &mut Round) -> Result<Outcome> {
@@ -337,7 +371,12 @@ impl Stage {
             .and_then(|(json, at)| json.pointer(at)?.as_array())
             .map_or(1, |items| items.len() as u64);
         let outcome = if status == send.status {
-            expected.map_or(Ok(Kept::new()), |expected| compared(&expected, &text))
+            expected.map_or(Ok(Kept::new()), |expected| {
+                match serde_json::from_str(&text) {
+                    Ok(found) => compared(&expected, &found),
+                    Err(_) => Err(format!("no JSON: {}", shown(&text))),
+                }
+            })
         } else {
             let (wanted, start) = (send.status, shown(&text));
             Err(format!(
@@ -389,19 +428,23 @@ impl Stage {
         }
     }
 
-    /// Events since the last ones that were read. An invocation is logged when its environment has asked for the next
-    /// one, just after its answer.
+    /// Events since the last ones that were read, once no trigger has messages in hand. An invocation is logged when its
+    /// environment has asked for the next one, just after its answer.
     async fn new_events(&mut self) -> Result<Vec<Entry>> {
         let begun = Instant::now();
         let sent = std::mem::take(&mut self.sent);
         let mut new = Vec::new();
         loop {
-            new.extend(self.log.read().await?);
-            if new.iter().any(is_lost) {
+            let read = self.log.read().await?;
+            if read.iter().any(is_lost) {
                 bail!("the host's log is full: the lesson sends too much");
             }
+            for entry in &read {
+                self.in_hand = in_hand(self.in_hand, entry);
+            }
+            new.extend(read);
             let ended = new.iter().filter(|it| is_of_the_api(it)).count();
-            if ended >= sent || begun.elapsed() > EVENTS_LIMIT {
+            if (ended >= sent && self.in_hand == 0) || begun.elapsed() > EVENTS_LIMIT {
                 return Ok(new);
             }
             tokio::time::sleep(PAUSE).await;
@@ -424,6 +467,18 @@ pub fn place(binary: &Path, folder: &Path) -> Result<()> {
 
 fn is_lost(entry: &Entry) -> bool {
     matches!(entry.event, Event::Lost { .. })
+}
+
+/// The messages that triggers have in hand after an event.
+fn in_hand(before: usize, entry: &Entry) -> usize {
+    let Event::Messages(Messages { change, ids, .. }) = &entry.event else {
+        return before;
+    };
+    match change {
+        Move::Received => before + ids.len(),
+        Move::Deleted | Move::Returned => before.saturating_sub(ids.len()),
+        _ => before,
+    }
 }
 
 /// Of a request: its source is a route, such as `GET /products/{id}`.
@@ -466,12 +521,9 @@ fn shown(text: &str) -> String {
 }
 
 /// What is to be kept of a right answer; of another one the first place in which it differs, in words.
-fn compared(expected: &Value, text: &str) -> std::result::Result<Kept, String> {
-    let Ok(found) = serde_json::from_str::<Value>(text) else {
-        return Err(format!("no JSON: {}", shown(text)));
-    };
+fn compared(expected: &Value, found: &Value) -> std::result::Result<Kept, String> {
     let mut kept = Kept::new();
-    let Some((place, expected, found)) = difference(expected, &found, &mut kept) else {
+    let Some((place, expected, found)) = difference(expected, found, &mut kept) else {
         return Ok(kept);
     };
     let at = if place.is_empty() {
@@ -479,14 +531,13 @@ fn compared(expected: &Value, text: &str) -> std::result::Result<Kept, String> {
     } else {
         format!("{place} is ")
     };
-    let is =
-        |value: Option<&Value>| value.map_or("missing".to_owned(), |it| shown(&it.to_string()));
+    let found = found.map_or("missing".to_owned(), |it| shown(&it.to_string()));
     let right = match expected {
         None => "nothing".to_owned(),
         Some(Value::String(text)) if keeps(text).is_some() => "a text".to_owned(),
         Some(it) => shown(&it.to_string()),
     };
-    Err(format!("{at}{} where {right} is right", is(found)))
+    Err(format!("{at}{found} where {right} is right"))
 }
 
 type Difference<'a> = (String, Option<&'a Value>, Option<&'a Value>);
@@ -542,29 +593,58 @@ mod tests {
     }
 
     #[test]
+    fn a_message_is_in_hand_until_it_is_deleted_or_given_back() {
+        let of = |change, count| {
+            let ids = vec![String::new(); count];
+            let (queue, request_id, waited) = (String::new(), None, Vec::new());
+            let messages = Messages {
+                queue,
+                change,
+                ids,
+                request_id,
+                waited,
+            };
+            let event = Event::Messages(messages);
+            Entry { at_us: 0, event }
+        };
+        let moves = [
+            (of(Move::Sent, 3), 0),
+            (of(Move::Received, 3), 3),
+            (of(Move::Delivered, 3), 3),
+            (of(Move::Deleted, 2), 1),
+            (of(Move::Returned, 1), 0),
+            (of(Move::Dead, 1), 0),
+        ];
+        let mut count = 0;
+        for (entry, expected) in moves {
+            count = in_hand(count, &entry);
+            assert_eq!(count, expected, "{entry:?}");
+        }
+    }
+
+    #[test]
     fn the_first_difference_is_named_with_its_place() {
         let expected = json!({"products": [{"id": "a", "price": 1}, {"id": "b", "price": 2}]});
         for (found, said) in [
-            (expected.to_string(), None),
+            (expected.clone(), None),
             (
-                r#"{"products":[{"id":"a","price":1},{"id":"b","price":3}]}"#.to_owned(),
+                json!({"products": [{"id": "a", "price": 1}, {"id": "b", "price": 3}]}),
                 Some("/products/1/price is 3 where 2 is right"),
             ),
             (
-                r#"{"products":[{"id":"a","price":1}]}"#.to_owned(),
+                json!({"products": [{"id": "a", "price": 1}]}),
                 Some(r#"/products/1 is missing where {"id":"b","price":2} is right"#),
             ),
             (
-                r#"{"products":[],"x":1}"#.to_owned(),
+                json!({"products": [], "x": 1}),
                 Some(r#"/products/0 is missing where {"id":"a","price":1} is right"#),
             ),
-            (String::new(), Some("no JSON: an empty answer")),
         ] {
             let differs = compared(&expected, &found).err();
             assert_eq!(differs.as_deref(), said, "{found}");
         }
         assert_eq!(
-            compared(&json!({}), r#"{"x":1}"#).unwrap_err(),
+            compared(&json!({}), &json!({"x": 1})).unwrap_err(),
             "/x is 1 where nothing is right"
         );
     }
@@ -572,10 +652,10 @@ mod tests {
     #[test]
     fn any_text_is_right_where_one_is_kept() {
         let expected = json!({"id": "a", "next": "{keep:next}"});
-        let kept = compared(&expected, r#"{"id":"a","next":"x7"}"#).unwrap();
+        let kept = compared(&expected, &json!({"id": "a", "next": "x7"})).unwrap();
         assert_eq!(kept, Kept::from([("next".to_owned(), "x7".to_owned())]));
         assert_eq!(
-            compared(&expected, r#"{"id":"a","next":null}"#).unwrap_err(),
+            compared(&expected, &json!({"id": "a", "next": null})).unwrap_err(),
             "/next is null where a text is right"
         );
     }

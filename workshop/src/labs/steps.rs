@@ -23,6 +23,8 @@ pub enum Step {
     },
     /// Deletes an item of a table, past the functions.
     Delete { table: String, key: Value },
+    /// Reads items of a table, past the functions, and compares them.
+    Expect(Box<Expect>),
     /// Sends a request to the lesson's API, and compares its answer.
     Send(Box<Send>),
     /// Asks until the answer is right. It is no request that is counted, but what it causes is.
@@ -42,6 +44,25 @@ pub enum Step {
     },
     /// Waits until every queue with a trigger is empty.
     Drain,
+}
+
+/// What a table should have.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Expect {
+    /// Its logical id.
+    pub table: String,
+    pub key: Value,
+    /// The whole item; none if there should be none.
+    pub item: Option<Value>,
+    /// How many; `{n}` runs from 1.
+    #[serde(default = "one")]
+    pub each: u64,
+    /// A wrong item is counted as a wrong answer, and is no verdict.
+    #[serde(default)]
+    pub may_fail: bool,
+    /// What a wrong item means.
+    pub says: Option<String>,
 }
 
 /// A request, and the answer that it should have.

@@ -1,4 +1,4 @@
-//! Items of a lesson's tables, written past its functions through the host's own endpoint.
+//! Items of a lesson's tables, written and read past its functions through the host's own endpoint.
 
 use std::time::Duration;
 
@@ -68,10 +68,17 @@ impl Tables {
     /// Deletes an item.
     pub async fn delete(&self, table: &str, key: &Value) -> Result<()> {
         let body = json!({"TableName": table, "Key": attributes(key)});
-        self.call("DeleteItem", &body).await
+        self.call("DeleteItem", &body).await.map(drop)
     }
 
-    async fn call(&self, operation: &str, body: &Value) -> Result<()> {
+    /// Reads an item, if it exists.
+    pub async fn get(&self, table: &str, key: &Value) -> Result<Option<Value>> {
+        let body = json!({"TableName": table, "Key": attributes(key), "ConsistentRead": true});
+        let answer = self.call("GetItem", &body).await?;
+        Ok(answer.get("Item").map(plain))
+    }
+
+    async fn call(&self, operation: &str, body: &Value) -> Result<Value> {
         let request = hyper::Request::post(&self.endpoint)
             .header(AUTHORIZATION, SIGNED)
             .header(CONTENT_TYPE, "application/x-amz-json-1.0")
@@ -84,7 +91,7 @@ impl Tables {
         if !status.is_success() {
             bail!("{operation}: {}", String::from_utf8_lossy(&text));
         }
-        Ok(())
+        Ok(serde_json::from_slice(&text)?)
     }
 }
 
@@ -106,19 +113,39 @@ fn attribute(value: &Value) -> Value {
     }
 }
 
+/// The other way round. What a lesson cannot write, such as a set, stays as DynamoDB has it.
+fn plain(item: &Value) -> Value {
+    let members = item.as_object().into_iter().flatten();
+    let members = members.map(|(name, value)| (name.clone(), plain_attribute(value)));
+    Value::Object(members.collect::<Map<_, _>>())
+}
+
+fn plain_attribute(value: &Value) -> Value {
+    let member = value.as_object().and_then(|it| it.iter().next());
+    match member.map(|(kind, inner)| (kind.as_str(), inner)) {
+        Some(("NULL", _)) => Value::Null,
+        Some(("BOOL" | "S", inner)) => inner.clone(),
+        Some(("N", Value::String(number))) => {
+            serde_json::from_str(number).unwrap_or_else(|_| value.clone())
+        }
+        Some(("L", Value::Array(all))) => all.iter().map(plain_attribute).collect(),
+        Some(("M", inner)) => plain(inner),
+        _ => value.clone(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn an_item_is_written_as_dynamodb_has_it() {
+    fn an_item_is_written_and_read_as_dynamodb_has_it() {
         let item = json!({"id": "lamp", "price": 12, "tags": ["a", true, null], "size": {"cm": 7}});
-        assert_eq!(
-            attributes(&item),
-            json!({
-                "id": {"S": "lamp"}, "price": {"N": "12"},
-                "tags": {"L": [{"S": "a"}, {"BOOL": true}, {"NULL": true}]}, "size": {"M": {"cm": {"N": "7"}}},
-            })
-        );
+        let stored = json!({
+            "id": {"S": "lamp"}, "price": {"N": "12"},
+            "tags": {"L": [{"S": "a"}, {"BOOL": true}, {"NULL": true}]}, "size": {"M": {"cm": {"N": "7"}}},
+        });
+        assert_eq!(attributes(&item), stored);
+        assert_eq!(plain(&stored), item);
     }
 }
