@@ -12,7 +12,7 @@ use super::judge::{Verdict, compares, judge};
 use super::lesson::{Judge, Lesson, Variant};
 use super::progress::Progress;
 use super::stage::{Stage, Theatre, Wrong};
-use super::{Place, load_test, run_name};
+use super::{Place, load_test, run_name, template};
 use crate::machine::MEASURED;
 use crate::session::{Session, exit_code};
 use crate::table::{row, table};
@@ -141,6 +141,9 @@ pub async fn judged(
         Judge::Run(run) => run,
         Judge::LoadTest(it) => {
             return load_test::judged(session, &target, lesson, variant, it).await;
+        }
+        Judge::Template(it) => {
+            return template::judged(session, place, lesson, variant, it).await;
         }
     };
     let mut variants = vec![variant.clone()];

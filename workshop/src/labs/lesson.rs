@@ -11,6 +11,7 @@ use super::load_test::LoadTest;
 use super::measure::Measure;
 use super::progress::Predicts;
 use super::steps::Step;
+use super::template::TemplateRules;
 use crate::session::BadInput;
 
 /// A lesson that was found.
@@ -76,6 +77,8 @@ pub enum Judge {
     Run(Run),
     /// Artillery, which runs the load test that is edited against a sound service and broken ones.
     LoadTest(LoadTest),
+    /// Rules for the template that is edited.
+    Template(TemplateRules),
 }
 
 impl Judge {
@@ -93,6 +96,12 @@ impl Judge {
                 asks: "your exercise as it is now",
                 example: "caught=3",
                 means: "how many of the broken services it catches as it is now",
+            },
+            Self::Template(_) => &Predicts {
+                names: &["held"],
+                asks: "your exercise as it is now",
+                example: "held=5",
+                means: "how many of the rules hold",
             },
         }
     }

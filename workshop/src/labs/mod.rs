@@ -11,6 +11,7 @@
 //! | [`measure`] | the numbers, from the host's log of events |
 //! | [`judge`] | the verdict |
 //! | [`load_test`], [`stand_in`] | a lesson that Artillery judges, and the services that it tries |
+//! | [`template`] | a lesson that rules judge |
 //! | [`check`], [`show`], [`student`], [`hand_in`] | the verbs |
 //! | [`progress`] | how far a student has come |
 
@@ -32,6 +33,7 @@ mod stand_in;
 mod steps;
 pub mod student;
 mod tables;
+mod template;
 mod verdicts;
 
 /// Where the lessons are, and what is built of them.
