@@ -249,16 +249,16 @@ impl Looked<'_> {
     fn api_timeout(&self) -> Option<Objection> {
         self.functions().find_map(|(id, function)| {
             events(function, "HttpApi").next()?;
-            let timeout = seconds(&function["Timeout"], 3);
+            let timeout = number(&function["Timeout"], 3);
             (timeout > 30).then(|| objection(id, timeout, 30))
         })
     }
 
     fn visibility(&self) -> Option<Objection> {
         self.triggers().find_map(|((_, function), queue, event)| {
-            let hides = seconds(&self.properties(&queue)["VisibilityTimeout"], 30);
-            let window = seconds(&event["MaximumBatchingWindowInSeconds"], 0);
-            let wanted = 6 * seconds(&function["Timeout"], 3) + window;
+            let hides = number(&self.properties(&queue)["VisibilityTimeout"], 30);
+            let window = number(&event["MaximumBatchingWindowInSeconds"], 0);
+            let wanted = 6 * number(&function["Timeout"], 3) + window;
             (hides < wanted).then(|| objection(&queue, hides, wanted))
         })
     }
@@ -268,7 +268,7 @@ impl Looked<'_> {
         let redrive = &self.properties(queue)["RedrivePolicy"];
         let dead = target(&redrive["deadLetterTargetArn"])?;
         let exists = self.resolved["Resources"][&dead]["Type"] == "AWS::SQS::Queue";
-        exists.then(|| (dead, seconds(&redrive["maxReceiveCount"], 0)))
+        exists.then(|| (dead, number(&redrive["maxReceiveCount"], 0)))
     }
 
     fn dead_letters(&self) -> Option<Objection> {
@@ -285,7 +285,7 @@ impl Looked<'_> {
     fn partial_failures(&self) -> Option<Objection> {
         self.triggers().find_map(|((id, _), _, event)| {
             let types = texts(&event["FunctionResponseTypes"]);
-            let batch = seconds(&event["BatchSize"], 10);
+            let batch = number(&event["BatchSize"], 10);
             let reported = types.iter().any(|it| it == "ReportBatchItemFailures");
             (!reported && batch > 1).then(|| objection(id, batch, 1))
         })
@@ -293,11 +293,15 @@ impl Looked<'_> {
 
     fn alarm(&self) -> Option<Objection> {
         self.triggers().find_map(|(_, queue, _)| {
-            let (dead, _) = self.redrive(&queue)?;
+            let Some((dead, _)) = self.redrive(&queue) else {
+                let dead = format!("the dead-letter queue of {queue}");
+                return Some(objection(&dead, 0, 1));
+            };
             let watches = |alarm: &Value| {
                 let dimensions = list(&alarm["Dimensions"]);
                 let mut queues = dimensions.iter().filter(|it| it["Name"] == "QueueName");
                 alarm["MetricName"] == "ApproximateNumberOfMessagesVisible"
+                    && number(&alarm["Threshold"], 0) <= 1
                     && queues.any(|it| target(&it["Value"]).as_ref() == Some(&dead))
             };
             let alarms = self.of("AWS::CloudWatch::Alarm");
@@ -390,7 +394,7 @@ impl Looked<'_> {
                 return None;
             }
             let units = &table["ProvisionedThroughput"];
-            let of = |name: &str| seconds(&units[name], 0);
+            let of = |name: &str| number(&units[name], 0);
             let (reads, writes) = (of("ReadCapacityUnits"), of("WriteCapacityUnits"));
             let measured = format!("{reads} read and {writes} write units each hour");
             Some(objection(id, measured, "BillingMode: PAY_PER_REQUEST"))
@@ -398,7 +402,7 @@ impl Looked<'_> {
         table.or_else(|| {
             self.functions().find_map(|(id, it)| {
                 let config = &it["ProvisionedConcurrencyConfig"];
-                let count = seconds(&config["ProvisionedConcurrentExecutions"], 0);
+                let count = number(&config["ProvisionedConcurrentExecutions"], 0);
                 (count > 0).then(|| {
                     let measured = format!("{count} environments each hour");
                     objection(id, measured, "none, until a measurement asks for them")
@@ -438,7 +442,7 @@ fn target(value: &Value) -> Option<String> {
 }
 
 /// A number that may be written as a text.
-fn seconds(value: &Value, default: u64) -> u64 {
+fn number(value: &Value, default: u64) -> u64 {
     let text = value.as_str().and_then(|it| it.parse().ok());
     value.as_u64().or(text).unwrap_or(default)
 }
@@ -528,4 +532,249 @@ fn is_region(word: &str) -> bool {
     };
     let sides = ["north", "south", "east", "west", "central"];
     area.len() == 2 && number.len() == 1 && sides.iter().any(|it| side.contains(it))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// The solution of lesson 13 in short, changed at one place.
+    fn objection_of(kind: Kind, at: &str, value: Value) -> Option<Objection> {
+        let mut resources = json!({
+            "Accept": {"Type": "AWS::Serverless::Function", "Properties": {
+                "Timeout": 10, "LoggingConfig": {"LogGroup": {"Ref": "Logs"}},
+                "Policies": [{"Statement": [{"Effect": "Allow", "Action": ["sqs:SendMessage"], "Resource": {"Fn::GetAtt": ["Queue", "Arn"]}}]}],
+                "Events": {"Http": {"Type": "HttpApi", "Properties": {}}}}},
+            "Work": {"Type": "AWS::Serverless::Function", "Properties": {
+                "LoggingConfig": {"LogGroup": {"Ref": "Logs"}},
+                "Events": {"Orders": {"Type": "SQS", "Properties": {
+                    "Queue": {"Fn::GetAtt": ["Queue", "Arn"]}, "FunctionResponseTypes": ["ReportBatchItemFailures"]}}}}},
+            "Queue": {"Type": "AWS::SQS::Queue", "Properties": {"RedrivePolicy": {
+                "deadLetterTargetArn": {"Fn::GetAtt": ["Dead", "Arn"]}, "maxReceiveCount": "5"}}},
+            "Dead": {"Type": "AWS::SQS::Queue", "Properties": {}},
+            "Logs": {"Type": "AWS::Logs::LogGroup", "Properties": {"RetentionInDays": 14}},
+            "Table": {"Type": "AWS::DynamoDB::Table", "Properties": {"BillingMode": "PAY_PER_REQUEST"}},
+            "Alarm": {"Type": "AWS::CloudWatch::Alarm", "Properties": {
+                "MetricName": "ApproximateNumberOfMessagesVisible", "Threshold": 0,
+                "Dimensions": [{"Name": "QueueName", "Value": {"Fn::GetAtt": ["Dead", "QueueName"]}}]}},
+        });
+        if !at.is_empty() {
+            let (parent, key) = at.rsplit_once('/').unwrap();
+            resources.pointer_mut(parent).unwrap()[key] = value;
+        }
+        let rules = TemplateRules {
+            keep: vec![Keep {
+                at: "/Resources/Table/Type".to_owned(),
+                is: json!("AWS::DynamoDB::Table"),
+            }],
+            calls: [("Accept".to_owned(), vec!["sqs:SendMessage".to_owned()])].into(),
+            rule: Vec::new(),
+        };
+        let template = json!({"Resources": resources});
+        let looked_at = Looked {
+            resolved: template.clone(),
+            written: template,
+            rules: &rules,
+        };
+        looked_at.objection(kind)
+    }
+
+    #[test]
+    fn each_rule_objects_to_what_breaks_it_and_to_nothing_else() {
+        let accept = "/Accept/Properties";
+        let policies = &format!("{accept}/Policies");
+        let statement = &format!("{policies}/0/Statement/0");
+        for (kind, at, value, who, measured) in [
+            (
+                Kind::Kept,
+                "/Table/Type",
+                json!("Other"),
+                "/Resources/Table/Type",
+                "\"Other\"",
+            ),
+            (Kind::Allowed, policies, json!([]), "Accept", "nothing"),
+            (
+                Kind::ApiTimeout,
+                &format!("{accept}/Timeout"),
+                json!("31"),
+                "Accept",
+                "31",
+            ),
+            (
+                Kind::Visibility,
+                "/Work/Properties/Timeout",
+                json!(6),
+                "Queue",
+                "30",
+            ),
+            (
+                Kind::Visibility,
+                "/Queue/Properties/VisibilityTimeout",
+                json!(17),
+                "Queue",
+                "17",
+            ),
+            (
+                Kind::DeadLetters,
+                "/Queue/Properties/RedrivePolicy",
+                Value::Null,
+                "Queue",
+                "never",
+            ),
+            (
+                Kind::DeadLetters,
+                "/Queue/Properties/RedrivePolicy/maxReceiveCount",
+                json!(4),
+                "Queue",
+                "after 4 deliveries",
+            ),
+            (
+                Kind::DeadLetters,
+                "/Dead/Type",
+                json!("Other"),
+                "Queue",
+                "never",
+            ),
+            (
+                Kind::PartialFailures,
+                "/Work/Properties/Events/Orders/Properties/FunctionResponseTypes",
+                Value::Null,
+                "Work",
+                "10",
+            ),
+            (
+                Kind::Alarm,
+                "/Alarm/Properties/MetricName",
+                json!("NumberOfMessagesSent"),
+                "Dead",
+                "0",
+            ),
+            (
+                Kind::Alarm,
+                "/Alarm/Properties/Threshold",
+                json!(1000),
+                "Dead",
+                "0",
+            ),
+            (
+                Kind::Alarm,
+                "/Alarm/Properties/Dimensions/0/Value",
+                json!({"Ref": "Queue"}),
+                "Dead",
+                "0",
+            ),
+            (
+                Kind::LeastPrivilege,
+                policies,
+                json!("AmazonSQSFullAccess"),
+                "Accept",
+                "AmazonSQSFullAccess",
+            ),
+            (
+                Kind::LeastPrivilege,
+                &format!("{statement}/Action"),
+                json!("sqs:*"),
+                "Accept",
+                "sqs:*",
+            ),
+            (
+                Kind::LeastPrivilege,
+                &format!("{statement}/Resource"),
+                json!(["*"]),
+                "Accept",
+                "sqs:SendMessage on every resource",
+            ),
+            (
+                Kind::Retention,
+                "/Logs/Properties/RetentionInDays",
+                Value::Null,
+                "Accept",
+                "for ever",
+            ),
+            (
+                Kind::Retention,
+                "/Work/Properties/LoggingConfig",
+                Value::Null,
+                "Work",
+                "for ever",
+            ),
+            (
+                Kind::Portable,
+                &format!("{statement}/Resource"),
+                json!("arn:aws:sqs:eu-central-1:x:y"),
+                "Accept",
+                "eu-central-1",
+            ),
+            (
+                Kind::Portable,
+                "/Queue/Properties/x",
+                json!([123_456_789_012_u64]),
+                "Queue",
+                "123456789012",
+            ),
+            (
+                Kind::Names,
+                "/Table/Properties/TableName",
+                json!("orders"),
+                "Table",
+                "orders",
+            ),
+            (
+                Kind::OnDemand,
+                "/Table/Properties/BillingMode",
+                Value::Null,
+                "Table",
+                "0 read and 0 write units each hour",
+            ),
+            (
+                Kind::OnDemand,
+                &format!("{accept}/ProvisionedConcurrencyConfig"),
+                json!({"ProvisionedConcurrentExecutions": 3}),
+                "Accept",
+                "3 environments each hour",
+            ),
+        ] {
+            assert_eq!(objection_of(kind, "", Value::Null), None, "{kind:?}");
+            let found = objection_of(kind, at, value);
+            let found = found.map(|it| (it.who, it.measured));
+            assert_eq!(
+                found,
+                Some((who.to_owned(), measured.to_owned())),
+                "{kind:?} {at}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_a_policy_of_another_form_allows_is_allowed() {
+        let policies = "/Accept/Properties/Policies";
+        for policy in [
+            json!([{"SQSSendMessagePolicy": {"QueueName": "q"}}]),
+            json!({"Statement": {"Effect": "Allow", "Action": "sqs:Send*", "Resource": "*"}}),
+            json!(["AmazonSQSFullAccess"]),
+        ] {
+            assert_eq!(
+                objection_of(Kind::Allowed, policies, policy.clone()),
+                None,
+                "{policy}"
+            );
+        }
+        let denied =
+            json!({"Statement": {"Effect": "Deny", "Action": "sqs:SendMessage", "Resource": "*"}});
+        assert!(objection_of(Kind::Allowed, policies, denied).is_some());
+    }
+
+    #[test]
+    fn a_region_is_told_from_other_words() {
+        for (word, is) in [
+            ("us-east-1", true),
+            ("ap-southeast-2", true),
+            ("provided-al2023", false),
+            ("a-b-1", false),
+        ] {
+            assert_eq!(is_region(word), is, "{word}");
+        }
+    }
 }
