@@ -2,6 +2,7 @@
 //! Nothing is started, and nothing is asked of AWS.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 
 use anyhow::Result;
 use serde::Deserialize;
@@ -82,7 +83,7 @@ struct Objection {
     wanted: String,
 }
 
-fn objection(who: &str, measured: impl ToString, wanted: impl ToString) -> Objection {
+fn objection(who: &str, measured: impl Display, wanted: impl Display) -> Objection {
     Objection {
         who: who.to_owned(),
         measured: measured.to_string(),
@@ -212,12 +213,11 @@ impl Looked<'_> {
     }
 
     fn kept(&self) -> Option<Objection> {
-        let differs = self.rules.keep.iter().find_map(|Keep { at, is }| {
+        self.rules.keep.iter().find_map(|Keep { at, is }| {
             let found = self.resolved.pointer(at);
             let shown = || found.map_or("missing".to_owned(), Value::to_string);
             (found != Some(is)).then(|| objection(at, shown(), is))
-        });
-        differs
+        })
     }
 
     fn allowed(&self) -> Option<Objection> {

@@ -104,10 +104,17 @@ fn text(shown: &Shown, lesson: &Lesson) -> String {
     let predicts = lesson.lab.judge.predicts();
     let predicted = |it: &Prediction| predicts.names.first().and_then(|name| it.get(name));
     match shown.prediction.as_ref().and_then(predicted) {
-        Some(predicted) => parts.push(format!(
-            "You predicted {predicted} for {}; now {} holds.",
-            predicts.asks, shown.variants[1].right
-        )),
+        Some(predicted) => parts.push(match &shown.variants[1] {
+            it if it.verdict.checks.is_empty() => {
+                format!("You predicted {predicted}, and your exercise was refused before that.")
+            }
+            it => format!(
+                "You predicted {predicted} for {}; it is {} of {}.",
+                predicts.asks,
+                it.right,
+                it.verdict.checks.len()
+            ),
+        }),
         None => parts.push(format!(
             "No prediction: PREDICT=\"{}\" sets yours beside the numbers.",
             predicts.example
