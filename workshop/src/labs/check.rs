@@ -12,7 +12,7 @@ use super::judge::{Verdict, compares, judge};
 use super::lesson::{Judge, Lesson, Variant};
 use super::progress::Progress;
 use super::stage::{Stage, Theatre, Wrong};
-use super::{Place, run_name};
+use super::{Place, load_test, run_name, template};
 use crate::machine::MEASURED;
 use crate::session::{Session, exit_code};
 use crate::table::{row, table};
@@ -137,7 +137,15 @@ pub async fn judged(
     variant: &Variant,
 ) -> Result<Verdict> {
     let (labs, target) = (place.labs(session), place.target(session));
-    let Judge::Run(run) = &lesson.lab.judge;
+    let run = match &lesson.lab.judge {
+        Judge::Run(run) => run,
+        Judge::LoadTest(it) => {
+            return load_test::judged(session, &target, lesson, variant, it).await;
+        }
+        Judge::Template(it) => {
+            return template::judged(session, place, lesson, variant, it).await;
+        }
+    };
     let mut variants = vec![variant.clone()];
     if compares(&lesson.lab.check) {
         variants.push(Variant::Before);

@@ -77,7 +77,7 @@ pub async fn hand_in(session: &Session, arguments: &HandIn) -> Result<bool> {
         lessons.push(Work {
             lesson: lesson.name(),
             verdict,
-            prediction: done.prediction,
+            prediction: done.prediction.clone(),
             hints: done.hints,
             measured: measured
                 .exists()

@@ -7,8 +7,11 @@ use anyhow::{Context, Result};
 use fs_err as fs;
 use serde::{Deserialize, Serialize};
 
+use super::load_test::LoadTest;
 use super::measure::Measure;
+use super::progress::Predicts;
 use super::steps::Step;
+use super::template::TemplateRules;
 use crate::session::BadInput;
 
 /// A lesson that was found.
@@ -41,6 +44,7 @@ pub struct Lab {
     #[serde(flatten)]
     pub judge: Judge,
     /// What passes, in the order in which it is looked at: the first failure is the verdict.
+    #[serde(default)]
     pub check: Vec<Check>,
     /// A part of the sentence with which `before` and the untouched exercise fail.
     pub before_fails: String,
@@ -71,6 +75,36 @@ pub struct Todo {
 pub enum Judge {
     /// Requests to the lesson's application, and the host's log of what they caused.
     Run(Run),
+    /// Artillery, which runs the load test that is edited against a sound service and broken ones.
+    LoadTest(LoadTest),
+    /// Rules for the template that is edited.
+    Template(TemplateRules),
+}
+
+impl Judge {
+    /// What a student predicts of it.
+    pub fn predicts(&self) -> &'static Predicts {
+        match self {
+            Self::Run(_) => &Predicts {
+                names: &["calls", "ms", "usd"],
+                asks: "your exercise once it is mended",
+                example: "calls=2 ms=10 usd=3",
+                means: "calls a request, ms of a warm invocation, dollars a million requests",
+            },
+            Self::LoadTest(_) => &Predicts {
+                names: &["caught"],
+                asks: "your exercise as it is now",
+                example: "caught=3",
+                means: "how many of the broken services it catches as it is now",
+            },
+            Self::Template(_) => &Predicts {
+                names: &["held"],
+                asks: "your exercise as it is now",
+                example: "held=5",
+                means: "how many of the rules hold",
+            },
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]

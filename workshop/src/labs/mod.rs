@@ -10,6 +10,8 @@
 //! | [`tables`] | items, written past the functions |
 //! | [`measure`] | the numbers, from the host's log of events |
 //! | [`judge`] | the verdict |
+//! | [`load_test`], [`stand_in`] | a lesson that Artillery judges, and the services that it tries |
+//! | [`template`] | a lesson that rules judge |
 //! | [`check`], [`show`], [`student`], [`hand_in`] | the verbs |
 //! | [`progress`] | how far a student has come |
 
@@ -22,13 +24,17 @@ pub mod check;
 pub mod hand_in;
 mod judge;
 mod lesson;
+mod load_test;
 mod measure;
 mod progress;
 pub mod show;
 mod stage;
+mod stand_in;
 mod steps;
 pub mod student;
 mod tables;
+mod template;
+mod verdicts;
 
 /// Where the lessons are, and what is built of them.
 #[derive(Debug, clap::Args)]

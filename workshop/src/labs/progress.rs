@@ -30,16 +30,10 @@ pub struct Done {
     pub prediction: Option<Prediction>,
 }
 
-/// What a student expects of the mended exercise.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Prediction {
-    /// Calls to AWS a request.
-    pub calls: f64,
-    /// Of a warm invocation.
-    pub ms: f64,
-    /// Of a million requests.
-    pub usd: f64,
-}
+/// What a student expects of the mended exercise: numbers by the names that its judge has for them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Prediction(BTreeMap<String, f64>);
 
 impl Progress {
     pub fn read(target: &Path) -> Result<Self> {
@@ -73,27 +67,43 @@ impl Done {
 
 impl Prediction {
     /// Reads `calls=1 ms=20 usd=3`, in any order.
-    pub fn parse(given: &str) -> Result<Self> {
+    pub fn parse(given: &str, of: &Predicts) -> Result<Self> {
         let mut values = BTreeMap::new();
         for word in given.split([' ', ',']).filter(|it| !it.is_empty()) {
             let pair = word.split_once('=');
             let value = pair.and_then(|(name, value)| Some((name, value.parse::<f64>().ok()?)));
             let Some((name, value)) = value.filter(|(_, it)| it.is_finite() && *it >= 0.0) else {
-                return Err(Self::refused(given));
+                return Err(of.refused(given));
             };
-            values.insert(name, value);
+            values.insert(name.to_owned(), value);
         }
-        let known = ["calls", "ms", "usd"].map(|name| values.get(name).copied());
-        match known {
-            [Some(calls), Some(ms), Some(usd)] if values.len() == 3 => Ok(Self { calls, ms, usd }),
-            _ => Err(Self::refused(given)),
+        if values.len() == of.names.len() && of.names.iter().all(|it| values.contains_key(*it)) {
+            Ok(Self(values))
+        } else {
+            Err(of.refused(given))
         }
     }
 
-    fn refused(given: &str) -> anyhow::Error {
-        let why = format!(
-            "PREDICT={given} is no prediction; write PREDICT=\"calls=2 ms=10 usd=3\": calls a request, ms of a warm invocation, dollars a million requests"
-        );
+    pub fn get(&self, name: &str) -> Option<f64> {
+        self.0.get(name).copied()
+    }
+}
+
+/// The numbers of a prediction.
+#[derive(Debug)]
+pub struct Predicts {
+    pub names: &'static [&'static str],
+    /// Of what.
+    pub asks: &'static str,
+    pub example: &'static str,
+    /// What they are.
+    pub means: &'static str,
+}
+
+impl Predicts {
+    fn refused(&self, given: &str) -> anyhow::Error {
+        let Self { example, means, .. } = self;
+        let why = format!("PREDICT={given} is no prediction; write PREDICT=\"{example}\": {means}");
         BadInput(why).into()
     }
 }
@@ -102,15 +112,20 @@ impl Prediction {
 mod tests {
     use super::*;
 
+    const RUN: Predicts = Predicts {
+        names: &["calls", "ms", "usd"],
+        asks: "it",
+        example: "calls=2 ms=10 usd=3",
+        means: "numbers",
+    };
+
     #[test]
     fn a_prediction_has_three_numbers() {
-        let expected = Prediction {
-            calls: 1.0,
-            ms: 20.5,
-            usd: 3.0,
-        };
+        let expected = [("calls", 1.0), ("ms", 20.5), ("usd", 3.0)];
         for given in ["calls=1 ms=20.5 usd=3", " usd=3,calls=1  ms=20.5 "] {
-            assert_eq!(Prediction::parse(given).unwrap(), expected);
+            let parsed = Prediction::parse(given, &RUN).unwrap();
+            let pairs = expected.map(|(name, _)| (name, parsed.get(name).unwrap()));
+            assert_eq!(pairs, expected);
         }
         for given in [
             "",
@@ -121,7 +136,7 @@ mod tests {
             "calls=-1 ms=2 usd=3",
         ] {
             assert!(
-                Prediction::parse(given).unwrap_err().is::<BadInput>(),
+                Prediction::parse(given, &RUN).unwrap_err().is::<BadInput>(),
                 "{given}"
             );
         }

@@ -13,11 +13,11 @@ use time::format_description::well_known::Rfc3339;
 
 use super::build::build;
 use super::judge::compared;
-use super::lesson::{Judge, Lesson, Variant};
+use super::lesson::{Judge, Lesson, Run, Variant};
 use super::measure::{Measure, Per, Round, What};
-use super::progress::{Prediction, Progress};
+use super::progress::{Prediction, Predicts, Progress};
 use super::stage::{Stage, Theatre, Wrong};
-use super::{Place, run_name};
+use super::{Place, run_name, verdicts};
 use crate::compare::{NO_DIFFERENCE, Ratio, Verdict, ratio, width};
 use crate::files::write_json;
 use crate::machine::{MEASURED, Machine, SIMULATED, commit, conditions};
@@ -104,6 +104,9 @@ pub async fn run(session: &Session, arguments: &Arguments) -> Result<bool> {
     let (labs, target) = (place.labs(session), place.target(session));
     let lesson = Lesson::find(&labs, &arguments.lab)?;
     let prediction = prediction(session, arguments, &lesson)?;
+    let Judge::Run(run) = &lesson.lab.judge else {
+        return verdicts::run(session, place, &lesson, prediction, arguments.json).await;
+    };
     let variants = [Variant::Before, Variant::Exercise, Variant::Solution];
     let binaries = build(session, &labs, &target, &lesson, &variants).await?;
     let theatre = Theatre {
@@ -129,7 +132,7 @@ pub async fn run(session: &Session, arguments: &Arguments) -> Result<bool> {
             }
             stages.push((stage, None));
         }
-        play(session, arguments, &lesson, &mut stages).await
+        play(session, arguments, run, &mut stages).await
     };
     let played: Result<()> = session.or_interrupted(rounds).await;
     let interrupted = session.interrupted_by().map(|signal| signal.to_string());
@@ -179,10 +182,9 @@ pub async fn run(session: &Session, arguments: &Arguments) -> Result<bool> {
 async fn play(
     session: &Session,
     arguments: &Arguments,
-    lesson: &Lesson,
+    run: &Run,
     stages: &mut [(Stage, Option<Wrong>)],
 ) -> Result<()> {
-    let Judge::Run(run) = &lesson.lab.judge;
     for (stage, wrong) in &mut *stages {
         *wrong = stage.prepare(run).await?.err();
     }
@@ -300,30 +302,36 @@ fn prediction(
     lesson: &Lesson,
 ) -> Result<Option<Prediction>> {
     let mut progress = Progress::read(&arguments.place.target(session))?;
+    let predicts = lesson.lab.judge.predicts();
     let known = &mut progress.lesson(lesson).prediction;
     if !arguments.predict.is_empty() {
-        *known = Some(Prediction::parse(&arguments.predict)?);
+        *known = Some(Prediction::parse(&arguments.predict, predicts)?);
     } else if known.is_none() && io::stdin().is_terminal() && io::stdout().is_terminal() {
-        *known = ask()?;
+        *known = ask(predicts)?;
     }
-    let prediction = *known;
+    let prediction = known.clone();
     progress.write()?;
     Ok(prediction)
 }
 
 /// An empty line is no prediction.
-fn ask() -> Result<Option<Prediction>> {
-    print_now(
-        "Before you measure: what do you expect of your exercise once it is mended?\n\
-        Calls a request, ms of a warm invocation, dollars a million requests; such as: calls=2 ms=10 usd=3\n> ",
-    )?;
+fn ask(predicts: &Predicts) -> Result<Option<Prediction>> {
+    let Predicts {
+        asks,
+        means,
+        example,
+        ..
+    } = predicts;
+    print_now(&format!(
+        "Before you measure: what do you expect of {asks}?\nWrite {means}; such as: {example}\n> "
+    ))?;
     let mut line = String::new();
     io::stdin().read_line(&mut line)?;
     let line = line.trim();
     if line.is_empty() {
         Ok(None)
     } else {
-        Prediction::parse(line).map(Some)
+        Prediction::parse(line, predicts).map(Some)
     }
 }
 
@@ -346,16 +354,16 @@ fn causes(shown: &Shown) -> Vec<Row> {
         numbers.iter().find(|it| it.what == name)?.value
     };
     let predicted = |name: &str| {
-        let it = shown.prediction?;
+        let it = shown.prediction.as_ref()?;
         let pairs = [
-            (What::Calls, it.calls),
-            (What::WarmMs, it.ms),
-            (What::Usd, it.usd),
+            (What::Calls, it.get("calls")),
+            (What::WarmMs, it.get("ms")),
+            (What::Usd, it.get("usd")),
         ];
         let found = pairs
             .into_iter()
             .find(|(what, _)| Measure::plain(*what).to_string() == name);
-        found.map(|(_, value)| value)
+        found.and_then(|(_, value)| value)
     };
     let rows = names.iter().map(|name| {
         row! { "number": name.as_str(), "before": of(0, name), "you predicted": predicted(name),
