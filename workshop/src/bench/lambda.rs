@@ -32,7 +32,7 @@ use crate::session::Session;
 pub const SIZES: [u32; 3] = [128, 256, 1769];
 
 /// Warm runs after each cold start.
-const EARLY: usize = 10;
+const EARLY: usize = 5;
 
 /// Warm runs that are timed in one turn.
 const TURN: u32 = 10;

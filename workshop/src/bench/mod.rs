@@ -159,18 +159,18 @@ pub async fn run(session: &Session, arguments: &Arguments) -> Result<bool> {
     let Bench { shop, compared, .. } = bench;
     host.stop().await;
     let mut results = measured?;
+    let mut failed = None;
     if !arguments.ladder && results.interrupted_by.is_none() {
         let plain = read_yaml(&root.join("template.yaml"))?;
         let measured = lambda::measure(session, arguments, plain, &shop, &compared);
         match measured.await {
             Ok(measured) => results.lambda = Some(measured),
-            // What was measured before is kept.
-            Err(error) if session.interrupted_by().is_none() => return Err(error),
-            Err(_) => {
-                let signal = session.interrupted_by().map(|signal| signal.to_string());
-                results.interrupted_by = signal;
-                results.targets.clear();
-            }
+            Err(error) => failed = Some(error), // what was measured before is kept
+        }
+        if let Some(signal) = session.interrupted_by() {
+            results.interrupted_by = Some(signal.to_string());
+            results.targets.clear();
+            failed = None;
         }
     }
 
@@ -187,6 +187,9 @@ pub async fn run(session: &Session, arguments: &Arguments) -> Result<bool> {
         "Benchmark: cold starts and warm requests"
     };
     write(session, &out, &report::report(&results, title))?;
+    if let Some(error) = failed {
+        return Err(error.context("under conditions of Lambda"));
+    }
     Ok(results.targets.iter().all(|gate| gate.pass))
 }
 

@@ -37,7 +37,19 @@ const PROGRAMS: [(&str, &str); 7] = [
 
 /// A number with three digits; a dash for what is not known.
 fn number(value: Option<f64>) -> String {
-    value.map_or_else(|| "-".to_owned(), |value| three_digits(value, false))
+    value.map_or_else(
+        || "-".to_owned(),
+        |value| match value {
+            value if value >= 1000.0 => count(value.round() as u64),
+            value => three_digits(value, false),
+        },
+    )
+}
+
+/// A value beside a limit: to hundredths, without zeros at its end.
+fn plain(value: Option<f64>) -> String {
+    let rounded = value.map(|value| (value * 100.0).round() / 100.0);
+    rounded.map_or_else(|| "-".to_owned(), |value| value.to_string())
 }
 
 /// `12,345`.
@@ -54,7 +66,7 @@ fn count(value: u64) -> String {
 }
 
 fn spread(of: Spread) -> String {
-    let [p10, p50, p90] = [of.p10, of.p50, of.p90].map(|ms| three_digits(ms, false));
+    let [p10, p50, p90] = [of.p10, of.p50, of.p90].map(|ms| number(Some(ms)));
     format!("{p50} ({p10} to {p90})")
 }
 
@@ -222,7 +234,10 @@ fn under_conditions(figures: &Figures) -> String {
 
 fn peers(figures: &Figures) -> String {
     let bench = &figures.bench;
-    let mb = |bytes: f64| format!("{:.2} MB", bytes / 1e6);
+    let mb = |bytes: f64| match bytes / 1e6 {
+        mb if mb < 0.01 => "less than 0.01 MB".to_owned(),
+        mb => format!("{mb:.2} MB"),
+    };
     let header = [
         "",
         "cold",
@@ -324,7 +339,7 @@ fn targets(figures: &Figures) -> String {
         vec![
             name,
             limit,
-            number(gate.value),
+            plain(gate.value),
             interval.unwrap_or_default(),
             format!("{verdict}{noise}"),
         ]
