@@ -267,7 +267,8 @@ fn peers(figures: &Figures) -> String {
             binary.unwrap_or_default(),
             mb(row.zip_bytes as f64),
             row.crates.map(|it| it.to_string()).unwrap_or_default(),
-            warm.map(|it| format!("{it:.1} M")).unwrap_or_default(),
+            warm.map(|it| format!("{} M", number(Some(it))))
+                .unwrap_or_default(),
         ];
         Some(
             [known_as.to_owned()]
