@@ -163,8 +163,12 @@ report: $(if $(wildcard $(WORKSHOP)),,host) ## Open the page of the last load te
 	@$(WORKSHOP) report --open --run "$$RUN"
 
 .PHONY: pictures
-pictures: $(if $(wildcard $(WORKSHOP)),,host) tests/report/node_modules/.installed ## Draw the pictures of the README from the last load test (RUN=target/load-test)
+pictures: $(if $(wildcard $(WORKSHOP)),,host) tests/report/node_modules/.installed ## Draw the pictures of the README from the last load test and benchmark (RUN=target/load-test)
 	@$(NODE) tests/report/pictures.mjs "$$RUN"
+
+.PHONY: figures
+figures: $(if $(wildcard $(WORKSHOP)),,host) ## Write the figures of README and docs from the last load test and benchmark
+	@$(WORKSHOP) figures
 
 .PHONY: cost
 cost: reader load-tests/node_modules/.installed ## Compute the price of the last load test on AWS (PARAMETERS="Name=value ...")

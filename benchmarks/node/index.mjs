@@ -1,4 +1,5 @@
-// GET /products/{id} as the guides of the AWS SDK for JavaScript write it.
+// GET /products/{id} with the SDK's document client, made once, outside the handler. package.json bundles the SDK from its
+// ES modules (--main-fields=module,main), of which esbuild leaves out what is not used.
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { DynamoDBDocumentClient, GetCommand } from '@aws-sdk/lib-dynamodb';
 

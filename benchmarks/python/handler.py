@@ -1,17 +1,21 @@
-"""GET /products/{id} as the guides of boto3 write it."""
+"""GET /products/{id} with boto3's client, made once, outside the handler.
+
+A client starts faster than a resource, which reads and compiles a description of its own.
+"""
 
 import json
 import os
 
 import boto3
 
-table = boto3.resource("dynamodb").Table(os.environ["PRODUCTS_TABLE"])
+dynamodb = boto3.client("dynamodb")
+table = os.environ["PRODUCTS_TABLE"]
 
 
 def handler(event, context):
-    item = table.get_item(Key={"id": event["pathParameters"]["id"]}).get("Item")
+    item = dynamodb.get_item(TableName=table, Key={"id": {"S": event["pathParameters"]["id"]}}).get("Item")
     if item is None:
         return {"statusCode": 404}
-    # Numbers arrive as Decimal, which json cannot write.
-    body = json.dumps(item, default=int)
-    return {"statusCode": 200, "headers": {"content-type": "application/json"}, "body": body}
+    # {"S": "text"} and {"N": "12"}: a product has no other types.
+    product = {name: int(value["N"]) if "N" in value else value["S"] for name, value in item.items()}
+    return {"statusCode": 200, "headers": {"content-type": "application/json"}, "body": json.dumps(product)}

@@ -1,8 +1,8 @@
 // `make pictures`: the pictures of the README and the docs, drawn by a report's own page.
 //
-//   node tests/report/pictures.mjs [target/load-test]
+//   node tests/report/pictures.mjs [target/load-test] [target/bench]
 //
-// Each is one SVG file, light or dark as its reader's system is. They need a Chromium.
+// Each is two SVG files, light and dark, for a <picture>. They need a Chromium.
 
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -14,20 +14,23 @@ const OUT = path.join(ROOT, 'docs/pictures');
 const WIDTH = 760;
 const HEAD = 62;
 
-/** The file's name, and its chart: by its id, or the most telling of a kind. */
+/** For each run the names of its files, and their charts: by id, or the most telling of a kind. */
 const PICTURES = {
-  latency: (charts) =>
-    charts
-      .filter(({ kind }) => kind === 'latency')
-      .toSorted((a, b) => b.tables[1].rows.length - a.tables[1].rows.length || b.tables[2].rows.length - a.tables[2].rows.length)[0]?.id,
-  'cold-start': () => 'cold-start',
+  'load-test': {
+    latency: (charts) =>
+      charts
+        .filter(({ kind }) => kind === 'latency')
+        .toSorted((a, b) => b.tables[1].rows.length - a.tables[1].rows.length || b.tables[2].rows.length - a.tables[2].rows.length)[0]?.id,
+    'cold-start': () => 'cold-start',
+  },
+  bench: { peers: () => 'cold-128' },
 };
 
 const escaped = (text) => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll('"', '&quot;');
 
 /** An SVG file of a chart: its title, its legend, its own colours, and no script. */
-function file({ svg, height, title, text, legend }, { light, dark }) {
-  const colours = (scheme) => Object.entries(scheme).map(([name, value]) => `--${name}:${value}`).join(';');
+function file({ svg, height, title, text, legend }, scheme) {
+  const colours = Object.entries(scheme).map(([name, value]) => `--${name}:${value}`).join(';');
   let x = 12;
   const words = legend.map(([word, tone]) => {
     const at = x;
@@ -39,7 +42,7 @@ function file({ svg, height, title, text, legend }, { light, dark }) {
   const shorter = svg.replaceAll(/="[^"<>]*"/g, places);
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH + 24} ${height + HEAD + 8}" width="${WIDTH + 24}" role="img" font-family="system-ui, 'Segoe UI', Roboto, sans-serif">
 <title>${escaped(title)}</title><desc>${escaped(text)}</desc>
-<style>:root{${colours(light)};color:var(--ink)}@media(prefers-color-scheme:dark){:root{${colours(dark)}}}</style>
+<style>:root{${colours};color:var(--ink)}</style>
 <rect x=".5" y=".5" width="${WIDTH + 23}" height="${height + HEAD + 7}" rx="10" fill="var(--card)" stroke="var(--line)"/>
 <text x="12" y="26" font-size="15" font-weight="600" fill="var(--ink)">${escaped(title)}</text>
 ${words.join('')}
@@ -58,26 +61,36 @@ async function coloursOf(page, theme) {
   }, theme);
 }
 
+/** Draws the pictures of one run. */
+async function draw(page, verb, html) {
+  await page.goto(pathToFileURL(html).href);
+  const schemes = { light: await coloursOf(page, 'light'), dark: await coloursOf(page, 'dark') };
+  const report = JSON.parse(await page.locator('#report').textContent());
+  const charts = report.sections.flatMap((section) => section.charts);
+  for (const [name, choose] of Object.entries(PICTURES[verb])) {
+    const id = choose(charts);
+    const picture = id && (await page.evaluate(([id, width]) => window.pictureOf(id, width), [id, WIDTH]));
+    if (!picture) throw new Error(`this report has no chart for the picture "${name}": take that of a \`make ${verb}\``);
+    for (const [theme, scheme] of Object.entries(schemes)) {
+      const svg = file(picture, scheme);
+      writeFileSync(path.join(OUT, `${name}-${theme}.svg`), svg);
+      console.log(`docs/pictures/${name}-${theme}.svg: ${picture.title}, ${Math.ceil(svg.length / 1024)} KB`);
+    }
+  }
+}
+
 async function main() {
-  const folder = path.resolve(ROOT, process.argv[2] || 'target/load-test');
-  const html = path.join(folder, 'report.html');
-  if (!existsSync(html)) throw new Error(`there is no report in ${folder}: \`make load-test\` writes one`);
+  const [loadTest, bench] = process.argv.slice(2);
+  const runs = { 'load-test': loadTest || 'target/load-test', bench: bench || 'target/bench' };
   if (!browserOfThisMachine()) throw new Error('there is no Chromium on this machine (`apt-get install chromium`, or CHROMIUM=<path>)');
   const browser = await launch();
   try {
     const page = await browser.newPage({ viewport: { width: WIDTH + 60, height: 900 } });
-    await page.goto(pathToFileURL(html).href);
-    const [light, dark] = [await coloursOf(page, 'light'), await coloursOf(page, 'dark')];
-    const report = JSON.parse(await page.locator('#report').textContent());
-    const charts = report.sections.flatMap((section) => section.charts);
     mkdirSync(OUT, { recursive: true });
-    for (const [name, choose] of Object.entries(PICTURES)) {
-      const id = choose(charts);
-      const picture = id && (await page.evaluate(([id, width]) => window.pictureOf(id, width), [id, WIDTH]));
-      if (!picture) throw new Error(`this report has no chart for the picture "${name}": take that of a \`make load-test\``);
-      const svg = file(picture, { light, dark });
-      writeFileSync(path.join(OUT, `${name}.svg`), svg);
-      console.log(`docs/pictures/${name}.svg: ${picture.title}, ${Math.ceil(svg.length / 1024)} KB`);
+    for (const [verb, folder] of Object.entries(runs)) {
+      const html = path.resolve(ROOT, folder, 'report.html');
+      if (existsSync(html)) await draw(page, verb, html);
+      else console.log(`there is no report in ${folder} (\`make ${verb}\` writes one): its pictures stay as they are`);
     }
   } finally {
     await browser.close();

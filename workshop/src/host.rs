@@ -216,6 +216,15 @@ impl Host {
         end.await.map(drop)
     }
 
+    /// Ends all environments. One that has just answered cannot be ended before it is frozen.
+    pub async fn reap_all(&self) -> Result<()> {
+        while self.environments().await?.values().sum::<u64>() > 0 {
+            self.reap().await?;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    }
+
     /// Resolves when the host ends by itself.
     pub async fn ended(&mut self) -> Error {
         let log = self.log.display();

@@ -17,6 +17,7 @@
 //! | [`conditions`] | the numbers of `local --conditions`, measured on AWS |
 //! | [`summary`], [`render`], [`table`], [`machine`] | the result, and how it is shown |
 //! | [`report`], [`prices`] | one page of each run, and what it would cost on AWS |
+//! | [`figures`] | the figures of README and docs, from runs |
 //! | [`bench`] | the benchmark |
 //! | [`compare`] | two builds, measured beside each other |
 //! | [`power_curve`] | one function at every memory size |
@@ -37,6 +38,7 @@ mod cloudwatch;
 mod compare;
 mod conditions;
 mod event_log;
+mod figures;
 mod files;
 mod functions;
 mod gates;
@@ -116,6 +118,8 @@ enum Verb {
     HandInCheck(labs::hand_in::Check),
     /// Make the page of a run again from its JSON, and show it
     Report(report::verb::Arguments),
+    /// Write the figures of README and docs from the last load test and benchmark
+    Figures(figures::Arguments),
 }
 
 #[tokio::main]
@@ -140,6 +144,7 @@ async fn main() -> ExitCode {
         Verb::HandIn(_) => "hand-in",
         Verb::HandInCheck(_) => "hand-in-check",
         Verb::Report(_) => "report",
+        Verb::Figures(_) => "figures",
     };
     run(&verb).await.unwrap_or_else(|error| {
         eprintln!("{name} failed: {error:#}");
@@ -168,6 +173,7 @@ async fn run(verb: &Verb) -> Result<ExitCode> {
         Verb::HandIn(arguments) => labs::hand_in::hand_in(&session, arguments).await?,
         Verb::HandInCheck(arguments) => labs::hand_in::check(&session, arguments).await?,
         Verb::Report(arguments) => report::verb::run(&session, arguments)?,
+        Verb::Figures(arguments) => figures::run(&session, arguments)?,
     };
     Ok(session.verdict(passed))
 }

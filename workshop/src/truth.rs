@@ -222,7 +222,7 @@ async fn measure(session: &Session, arguments: &Arguments, host: &Host) -> Resul
     let bar = session.bar(u64::from(rounds));
     let mut order = ROUTED;
     for round in 1..=rounds {
-        reap(host).await?;
+        host.reap_all().await?;
         random.shuffle(&mut order);
         for name in order {
             let url = format!("{}/{name}/lamp", host.ready.api_url);
@@ -259,15 +259,6 @@ async fn measure(session: &Session, arguments: &Arguments, host: &Host) -> Resul
         tokio::time::sleep(BETWEEN_MESSAGES).await;
     }
     figures(&host.log().read().await?, &waits)
-}
-
-/// Ends all environments. One that has just answered cannot be ended before it is frozen.
-async fn reap(host: &Host) -> Result<()> {
-    while host.environments().await?.values().sum::<u64>() > 0 {
-        host.reap().await?;
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    Ok(())
 }
 
 /// Makes a call to the local DynamoDB or SQS. It is none of a function's, so the conditions do not hold it back.

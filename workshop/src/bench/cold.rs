@@ -13,7 +13,7 @@ use super::Bench;
 use super::row::{Row, Spread};
 use super::targets::Target;
 use crate::host::Host;
-use crate::percentile::worst;
+use crate::percentile::{percentile, worst};
 use crate::report_lines::{Report, parse_log};
 
 /// The longest wait for a REPORT line after its response.
@@ -38,7 +38,7 @@ pub async fn measure(bench: &Bench<'_>) -> Result<Vec<Row>> {
     let bar = session.bar(rounds as u64);
     let mut done = 0;
     while done < rounds && session.interrupted_by().is_none() {
-        host.reap().await?;
+        host.reap_all().await?;
         let mut order: Vec<_> = targets.iter().zip(&logs).collect();
         order.retain(|(target, _)| !target.request.behind_queue);
         random.shuffle(&mut order);
@@ -70,7 +70,7 @@ pub async fn measure(bench: &Bench<'_>) -> Result<Vec<Row>> {
 }
 
 /// Makes the request of a target, and looks at its answer.
-async fn invoke(host: &Host, target: &Target) -> Result<()> {
+pub async fn invoke(host: &Host, target: &Target) -> Result<()> {
     let text = target.request.send(host).await?;
     if let Some(expected) = &target.expected {
         let product: Value = serde_json::from_str(&text).unwrap_or_default();
@@ -146,6 +146,7 @@ fn summarise(target: &Target, reports: &[Report], rounds: usize) -> Result<Row> 
         let values: Vec<_> = reports.iter().filter_map(|it| value(it)).collect();
         Spread::of(&values)
     };
+    let [cold_rounds_ms, first_rounds_ms, warm_rounds_ms] = by_round(reports, rounds);
     let peaks: Vec<_> = reports.iter().filter_map(|it| it.peak_memory_mb).collect();
     Ok(Row {
         name: name.clone(),
@@ -160,8 +161,26 @@ fn summarise(target: &Target, reports: &[Report], rounds: usize) -> Result<Row> 
         first_ms: spread(&cold, |it| it.duration_ms),
         warm_ms: spread(&warm, |it| it.duration_ms),
         peak_memory_mb: worst(&peaks).unwrap_or_default(),
+        cold_rounds_ms,
+        first_rounds_ms,
+        warm_rounds_ms,
         ..Row::default()
     })
+}
+
+/// CPU ms of the cold start of each round, of its first invocation, and of its warm ones at the median. Empty if a round had
+/// more than one cold start, since nobody knows then which of them are beside those of another target.
+fn by_round(reports: &[Report], rounds: usize) -> [Vec<f64>; 3] {
+    let runs = reports.chunks(reports.len().checked_div(rounds).unwrap_or(1).max(1));
+    let values = runs.map(|run| {
+        let (first, warm) = run.split_first()?;
+        let warm: Vec<_> = warm.iter().map(|it| it.cpu_ms).collect::<Option<_>>()?;
+        let whole = reports.len() == rounds * run.len();
+        let [first, init] = [first.cpu_ms?, first.init_cpu_ms.filter(|_| whole)?];
+        Some([init + first, first, percentile(&warm, 50.0)?])
+    });
+    let values: Vec<[f64; 3]> = values.collect::<Option<_>>().unwrap_or_default();
+    [0, 1, 2].map(|index| values.iter().map(|it| it[index]).collect())
 }
 
 /// The exact AWS calls of one cold and of one warm invocation, and the connections that the cold one opened.
@@ -173,7 +192,7 @@ async fn count_calls(host: &Host, target: &Target, row: &mut Row) -> Result<()> 
         let caller = meter.functions.remove(&target.function_id);
         Ok(caller.unwrap_or_default())
     };
-    host.reap().await?;
+    host.reap_all().await?;
     let cold = counted().await?;
     row.connections = cold.connections;
     row.tls_handshakes = cold.tls_handshakes;
@@ -227,6 +246,18 @@ mod tests {
             (row.warm_cpu_ms.p50, row.init_ms.p50, row.peak_memory_mb),
             (0.4, 3.0, 8.0)
         );
+    }
+
+    #[test]
+    fn each_round_has_its_own_times_unless_one_had_two_cold_starts() {
+        let cold = line("Init Duration: 3.00 ms\tCPU Time: 1.00 ms\tInit CPU Time: 2.00 ms");
+        let warm = |ms| line(&format!("CPU Time: {ms} ms"));
+        let round = |ms| cold.clone() + &warm(ms) + &warm(ms + 0.5);
+        let two = parse_log(&(round(0.25) + &round(0.75)));
+        let of = by_round(&two, 2);
+        assert_eq!(of, [vec![3.0, 3.0], vec![1.0, 1.0], vec![0.25, 0.75]]);
+        let one_more = parse_log(&(round(0.25) + &cold + &cold + &warm(0.25)));
+        assert!(by_round(&one_more, 2).iter().all(Vec::is_empty));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use fs_err as fs;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::process::Command;
@@ -32,7 +32,7 @@ const WARM: usize = 10;
 const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Instructions of a program in millions, or why they are not known.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Row {
     pub name: String,
     pub init: Option<f64>,

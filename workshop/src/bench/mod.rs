@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use fs_err as fs;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -21,7 +21,8 @@ use crate::session::Session;
 
 mod cold;
 mod instructions;
-mod model;
+mod lambda;
+mod noise;
 mod peers;
 mod render;
 mod report;
@@ -31,11 +32,13 @@ mod trust;
 mod warm_path;
 
 pub use cold::drain;
+pub use lambda::{Lambda, Row as LambdaRow, SIZES};
+pub use noise::Interval;
 pub use peers::{Peer, Peers, system_roots};
+pub use row::{Row, Spread};
 pub use targets::{Request, Requests, logical_id};
 pub use trust::write_system_roots;
 
-use peers::Roots;
 use targets::Target;
 use warm_path::HostShare;
 
@@ -54,36 +57,45 @@ pub struct Arguments {
     /// The host of this machine
     #[arg(long, value_name = "PATH", default_value = "target/host/local")]
     local: PathBuf,
+    /// Runs of each function under conditions of Lambda before warm ones are timed: after 1,000, Node.js takes as much CPU
+    /// time as after 6,000, to a tenth
+    #[arg(long, default_value_t = 1000)]
+    warm_up: u32,
     /// oha, which measures the warm path
     #[arg(long, value_name = "PATH", default_value = "target/tools/bin/oha")]
     oha: PathBuf,
 }
 
 /// The result of a benchmark.
-#[derive(Debug, Default, Serialize)]
-struct Results {
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Results {
     /// RFC 3339.
-    started_at: String,
+    pub started_at: String,
     /// The signal that cut it short. Then no target is judged.
-    interrupted_by: Option<String>,
-    machine: Machine,
-    commit: Option<String>,
+    pub interrupted_by: Option<String>,
+    pub machine: Machine,
+    pub commit: Option<String>,
     /// The shop's.
-    functions: Vec<row::Row>,
+    pub functions: Vec<row::Row>,
     /// Everything that they are compared with; the floor is first.
-    peers: Vec<row::Row>,
+    pub peers: Vec<row::Row>,
+    /// The same at several memory sizes, under conditions of Lambda.
+    pub lambda: Option<Lambda>,
     /// What could not be measured, and why.
     absent: Vec<Absent>,
-    instructions: Vec<instructions::Row>,
+    pub instructions: Vec<instructions::Row>,
     warm_path: Vec<warm_path::Row>,
     /// The host's share of the warm path.
     host: Option<HostShare>,
     /// How the host scales.
     scaling: Option<warm_path::ScaleOut>,
-    targets: Vec<Gate>,
+    pub targets: Vec<Gate>,
+    /// The interval that holds the value of a target with 95 %, by the name of the target, where it was measured often
+    /// enough to tell.
+    pub noise: BTreeMap<String, Interval>,
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Absent {
     name: String,
     reason: String,
@@ -144,8 +156,23 @@ pub async fn run(session: &Session, arguments: &Arguments) -> Result<bool> {
         compared,
     };
     let measured = bench.measure(absent).await;
+    let Bench { shop, compared, .. } = bench;
     host.stop().await;
-    let results = measured?;
+    let mut results = measured?;
+    let mut failed = None;
+    if !arguments.ladder && results.interrupted_by.is_none() {
+        let plain = read_yaml(&root.join("template.yaml"))?;
+        let measured = lambda::measure(session, arguments, plain, &shop, &compared);
+        match measured.await {
+            Ok(measured) => results.lambda = Some(measured),
+            Err(error) => failed = Some(error), // what was measured before is kept
+        }
+        if let Some(signal) = session.interrupted_by() {
+            results.interrupted_by = Some(signal.to_string());
+            results.targets.clear();
+            failed = None;
+        }
+    }
 
     let name = if arguments.ladder {
         "ladder"
@@ -160,6 +187,9 @@ pub async fn run(session: &Session, arguments: &Arguments) -> Result<bool> {
         "Benchmark: cold starts and warm requests"
     };
     write(session, &out, &report::report(&results, title))?;
+    if let Some(error) = failed {
+        return Err(error.context("under conditions of Lambda"));
+    }
     Ok(results.targets.iter().all(|gate| gate.pass))
 }
 
@@ -191,12 +221,7 @@ impl Bench<'_> {
         let (session, host) = (self.session, self.host);
         let (root, ca_file) = (&session.root, &host.ready.ca_file);
         let started_at = OffsetDateTime::now_utc().format(&Rfc3339)?;
-        write_system_roots(&system_roots(root), ca_file)?;
-        for Target { peer, .. } in self.shop.iter().chain(&self.compared) {
-            if let (Roots::Amazon, Some(binary)) = (peer.roots, peer.binary(root)) {
-                trust::plant_root(root, &binary, &binary, ca_file)?;
-            }
-        }
+        trust::plant_roots(root, self.shop.iter().chain(&self.compared), ca_file)?;
         let log = root.join("target/bench/seed.log");
         seed(session, &host.ready.api_url, None, &log).await?;
         session.or_interrupted(self.place_order()).await?;
@@ -217,6 +242,7 @@ impl Bench<'_> {
             more?;
             if !self.arguments.ladder {
                 results.targets = targets::targets(&results);
+                results.noise = noise::of(&results);
             }
         }
         Ok(results)

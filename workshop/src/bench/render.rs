@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::model::{MEMORY_SIZES, cold_start, throttled};
+use super::lambda::{Lambda, Row as LambdaRow, SIZES};
 use super::row::{Row, Spread};
 use super::{Results, warm_path};
-use crate::machine::{MEASURED, SIMULATED};
+use crate::machine::{MEASURED, SIMULATED, conditions};
 use crate::render::gates;
 use crate::table::{self, row, table};
 use local::events::OperationCounts;
@@ -68,17 +68,9 @@ pub fn results(results: &Results) -> String {
         row! { "": it.name.as_str(), "init": it.init, "first": it.first, "warm": it.warm, "": absent }
     });
     blocks.push(table("Millions of instructions", MEASURED, counted));
-    let title = "Ms from a request to the first response of a new environment, by MB of memory";
-    let first = rows(|it| {
-        predicted(it, |it, memory| {
-            let calls = !it.warm_calls.is_empty();
-            cold_start(it.init_cpu_ms.p50, it.first_cpu_ms.p50, calls, memory).round()
-        })
-    });
-    blocks.push(table(title, SIMULATED, first));
-    let title = "Ms of a warm invocation, waiting for AWS not included, by MB of memory";
-    let warm = rows(|it| predicted(it, |it, memory| throttled(it.warm_cpu_ms.p50, memory)));
-    blocks.push(table(title, SIMULATED, warm));
+    if let Some(lambda) = &results.lambda {
+        blocks.push(under_conditions(lambda));
+    }
     if !results.absent.is_empty() {
         let rows = results
             .absent
@@ -113,6 +105,7 @@ pub fn results(results: &Results) -> String {
         ));
     } else if !results.targets.is_empty() {
         blocks.push(gates("Targets", &results.targets, MEASURED));
+        blocks.extend(within_noise(results));
     }
     blocks.join("\n\n")
 }
@@ -156,10 +149,52 @@ pub fn call_row(it: &Row) -> table::Row {
     }
 }
 
-pub fn predicted(row: &Row, of: fn(&Row, f64) -> f64) -> table::Row {
-    let mut cells = row! { "": row.name.as_str() };
-    cells.extend(MEMORY_SIZES.map(|(header, memory)| (header, of(row, memory).into())));
-    cells
+fn under_conditions(lambda: &Lambda) -> String {
+    let tables = SIZES.map(|memory| {
+        let rows = lambda.rows.iter().filter(|it| it.memory_mb == memory);
+        let title = format!("Under conditions of Lambda, {memory} MB: ms");
+        table(&title, SIMULATED, rows.map(lambda_row))
+    });
+    format!(
+        "{}\n\n{}",
+        tables.join("\n\n"),
+        lambda_notes(lambda).join("\n")
+    )
+}
+
+/// What the columns of [`lambda_row`] are.
+pub fn lambda_notes(lambda: &Lambda) -> [String; 2] {
+    let (cold, warm_up, warm) = (lambda.cold_starts, lambda.warm_up, lambda.warm_runs);
+    [
+        format!(
+            "\"cold\" is init and first run, of {cold} cold starts; \"waited\" is the client's, with the platform's part; \
+             \"early\" are the runs after each; \"warm\" are {warm} runs after {warm_up} others; each with its 10th and 90th percentile."
+        ),
+        format!("conditions: {}", conditions(lambda.conditions.as_ref())),
+    ]
+}
+
+pub fn lambda_row(it: &LambdaRow) -> table::Row {
+    row! {
+        "": it.name.as_str(), "cold": it.cold_ms.p50, "p10": it.cold_ms.p10, "p90": it.cold_ms.p90,
+        "waited": it.wait_ms.p50, "early": it.early_ms.p50, "warm": it.warm_ms.p50, "p10": it.warm_ms.p10,
+        "p90": it.warm_ms.p90, "warm CPU here": it.warm_cpu_ms.p50,
+    }
+}
+
+/// The targets whose limit lies within the noise of their value.
+fn within_noise(results: &Results) -> Option<String> {
+    let rows = results.targets.iter().filter_map(|gate| {
+        let noise = results.noise.get(&gate.name)?;
+        let within = noise.holds_limit_of(gate).then_some("within its noise: proves nothing");
+        Some(row! {
+            "target": gate.name.as_str(), "limit": gate.limit.as_str(), "from": noise.from, "to": noise.to,
+            "": within.unwrap_or_default(),
+        })
+    });
+    let rows: Vec<_> = rows.collect();
+    let title = "Noise: each ratio lies between these with 95 %, by its rounds";
+    (!rows.is_empty()).then(|| table(title, MEASURED, rows))
 }
 
 /// Each part's share of p50: the host's is the floor's latency, AWS's the latency of the bare calls, the function's is the

@@ -1,12 +1,13 @@
 //! The page of a benchmark.
 
-use super::Results;
-use super::model::{cold_start, throttled};
-use super::render::{call_row, predicted, spread_row, warm_row};
+use super::lambda::{Lambda, SIZES};
+use super::render::{call_row, lambda_notes, lambda_row, spread_row, warm_row};
 use super::row::{Row, Spread};
+use super::{Interval, Results};
 use crate::machine::{MEASURED, SIMULATED};
 use crate::report::model::{
     Chart, ChartKind, Kind, Outcome, Report, Section, Table, VERSION, cells, facts, judged, known,
+    rounded, short,
 };
 use crate::table::row;
 
@@ -16,12 +17,25 @@ type Named = (&'static str, fn(&Row) -> Spread);
 pub fn report(results: &Results, title: &str) -> Report {
     let all: Vec<&Row> = results.functions.iter().chain(&results.peers).collect();
     let interrupted = results.interrupted_by.as_deref();
-    let (outcome, verdict, gates) = judged(&results.targets, interrupted, "targets");
+    let (outcome, verdict, mut gates) = judged(&results.targets, interrupted, "targets");
+    for target in &results.targets {
+        let noise = results.noise.get(&target.name);
+        let within = noise.filter(|noise| noise.holds_limit_of(target));
+        let told = gates.iter_mut().find(|it| it.name == target.name);
+        if let (Some(Interval { from, to }), Some(told)) = (within, told) {
+            told.by += &format!(
+                "; the limit is within its noise, {} to {}",
+                short(*from),
+                short(*to)
+            );
+        }
+    }
     let verdict = match outcome {
         Outcome::Unjudged => "Measured; these have no targets.".to_owned(),
         _ => verdict,
     };
-    let mut sections = vec![cpu(&all), wall(&all)];
+    let mut sections: Vec<_> = results.lambda.iter().map(under_conditions).collect();
+    sections.extend([cpu(&all), wall(&all)]);
     sections.push(Section {
         id: "size".to_owned(),
         title: "Size, calls and instructions".to_owned(),
@@ -39,30 +53,6 @@ pub fn report(results: &Results, title: &str) -> Report {
                     let absent = it.absent.as_deref().unwrap_or_default();
                     row! { "": it.name.as_str(), "init": it.init, "first": it.first, "warm": it.warm, "why not": absent }
                 }),
-            ),
-        ],
-        ..Section::default()
-    });
-    sections.push(Section {
-        id: "predicted".to_owned(),
-        title: "By memory size, as a model predicts".to_owned(),
-        tables: vec![
-            Table::of_rows(
-                "Ms from a request to the first response of a new environment, by MB of memory",
-                SIMULATED,
-                all.iter().map(|it| {
-                    predicted(it, |it, memory| {
-                        let calls = !it.warm_calls.is_empty();
-                        let (init, first) = (it.init_cpu_ms.p50, it.first_cpu_ms.p50);
-                        cold_start(init, first, calls, memory).round()
-                    })
-                }),
-            ),
-            Table::of_rows(
-                "Ms of a warm invocation, waiting for AWS not included, by MB of memory",
-                SIMULATED,
-                all.iter()
-                    .map(|it| predicted(it, |it, memory| throttled(it.warm_cpu_ms.p50, memory))),
             ),
         ],
         ..Section::default()
@@ -94,23 +84,51 @@ pub fn report(results: &Results, title: &str) -> Report {
 
 /// A bar for each target: the median, with the 10th and 90th percentile.
 fn bars(id: &str, title: &str, all: &[&Row], of: fn(&Row) -> Spread) -> Chart {
+    let spreads = all.iter().map(|it| (it.name.as_str(), of(it)));
+    bars_of(id, title, MEASURED, spreads)
+}
+
+fn bars_of<'a>(
+    id: &str,
+    title: &str,
+    origin: &str,
+    spreads: impl Iterator<Item = (&'a str, Spread)>,
+) -> Chart {
     let columns = [("", ""), ("value", "ms"), ("low", "ms"), ("high", "ms")];
-    let rows = all.iter().map(|it| {
-        let Spread { p10, p50, p90 } = of(it);
-        cells![
-            it.name.as_str(),
-            known(Some(p50)),
-            known(Some(p10)),
-            known(Some(p90))
-        ]
+    let rows = spreads.map(|(name, spread)| {
+        let [low, value, high] = [spread.p10, spread.p50, spread.p90].map(rounded);
+        cells![name, value, low, high]
     });
-    let table = Table::new("Median, 10th and 90th percentile", MEASURED, &columns).with(rows);
+    let table = Table::new("Median, 10th and 90th percentile", origin, &columns).with(rows);
     Chart {
         id: id.to_owned(),
         kind: ChartKind::Bars,
         title: title.to_owned(),
-        text: format!("{} functions beside each other.", all.len()),
+        text: format!("{} functions beside each other.", table.rows.len()),
         tables: vec![table],
+    }
+}
+
+/// Each program at each memory size.
+fn under_conditions(lambda: &Lambda) -> Section {
+    let (mut tables, mut charts) = (Vec::new(), Vec::new());
+    for memory in SIZES {
+        let rows = || lambda.rows.iter().filter(move |it| it.memory_mb == memory);
+        let title = format!("{memory} MB: ms");
+        tables.push(Table::of_rows(&title, SIMULATED, rows().map(lambda_row)));
+        let title = format!("Cold start at {memory} MB: init and first run");
+        let cold = rows().map(|it| (it.name.as_str(), it.cold_ms));
+        charts.push(bars_of(&format!("cold-{memory}"), &title, SIMULATED, cold));
+        let title = format!("Warm run at {memory} MB, after {} others", lambda.warm_up);
+        let warm = rows().map(|it| (it.name.as_str(), it.warm_ms));
+        charts.push(bars_of(&format!("warm-{memory}"), &title, SIMULATED, warm));
+    }
+    Section {
+        id: "lambda".to_owned(),
+        title: "Beside other languages, under conditions of Lambda".to_owned(),
+        notes: lambda_notes(lambda).to_vec(),
+        tables,
+        charts,
     }
 }
 
@@ -243,7 +261,9 @@ fn warm_path(results: &Results) -> Option<Section> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::lambda::Row as LambdaRow;
     use crate::gates::Gate;
+    use crate::report::tests::faults;
 
     #[test]
     fn a_benchmark_has_a_bar_for_each_function_and_its_targets() {
@@ -268,6 +288,34 @@ mod tests {
         assert_eq!(bars.len(), 3);
         assert_eq!(bars[2], cells!["python", 240.0, 120.0, 480.0]);
         assert_eq!(told.sections[0].tables[0].rows[0][1], 2.0);
+
+        let noise = Interval { from: 1.9, to: 2.6 };
+        results.noise.insert("cold".to_owned(), noise);
+        let of = |memory_mb| LambdaRow {
+            name: "python".to_owned(),
+            memory_mb,
+            cold_ms: Spread {
+                p10: 7.0,
+                p50: 8.0,
+                p90: 9.0,
+            },
+            ..LambdaRow::default()
+        };
+        results.lambda = Some(Lambda {
+            rows: SIZES.map(of).to_vec(),
+            ..Lambda::default()
+        });
+        let told = report(&results, "Benchmark");
+        assert_eq!(faults(&serde_json::to_value(&told).unwrap()), None);
+        let by = &told.gates[0].by;
+        assert!(
+            by.ends_with("; the limit is within its noise, 1.9 to 2.6"),
+            "{by}"
+        );
+        let charts = &told.sections[0].charts;
+        assert_eq!(charts.len(), 2 * SIZES.len());
+        assert_eq!(charts[0].tables[0].rows, [cells!["python", 8.0, 7.0, 9.0]]);
+        assert_eq!(charts[0].tables[0].origin, SIMULATED);
         results.targets.clear();
         assert_eq!(report(&results, "Benchmark").outcome, Outcome::Unjudged);
     }

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::percentile::percentile;
 use local::events::OperationCounts;
 
 /// The 10th, 50th and 90th percentile.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Spread {
     pub p10: f64,
     pub p50: f64,
@@ -25,7 +25,7 @@ impl Spread {
 }
 
 /// What was measured of one target.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Row {
     pub name: String,
     pub note: String,
@@ -40,6 +40,11 @@ pub struct Row {
     pub first_ms: Spread,
     pub warm_ms: Spread,
     pub peak_memory_mb: f64,
+    /// CPU time by round, from which the noise of a ratio is computed: of the cold start, of its first invocation, and the
+    /// median of the warm ones.
+    pub cold_rounds_ms: Vec<f64>,
+    pub first_rounds_ms: Vec<f64>,
+    pub warm_rounds_ms: Vec<f64>,
     /// Connections that a cold invocation opened.
     pub connections: u64,
     /// Of a cold invocation.

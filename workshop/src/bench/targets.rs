@@ -75,7 +75,7 @@ impl Requests {
 }
 
 /// The product that every peer reads, in its stored form, of an ordinary size for the catalogue.
-fn product(root: &Path) -> Result<Map<String, Value>> {
+pub fn product(root: &Path) -> Result<Map<String, Value>> {
     read_json(&root.join("benchmarks/product.json"))
 }
 
@@ -150,14 +150,18 @@ pub fn with_peers(mut template: Value, root: &Path, shop: &[Target], peers: &[Ta
         }
     }
     for Target {
-        peer, function_id, ..
+        peer,
+        function_id,
+        request,
+        ..
     } in peers
     {
         let mut variables = json!({"PRODUCTS_TABLE": {"Ref": "ProductsTable"}});
         for (name, value) in peer.environment(root) {
             variables[name] = json!(value);
         }
-        let path = format!("/{}/products/{{id}}", peer.name);
+        let path = request.path.rsplit_once('/');
+        let path = path.map(|(folder, _)| format!("{folder}/{{id}}"));
         let event = json!({"ApiId": {"Ref": "Api"}, "Method": "GET", "Path": path});
         template["Resources"][function_id] = json!({
             "Type": "AWS::Serverless::Function",

@@ -9,7 +9,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use fs_err as fs;
 
-use super::peers::write_program;
+use super::peers::{Roots, system_roots, write_program};
+use super::targets::Target;
 
 /// Where a system keeps the roots that Mozilla trusts, some 140 on Debian and on Amazon Linux alike.
 const SYSTEM_ROOTS: [&str; 3] = [
@@ -20,6 +21,21 @@ const SYSTEM_ROOTS: [&str; 3] = [
 
 /// The root that the endpoints of AWS lead to, as the functions hold it.
 const AMAZON_ROOT: &str = "functions/shop/src/cold_start/tls/amazon/AmazonRootCA1.cer";
+
+/// Puts the authority of a host where each of these programs looks on AWS.
+pub fn plant_roots<'a>(
+    root: &Path,
+    targets: impl Iterator<Item = &'a Target>,
+    ca_file: &Path,
+) -> Result<()> {
+    write_system_roots(&system_roots(root), ca_file)?;
+    for Target { peer, .. } in targets {
+        if let (Roots::Amazon, Some(binary)) = (peer.roots, peer.binary(root)) {
+            plant_root(root, &binary, &binary, ca_file)?;
+        }
+    }
+    Ok(())
+}
 
 /// For programs that read the system's roots on AWS: those of this machine, and the authority's.
 pub fn write_system_roots(file: &Path, ca_file: &Path) -> Result<()> {
@@ -32,7 +48,7 @@ pub fn write_system_roots(file: &Path, ca_file: &Path) -> Result<()> {
 
 /// For functions that have Amazon's roots compiled in: writes the program with the authority in the place of one of
 /// them. Not an instruction of it differs, and nothing has to be read.
-pub fn plant_root(root: &Path, from: &Path, to: &Path, ca_file: &Path) -> Result<()> {
+fn plant_root(root: &Path, from: &Path, to: &Path, ca_file: &Path) -> Result<()> {
     let mut program = fs::read(from)?;
     let amazon = fs::read(root.join(AMAZON_ROOT))?;
     let places = positions(&program, &amazon);

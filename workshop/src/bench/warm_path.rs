@@ -43,7 +43,7 @@ const AT_ONCE: usize = 8;
 const BURSTS: usize = 15;
 
 /// A function, or a call to AWS, under load.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Row {
     pub name: String,
     /// The function whose call to AWS it is.
@@ -55,14 +55,14 @@ pub struct Row {
 }
 
 /// The host's share of the latency of a warm function.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct HostShare {
     pub p50_ms: f64,
     pub p99_ms: f64,
 }
 
 /// Requests at once to a function without environments, in bursts.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct ScaleOut {
     /// Of a burst.
     pub requests: usize,
@@ -72,6 +72,9 @@ pub struct ScaleOut {
     pub longest_wait_ms: Spread,
     pub slowest_cold_start_ms: Spread,
     pub wait_in_cold_starts: Spread,
+    /// Of each burst.
+    pub longest_waits_ms: Vec<f64>,
+    pub slowest_cold_starts_ms: Vec<f64>,
 }
 
 /// One row for each target, each call to AWS, and each number of connections.
@@ -195,7 +198,7 @@ pub async fn scale_out(session: &Session, host: &Host, target: &Target) -> Resul
     let (mut longest, mut slowest, mut ratios, mut most) = (Vec::new(), Vec::new(), Vec::new(), 0);
     for _ in 0..BURSTS {
         let burst = async {
-            host.reap().await?;
+            host.reap_all().await?;
             let log = Log::now(host, target);
             let waits = try_join_all((0..AT_ONCE).map(|_| timed())).await?;
             Ok((waits, log.reports(AT_ONCE).await?))
@@ -217,5 +220,7 @@ pub async fn scale_out(session: &Session, host: &Host, target: &Target) -> Resul
         longest_wait_ms: Spread::of(&longest),
         slowest_cold_start_ms: Spread::of(&slowest),
         wait_in_cold_starts: Spread::of(&ratios),
+        longest_waits_ms: longest,
+        slowest_cold_starts_ms: slowest,
     })
 }

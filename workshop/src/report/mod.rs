@@ -74,7 +74,7 @@ pub fn write_quietly(folder: &Path, report: &Report) -> Result<PathBuf> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use std::collections::BTreeSet;
 
     use boon::{Compiler, Schemas};
@@ -85,7 +85,7 @@ mod tests {
     use crate::summary::tests::summary;
 
     /// The faults of a report, by the schema that its readers rely on.
-    fn faults(report: &Value) -> Option<String> {
+    pub fn faults(report: &Value) -> Option<String> {
         let schema = serde_json::from_str(include_str!("report.schema.json")).unwrap();
         let (mut compiler, mut schemas) = (Compiler::new(), Schemas::new());
         compiler.add_resource("report", schema).unwrap();

@@ -186,12 +186,12 @@
   function named(data, width, { x, marks, rowHeight = 36 }) {
     return Plot.plot(
       base(width, {
-        height: data.length * rowHeight + 30,
+        height: data.length * rowHeight + (x.label ? 42 : 30),
         marginLeft: 14,
         marginRight: 12,
-        marginTop: 22,
+        marginTop: x.label ? 34 : 22, // its words are above the ticks
         marginBottom: 4,
-        x: { axis: 'top', grid: true, tickSize: 0, ...x },
+        x: { axis: 'top', grid: true, tickSize: 0, labelOffset: 32, ...x },
         y: { axis: null, domain: data.map((_, index) => index) },
         marks,
       }),
