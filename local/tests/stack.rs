@@ -696,19 +696,14 @@ async fn a_host_without_its_guard_ends_with_one_line() {
     assert!(!app.path("run/ready.json").exists());
 }
 
+// Only Linux lets a test set the limit of a process that runs.
+#[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
 async fn more_environments_than_the_machine_can_hold_are_refused_in_one_line() {
+    use rustix::process::{Resource, Rlimit, prlimit};
+
     let app = App::new(FOREIGN);
-    let host = app.command();
-    // Room for one environment.
-    let mut limited = Command::new("/bin/sh");
-    limited
-        .args(["-c", "ulimit -n 210; exec \"$@\"", "sh"])
-        .arg(host.get_program())
-        .args(host.get_args())
-        .current_dir(&app.folder)
-        .stderr(Stdio::piped());
-    let mut host = app.run(limited).await;
+    let mut host = app.start(&[]).await;
     let gate = app.path("gate");
     let wait = host.tell(json!({"do": "wait", "file": gate}));
     let others = async {
@@ -716,6 +711,19 @@ async fn more_environments_than_the_machine_can_hold_are_refused_in_one_line() {
         while host.get(&url).await["Greeter"]["busy"] != 1 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+        // Room for a request, and not for the pipes of another environment.
+        let open = fs::read_dir(format!("/proc/{}/fd", host.pid())).expect("its descriptors");
+        let most = Some(open.count() as u64 + 2);
+        let limit = Rlimit {
+            current: most,
+            maximum: most,
+        };
+        prlimit(
+            rustix::process::Pid::from_raw(host.pid()),
+            Resource::Nofile,
+            limit,
+        )
+        .expect("the limit is set");
         for _ in 0..5 {
             let refused = reqwest::Client::new()
                 .post(host.url("api_url", "/do"))

@@ -170,7 +170,7 @@ mod tests {
 
     use serde_json::json;
 
-    use super::super::measure::What;
+    use super::super::measure::{Part, What};
     use super::*;
 
     fn check(measure: What, limit: Limit) -> Check {
@@ -182,10 +182,12 @@ mod tests {
     }
 
     fn rounds(waits: &[f64]) -> Vec<Round> {
-        let round = |wait: &f64| Round {
-            requests: 1,
-            waits: vec![*wait],
-            ..Round::default()
+        let round = |wait: &f64| {
+            Round(vec![Part {
+                requests: 1,
+                waits: vec![*wait],
+                ..Part::default()
+            }])
         };
         waits.iter().map(round).collect()
     }

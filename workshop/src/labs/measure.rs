@@ -22,6 +22,10 @@ pub struct Measure {
     pub operation: Option<String>,
     /// Only calls and invocations of this function, by its logical id.
     pub function: Option<String>,
+    /// Only what happened in this part of a round; all of it unless set.
+    pub part: Option<String>,
+    /// Divided by the same number of this part.
+    pub over: Option<String>,
 }
 
 /// Everything that a check can measure. `labs/CONTRIBUTING.md` has a sentence for each.
@@ -57,6 +61,8 @@ pub enum What {
     ColdMs,
     WarmMs,
     // Of each request, as its client sees it.
+    WrongAnswers,
+    EndToEndMs,
     WaitMs,
     WorstWaitMs,
     // Of a million requests.
@@ -77,15 +83,47 @@ pub enum Per {
     Round,
 }
 
-/// What happened in one round, as far as it counts.
+/// What happened in one round, as far as it counts: in each of its parts, of which there is at least one.
+#[derive(Debug)]
+pub struct Round(pub Vec<Part>);
+
+/// What happened in a part of a round.
 #[derive(Debug, Default)]
-pub struct Round {
+pub struct Part {
+    /// None before the first step that begins a part.
+    pub name: Option<String>,
     pub requests: u64,
     /// Items that were answered.
     pub items: u64,
+    /// Requests that may fail, and did.
+    pub wrong: u64,
     /// Ms that each request's client waited.
     pub waits: Vec<f64>,
+    /// Ms from the beginning of a send to the right answer of the poll after it.
+    pub ends: Vec<f64>,
     pub events: Vec<Entry>,
+}
+
+impl Round {
+    /// What is counted now.
+    pub fn now(&mut self) -> &mut Part {
+        if self.0.is_empty() {
+            self.0.push(Part::default());
+        }
+        let last = self.0.len() - 1;
+        &mut self.0[last]
+    }
+
+    /// All events of the round.
+    pub fn events(&self) -> impl Iterator<Item = &Entry> {
+        self.0.iter().flat_map(|part| &part.events)
+    }
+}
+
+impl Default for Round {
+    fn default() -> Self {
+        Self(vec![Part::default()])
+    }
 }
 
 /// What the price of a function's time depends on.
@@ -141,7 +179,9 @@ impl Prices {
 struct Counted<'a> {
     requests: f64,
     items: f64,
+    wrong: f64,
     waits: Vec<f64>,
+    ends: Vec<f64>,
     invocations: Vec<&'a Invocation>,
     calls: Vec<(u64, &'a Call)>,
     handshakes: Vec<Handshake>,
@@ -150,11 +190,18 @@ struct Counted<'a> {
 }
 
 impl<'a> Counted<'a> {
-    fn of(rounds: &[&'a Round], measure: &Measure, prices: &Prices) -> Self {
+    fn of(rounds: &[&'a Round], measure: &Measure, part: Option<&str>, prices: &Prices) -> Self {
+        let parts = rounds.iter().flat_map(|round| &round.0);
+        let parts: Vec<_> = parts
+            .filter(|it| part.is_none() || it.name.as_deref() == part)
+            .collect();
+        let sum = |of: fn(&Part) -> u64| parts.iter().map(|it| of(it) as f64).sum();
         let mut counted = Self {
-            requests: rounds.iter().map(|it| it.requests as f64).sum(),
-            items: rounds.iter().map(|it| it.items as f64).sum(),
-            waits: rounds.iter().flat_map(|it| it.waits.clone()).collect(),
+            requests: sum(|it| it.requests),
+            items: sum(|it| it.items),
+            wrong: sum(|it| it.wrong),
+            waits: parts.iter().flat_map(|it| it.waits.clone()).collect(),
+            ends: parts.iter().flat_map(|it| it.ends.clone()).collect(),
             invocations: Vec::new(),
             calls: Vec::new(),
             handshakes: Vec::new(),
@@ -169,7 +216,7 @@ impl<'a> Counted<'a> {
             let operation = measure.operation.as_ref();
             wanted(&call.function) && operation.is_none_or(|it| *it == call.operation)
         };
-        for entry in rounds.iter().flat_map(|round| &round.events) {
+        for entry in parts.iter().flat_map(|it| &it.events) {
             match &entry.event {
                 Event::Invocation(it) if wanted(&it.function) => counted.invocations.push(it),
                 Event::Call(call) if is_wanted(call) => counted.calls.push((entry.at_us, call)),
@@ -286,12 +333,23 @@ impl Measure {
             per: None,
             operation: None,
             function: None,
+            part: None,
+            over: None,
         }
     }
 
     /// The number over these rounds; none if there was nothing to measure, such as no cold start.
     pub fn of(&self, rounds: &[&Round], prices: &Prices) -> Option<f64> {
-        let it = Counted::of(rounds, self, prices);
+        let own = self.number(rounds, self.part.as_deref(), prices)?;
+        let Some(over) = &self.over else {
+            return Some(own);
+        };
+        let other = self.number(rounds, Some(over), prices)?;
+        (other > 0.0).then(|| own / other)
+    }
+
+    fn number(&self, rounds: &[&Round], part: Option<&str>, prices: &Prices) -> Option<f64> {
+        let it = Counted::of(rounds, self, part, prices);
         let median = |values: &[f64]| percentile(values, 50.0);
         let a_million = |value: f64| (it.requests > 0.0).then(|| value / it.requests * 1e6);
         let full = |handshake: &&Handshake| **handshake == Handshake::Full;
@@ -336,6 +394,8 @@ impl Measure {
             What::WarmCpuMs => return median(&it.each(false, |run| run.cpu.map(ms))),
             What::ColdMs => return median(&it.each(true, |run| Some(ms(run.own())))),
             What::WarmMs => return median(&it.each(false, |run| Some(ms(run.duration)))),
+            What::WrongAnswers => it.wrong,
+            What::EndToEndMs => return median(&it.ends),
             What::WaitMs => return median(&it.waits),
             What::WorstWaitMs => return worst(&it.waits),
             What::GbSeconds => return a_million(it.compute(prices).0),
@@ -389,6 +449,8 @@ impl fmt::Display for Measure {
             What::WarmCpuMs => ("warm CPU, ms", false),
             What::ColdMs => ("cold start, own ms", false),
             What::WarmMs => ("warm duration, ms", false),
+            What::WrongAnswers => ("wrong answers", true),
+            What::EndToEndMs => ("end to end, ms", false),
             What::WaitMs => ("client's wait, ms", false),
             What::WorstWaitMs => ("client's worst wait, ms", false),
             What::GbSeconds => ("GB-seconds a million requests", false),
@@ -404,6 +466,12 @@ impl fmt::Display for Measure {
                 Per::Message => " a message",
                 Per::Round => " a round",
             })?;
+        }
+        if let Some(part) = &self.part {
+            write!(f, ", {part}")?;
+        }
+        if let Some(over) = &self.over {
+            write!(f, ", over {over}")?;
         }
         Ok(())
     }
@@ -457,13 +525,19 @@ mod tests {
         entry(0, Event::Invocation(Box::new(invocation)))
     }
 
-    fn round(events: Vec<Entry>) -> Round {
-        Round {
+    fn part(name: Option<&str>, events: Vec<Entry>) -> Part {
+        Part {
+            name: name.map(str::to_owned),
             requests: 2,
             items: 10,
             waits: vec![1.0, 9.0],
             events,
+            ..Part::default()
         }
+    }
+
+    fn round(events: Vec<Entry>) -> Round {
+        Round(vec![part(None, events)])
     }
 
     fn of(what: What, round: &Round) -> Option<f64> {
@@ -484,6 +558,7 @@ mod tests {
             per: Some(per),
             operation: Some(operation.to_owned()),
             function: function.map(str::to_owned),
+            ..Measure::plain(What::Calls)
         };
         let get = "DynamoDB.GetItem";
         let number = |measure: Measure| measure.of(&[&round], &prices());
@@ -542,6 +617,33 @@ mod tests {
             ..Measure::plain(What::DeliveredAgain)
         };
         assert_eq!(again.of(&[&round], &prices()), Some(0.5));
+    }
+
+    #[test]
+    fn a_part_of_a_round_counts_by_itself_and_over_another() {
+        let once = vec![call("F", "a", 0, 10)];
+        let twice = vec![call("F", "b", 20, 30), call("F", "c", 40, 50)];
+        let parts = vec![
+            part(None, Vec::new()),
+            part(Some("once"), once),
+            part(Some("twice"), twice),
+        ];
+        let round = Round(parts);
+        for (part, over, expected) in [
+            (None, None, Some(0.5)),
+            (Some("once"), None, Some(0.5)),
+            (Some("twice"), None, Some(1.0)),
+            (Some("twice"), Some("once"), Some(2.0)),
+            (Some("thrice"), None, None),
+            (Some("twice"), Some("thrice"), None),
+        ] {
+            let measure = Measure {
+                part: part.map(str::to_owned),
+                over: over.map(str::to_owned),
+                ..Measure::plain(What::Calls)
+            };
+            assert_eq!(measure.of(&[&round], &prices()), expected, "{measure}");
+        }
     }
 
     #[test]

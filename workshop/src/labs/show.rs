@@ -142,7 +142,7 @@ pub async fn run(session: &Session, arguments: &Arguments) -> Result<bool> {
         prediction,
         variants: stages
             .iter()
-            .map(|(stage, wrong)| measured(stage, wrong.as_ref()))
+            .map(|(stage, wrong)| measured(&lesson, stage, wrong.as_ref()))
             .collect(),
         ratios: Vec::new(),
     };
@@ -194,11 +194,11 @@ async fn play(
     Ok(())
 }
 
-/// The numbers of a variant: calls by operation, the other causes, times and money.
-fn measured(stage: &Stage, wrong: Option<&Wrong>) -> Measured {
+/// The numbers of a variant: calls by operation, the other causes, what the lesson's checks look at, times and money.
+fn measured(lesson: &Lesson, stage: &Stage, wrong: Option<&Wrong>) -> Measured {
     let rounds: Vec<_> = stage.rounds.iter().collect();
     let mut operations = BTreeMap::new();
-    for entry in rounds.iter().flat_map(|round| &round.events) {
+    for entry in rounds.iter().flat_map(|round| round.events()) {
         if let Event::Call(call) = &entry.event
             && stage.prices.functions.contains_key(&call.function)
         {
@@ -233,7 +233,14 @@ fn measured(stage: &Stage, wrong: Option<&Wrong>) -> Measured {
         .chain(plain.map(Measure::plain))
         .chain([an_environment]);
     let times = cold.iter().copied().chain(times).map(Measure::plain);
-    let numbers = measures.chain(times).map(|measure| Number {
+    let checked = lesson.lab.check.iter().map(|it| it.measure.clone());
+    let mut all: Vec<_> = measures.chain(times).collect();
+    for measure in checked {
+        if !all.iter().any(|it| it.to_string() == measure.to_string()) {
+            all.push(measure);
+        }
+    }
+    let numbers = all.iter().map(|measure| Number {
         what: measure.to_string(),
         value: measure.of(&rounds, &stage.prices),
     });
@@ -246,7 +253,7 @@ fn measured(stage: &Stage, wrong: Option<&Wrong>) -> Measured {
 
 fn cold_starts(round: &Round) -> usize {
     let is_cold = |it: &&Entry| matches!(&it.event, Event::Invocation(it) if it.cold);
-    round.events.iter().filter(is_cold).count()
+    round.events().filter(is_cold).count()
 }
 
 fn ratios(before: &Stage, others: &[(Stage, Option<Wrong>)]) -> Vec<Compared> {

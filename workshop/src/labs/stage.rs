@@ -15,8 +15,8 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::lesson::{Lesson, Run, Variant};
-use super::measure::{Prices, Round};
-use super::steps::{Names, Send, Step};
+use super::measure::{Part, Prices, Round};
+use super::steps::{Names, Poll, Send, Step};
 use super::tables::Tables;
 use crate::bench::drain;
 use crate::event_log::Log;
@@ -62,6 +62,8 @@ pub struct Stage {
     log: Log,
     /// Requests sent since.
     sent: usize,
+    /// When the last step that sends began.
+    began: Instant,
 }
 
 /// An answer that is not what it should be. The student's code is to blame, so it is a verdict.
@@ -116,6 +118,7 @@ impl Stage {
             log: host.log(),
             host,
             sent: 0,
+            began: Instant::now(),
         })
     }
 
@@ -138,7 +141,7 @@ impl Stage {
         let mut round = Round::default();
         let taken = self.take(&run.step, &mut round).await?;
         if taken.is_ok() {
-            round.events.extend(self.new_events().await?);
+            round.now().events.extend(self.new_events().await?);
             self.rounds.push(round);
         }
         Ok(taken)
@@ -166,6 +169,19 @@ impl Stage {
                         return Ok(Err(wrong));
                     }
                 }
+                Step::Poll(poll) => {
+                    if let Err(wrong) = self.poll(poll, round).await? {
+                        return Ok(Err(wrong));
+                    }
+                }
+                Step::Pause { ms } => tokio::time::sleep(Duration::from_millis(*ms)).await,
+                Step::Part { name } => {
+                    round.now().events.extend(self.new_events().await?);
+                    round.0.push(Part {
+                        name: Some(name.clone()),
+                        ..Part::default()
+                    });
+                }
                 Step::EndEnvironments => self.end_environments().await?,
                 Step::Faults { seed, faults } => {
                     let plan = Plan {
@@ -188,20 +204,26 @@ impl Stage {
 
     async fn send(&mut self, send: &Send, round: &mut Round) -> Result<Outcome> {
         if !send.counted {
-            round.events.extend(self.new_events().await?);
+            round.now().events.extend(self.new_events().await?);
         }
+        self.began = Instant::now();
         let many = 1..=send.at_once;
         let asked = many.map(|n| self.ask(send, self.lesson_names.nth(n)));
         let asked = join_all(asked).await;
+        let part = round.now();
         self.sent += asked.len();
         let says = send.says.as_deref().unwrap_or("A wrong answer.");
         let mut wrong = Ok(());
         for asked in asked {
             let (waited, items, outcome) = asked?;
             if send.counted {
-                round.requests += 1;
-                round.items += items;
-                round.waits.push(waited.as_secs_f64() * 1e3);
+                part.requests += 1;
+                part.items += items;
+                part.waits.push(waited.as_secs_f64() * 1e3);
+            }
+            if send.may_fail {
+                part.wrong += u64::from(send.counted && outcome.is_err());
+                continue;
             }
             wrong = wrong.and(outcome.map_err(|differs| (says, differs)));
         }
@@ -216,6 +238,51 @@ impl Stage {
             self.skip_events().await?;
         }
         Ok(Ok(()))
+    }
+
+    /// Asks until all answers are right.
+    async fn poll(&mut self, poll: &Poll, round: &mut Round) -> Result<Outcome> {
+        let send = Send {
+            method: "GET".to_owned(),
+            path: poll.path.clone(),
+            body: None,
+            status: poll.status,
+            json: poll.json.clone(),
+            items: None,
+            at_once: poll.at_once,
+            counted: false,
+            may_fail: false,
+            says: None,
+        };
+        let limit = Duration::from_secs(poll.seconds);
+        let begun = Instant::now();
+        let until_right = async |n| -> Result<_> {
+            let mut asked = 1;
+            loop {
+                let (_, _, outcome) = self.ask(&send, self.lesson_names.nth(n)).await?;
+                if outcome.is_ok() || begun.elapsed() > limit {
+                    return Ok((asked, self.began.elapsed(), outcome));
+                }
+                asked += 1;
+                tokio::time::sleep(PAUSE).await;
+            }
+        };
+        let ended = join_all((1..=poll.at_once).map(until_right)).await;
+        let mut right = Ok(());
+        for ended in ended {
+            let (asked, took, outcome) = ended?;
+            self.sent += asked;
+            round.now().ends.push(took.as_secs_f64() * 1e3);
+            right = right.and(outcome);
+        }
+        let says = poll
+            .says
+            .as_deref()
+            .unwrap_or("The right answer never came.");
+        Ok(right.map_err(|differs| {
+            let seconds = poll.seconds;
+            Wrong(format!("{says} After {seconds} s still {differs}"))
+        }))
     }
 
     /// Sends one request: how long the answer took, how many items it should have, and where it differs.

@@ -24,6 +24,12 @@ pub enum Step {
     Delete { table: String, key: Value },
     /// Sends a request to the lesson's API, and compares its answer.
     Send(Box<Send>),
+    /// Asks until the answer is right. It is no request that is counted, but what it causes is.
+    Poll(Box<Poll>),
+    /// Waits, for what expires with time. What can be asked for is polled for.
+    Pause { ms: u64 },
+    /// Begins a part of the round, which a check can look at by itself.
+    Part { name: String },
     /// Ends all environments, so that the next invocation is a cold start.
     EndEnvironments,
     /// Injects faults from now on (docs/faults.md); none if there are none in the list.
@@ -57,12 +63,38 @@ pub struct Send {
     /// Whether it is counted. The answer is compared in any case.
     #[serde(default = "yes")]
     pub counted: bool,
+    /// A wrong answer is counted, and is no verdict.
+    #[serde(default)]
+    pub may_fail: bool,
     /// What a wrong answer means.
+    pub says: Option<String>,
+}
+
+/// A request that is repeated, and the answer that it has to have in the end.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Poll {
+    pub path: String,
+    #[serde(default = "ok")]
+    pub status: u16,
+    /// The whole answer; none if only the status counts.
+    pub json: Option<Value>,
+    /// How many at the same time; `{n}` runs from 1.
+    #[serde(default = "one")]
+    pub at_once: u64,
+    /// For so long.
+    #[serde(default = "ten")]
+    pub seconds: u64,
+    /// What it means if the answer never comes.
     pub says: Option<String>,
 }
 
 fn one() -> u64 {
     1
+}
+
+fn ten() -> u64 {
+    10
 }
 
 fn yes() -> bool {
