@@ -1,4 +1,4 @@
-//! `GET /products/{id}`: reads a product, and how many of it the warehouse has.
+//! `GET /products/{id}`: reads a product, and on which shelf it lies.
 
 use std::{env, fs};
 
@@ -21,7 +21,7 @@ struct Table {
 }
 
 static PRODUCTS: Table = Table::named_by("PRODUCTS_TABLE");
-static STOCK: Table = Table::named_by("STOCK_TABLE");
+static SHELVES: Table = Table::named_by("SHELVES_TABLE");
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -36,8 +36,8 @@ async fn get_product(request: Request) -> Result<Response<Body>, Error> {
     let id = parameters.first("id").unwrap_or_default();
     let (status, body) = match PRODUCTS.read(id, "name").await? {
         Some(name) => {
-            let stock = STOCK.read(id, "count").await?;
-            (200, json!({"id": id, "name": name, "stock": stock}))
+            let shelf = SHELVES.read(id, "shelf").await?;
+            (200, json!({"id": id, "name": name, "shelf": shelf}))
         }
         None => (404, json!({"message": "there is no such product"})),
     };
@@ -58,7 +58,7 @@ impl Table {
         let call = call.key("id", AttributeValue::S(id.to_owned()));
         let mut item = call.send().await?.item.unwrap_or_default();
         Ok(match item.remove(attribute) {
-            Some(AttributeValue::S(text) | AttributeValue::N(text)) => Some(text),
+            Some(AttributeValue::S(text)) => Some(text),
             _ => None,
         })
     }

@@ -1,52 +1,45 @@
-//! `GET /products/{id}`: reads a product, and how many of it the warehouse has.
+//! Wrong: every value that was read once is answered from memory for ever.
 
+use std::collections::HashMap;
 use std::{env, fs};
 
 use aws_config::BehaviorVersion;
-use aws_config::environment::EnvironmentVariableCredentialsProvider;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
 use lambda_http::{Body, Error, Request, RequestExt, Response, run, service_fn};
 use serde_json::json;
+use tokio::sync::{Mutex, OnceCell};
 
-/// The five authorities of AWS's endpoints.
-const AMAZON: &[u8] = include_bytes!("amazon-roots.pem");
+/// The five authorities that AWS's endpoints have their certificates from.
+const AMAZON: &[u8] = include_bytes!("../amazon-roots.pem");
 
-/// A table. All tables share a client.
+/// The client of all tables, with their one connection.
+static CLIENT: OnceCell<Client> = OnceCell::const_new();
+
 struct Table {
-    name: String,
-    client: Client,
+    variable: &'static str,
+    known: Mutex<Option<HashMap<String, String>>>,
 }
 
-struct Tables {
-    products: Table,
-    stock: Table,
-}
+static PRODUCTS: Table = Table::named_by("PRODUCTS_TABLE");
+static SHELVES: Table = Table::named_by("SHELVES_TABLE");
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    let client = dynamodb().await?;
-    let tables = &Tables {
-        products: Table::new("PRODUCTS_TABLE", &client)?,
-        stock: Table::new("STOCK_TABLE", &client)?,
-    };
-    // In the init phase, which has a whole CPU: it opens the connection, and makes the SDK ready. Whether there is such a
-    // product does not matter, and the first request finds out whether DynamoDB can be reached.
-    let _ = tables.products.read("-", "name").await;
-    run(service_fn(|request: Request| async move {
-        get_product(tables, &request).await
-    }))
-    .await
+    // Builds the client and opens its connection while there is a whole CPU. No product has this name, and none is needed. If
+    // DynamoDB does not answer, the first request says so.
+    let _ = PRODUCTS.read("-", "name").await;
+    run(service_fn(get_product)).await
 }
 
-async fn get_product(tables: &Tables, request: &Request) -> Result<Response<Body>, Error> {
+async fn get_product(request: Request) -> Result<Response<Body>, Error> {
     let parameters = request.path_parameters();
     let id = parameters.first("id").unwrap_or_default();
-    let (status, body) = match tables.products.read(id, "name").await? {
+    let (status, body) = match PRODUCTS.read(id, "name").await? {
         Some(name) => {
-            let stock = tables.stock.read(id, "count").await?;
-            (200, json!({"id": id, "name": name, "stock": stock}))
+            let shelf = SHELVES.read(id, "shelf").await?;
+            (200, json!({"id": id, "name": name, "shelf": shelf}))
         }
         None => (404, json!({"message": "there is no such product"})),
     };
@@ -56,22 +49,29 @@ async fn get_product(tables: &Tables, request: &Request) -> Result<Response<Body
 }
 
 impl Table {
-    fn new(variable: &str, client: &Client) -> Result<Self, Error> {
-        let client = client.clone(); // of the same connections
-        let name = env::var(variable)?;
-        Ok(Self { name, client })
+    const fn named_by(variable: &'static str) -> Self {
+        let known = Mutex::const_new(None);
+        Self { variable, known }
     }
 
     /// One attribute of an item.
     async fn read(&self, id: &str, attribute: &str) -> Result<Option<String>, Error> {
-        let call = self.client.get_item().table_name(&self.name);
-        let found = call.key("id", AttributeValue::S(id.to_owned()));
-        let mut item = found.send().await?.item.unwrap_or_default();
-        let value = item.remove(attribute).and_then(|it| match it {
-            AttributeValue::S(text) | AttributeValue::N(text) => Some(text),
+        let mut known = self.known.lock().await;
+        let known = known.get_or_insert_default();
+        if let Some(value) = known.get(id) {
+            return Ok(Some(value.clone()));
+        }
+        let client = CLIENT.get_or_try_init(dynamodb).await?;
+        let call = client.get_item().table_name(env::var(self.variable)?);
+        let call = call.key("id", AttributeValue::S(id.to_owned()));
+        let mut item = call.send().await?.item.unwrap_or_default();
+        Ok(match item.remove(attribute) {
+            Some(AttributeValue::S(text)) => {
+                known.insert(id.to_owned(), text.clone());
+                Some(text)
+            }
             _ => None,
-        });
-        Ok(value)
+        })
     }
 }
 
@@ -79,14 +79,13 @@ impl Table {
 async fn dynamodb() -> Result<Client, Error> {
     let mut roots = TrustStore::empty().with_pem_certificate(AMAZON);
     if let Ok(file) = env::var("SSL_CERT_FILE") {
-        roots = roots.with_pem_certificate(fs::read(file)?); // what `local` stands in for AWS with
+        roots = roots.with_pem_certificate(fs::read(file)?); // of `local`, which stands in for AWS
     }
     let https = aws_smithy_http_client::Builder::new()
         .tls_provider(Provider::Rustls(CryptoMode::Ring))
         .tls_context(TlsContext::builder().with_trust_store(roots).build()?)
         .build_https();
     let config = aws_config::defaults(BehaviorVersion::latest())
-        .credentials_provider(EnvironmentVariableCredentialsProvider::new())
         .http_client(https)
         .load()
         .await;

@@ -139,7 +139,7 @@ pub async fn judged(
     let (labs, target) = (place.labs(session), place.target(session));
     let Judge::Run(run) = &lesson.lab.judge;
     let mut variants = vec![variant.clone()];
-    if compares(&lesson.lab.check) {
+    if compares(&lesson.lab.check) && *variant != Variant::Before {
         variants.push(Variant::Before);
     }
     let binaries = build(session, &labs, &target, lesson, &variants).await?;
@@ -178,7 +178,8 @@ pub async fn judged(
     let verdict = taken.map(|taken| match (taken, &stages[..]) {
         (Err(Wrong(said)), _) => Verdict::wrong(said),
         (Ok(()), stages) => {
-            let before = stages.get(1).map_or(&[][..], |it| &it.rounds);
+            // `before` is compared with itself.
+            let before = &stages.last().unwrap_or(&stages[0]).rounds;
             let prices = &stages[0].prices;
             judge(&lesson.lab.check, &stages[0].rounds, before, prices)
         }

@@ -36,6 +36,7 @@ pub enum What {
     Calls,
     Refused,
     Connections,
+    LateConnections,
     Handshakes,
     RequestBytes,
     ResponseBytes,
@@ -360,6 +361,9 @@ impl Measure {
                 Outcome::Throttle | Outcome::Error | Outcome::NoAnswer => 1.0,
             }),
             What::Connections => it.handshakes.len() as f64,
+            What::LateConnections => it.sum(|call| {
+                u8::from(call.connection.is_some() && call.request_id.is_some()).into()
+            }),
             What::Handshakes => it.handshakes.iter().filter(full).count() as f64,
             What::RequestBytes => it.sum(|call| call.request_bytes as f64),
             What::ResponseBytes => it.sum(|call| call.response_bytes as f64),
@@ -426,6 +430,7 @@ impl fmt::Display for Measure {
             What::Calls => ("calls", true),
             What::Refused => ("refused calls", true),
             What::Connections => ("new connections", true),
+            What::LateConnections => ("connections opened after the init phase", true),
             What::Handshakes => ("full TLS handshakes", true),
             What::RequestBytes => ("request bytes", true),
             What::ResponseBytes => ("response bytes", true),
@@ -571,6 +576,30 @@ mod tests {
             None,
             "none was sent"
         );
+    }
+
+    #[test]
+    fn a_connection_is_late_unless_its_first_call_belongs_to_an_init_phase() {
+        let opened = |request_id: Option<&str>, connection| {
+            let call = Call {
+                function: "F".to_owned(),
+                request_id: request_id.map(str::to_owned),
+                connection,
+                ..Call::default()
+            };
+            entry(0, Event::Call(Box::new(call)))
+        };
+        let round = round(vec![
+            opened(None, Some(Handshake::Full)),
+            opened(Some("a"), None),
+            opened(Some("a"), Some(Handshake::Full)),
+            invocation("F", "a", true, 1),
+        ]);
+        let late = Measure {
+            per: Some(Per::Environment),
+            ..Measure::plain(What::LateConnections)
+        };
+        assert_eq!(late.of(&[&round], &prices()), Some(1.0));
     }
 
     #[test]
