@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::build::build;
-use super::judge::{Verdict, compares, judge};
+use super::judge::{Taken, Verdict, compares, judge};
 use super::lesson::{Judge, Lesson, Variant};
 use super::progress::Progress;
 use super::stage::{Stage, Theatre, Wrong};
@@ -179,9 +179,11 @@ pub async fn judged(
         (Err(Wrong(said)), _) => Verdict::wrong(said),
         (Ok(()), stages) => {
             // `before` is compared with itself.
-            let before = &stages.last().unwrap_or(&stages[0]).rounds;
-            let prices = &stages[0].prices;
-            judge(&lesson.lab.check, &stages[0].rounds, before, prices)
+            let [own, before] = [&stages[0], &stages[stages.len() - 1]].map(|it| Taken {
+                rounds: &it.rounds[..],
+                prices: &it.prices,
+            });
+            judge(&lesson.lab.check, own, before)
         }
     });
     for stage in stages {
