@@ -159,7 +159,7 @@ prove-gates: shipped load-tests/node_modules/.installed ## Load functions with o
 
 # The program that made the report is there already.
 .PHONY: report
-report: $(if $(wildcard $(WORKSHOP)),,host) ## Open the page of the last load test, benchmark, comparison or power curve (RUN=target/load-test)
+report: $(if $(wildcard $(WORKSHOP)),,host) ## Open the page of the last load test, benchmark, comparison, power curve or lesson (RUN=target/load-test)
 	@$(WORKSHOP) report --open --run "$$RUN"
 
 .PHONY: pictures
@@ -327,6 +327,24 @@ labs-setup: ## Build what the lessons need, once
 	+@$(PROGRAMS)
 	+@CARGO_TARGET_DIR=$(LABS) cargo build --manifest-path labs/Cargo.toml --profile lab --bin 'lab-*-before' --bin 'lab-*-solution'
 
+# Crates by `cargo vendor`, Artillery, and Node if this project has its own; for the same system and processor as this one.
+OFFLINE := $(TARGET)/offline
+.PHONY: offline
+offline: load-tests/node_modules/.installed ## Pack the last commit with all that the lessons need, for machines without a network
+	$(call REQUIRE,cargo git tar)
+	@rm -rf $(OFFLINE) && mkdir -p $(OFFLINE)/workshop/.cargo
+	@git archive HEAD | tar x -C $(OFFLINE)/workshop
+	@echo 'Copying the crates'
+	@cargo vendor --quiet --locked --versioned-dirs --sync labs/Cargo.toml $(OFFLINE)/workshop/vendor >/dev/null
+	@printf '[source.crates-io]\nreplace-with = "vendor"\n\n[source.vendor]\ndirectory = "vendor"\n' >$(OFFLINE)/workshop/.cargo/config.toml
+	@echo 'Copying Artillery'
+	@cp -R load-tests/node_modules $(OFFLINE)/workshop/load-tests/
+	@if [ -x $(OWN_NODE) ]; then \
+	  mkdir -p $(OFFLINE)/workshop/target/tools && cp -R $(TARGET)/tools/node_modules $(OFFLINE)/workshop/target/tools/; fi
+	@echo 'Packing'
+	@tar czf $(TARGET)/workshop-offline.tar.gz -C $(OFFLINE) workshop && rm -rf $(OFFLINE)
+	@echo "Copy $(TARGET)/workshop-offline.tar.gz ($$(du -h $(TARGET)/workshop-offline.tar.gz | cut -f1)) to each machine. There: tar xzf workshop-offline.tar.gz && cd workshop && make labs-setup"
+
 .PHONY: labs
 labs: ## List the lessons, and how far you have come (JSON=1)
 	$(call LABS_VERB,labs $(AS_JSON))
@@ -362,6 +380,7 @@ hand-in-check: ## Check again what was handed in; it runs that code (FILE=hand-i
 # With the quick host, which is built for all tests.
 .PHONY: test-labs
 test-labs: labs-setup
+	CARGO_TARGET_DIR=$(LABS) cargo build --manifest-path labs/Cargo.toml --profile lab --bins --locked
 	cargo build --workspace --all-targets --locked
 	cargo test --workspace --locked --test labs -- --include-ignored
 

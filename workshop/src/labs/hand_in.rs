@@ -112,8 +112,12 @@ pub async fn hand_in(session: &Session, arguments: &HandIn) -> Result<bool> {
     Ok(true)
 }
 
-/// An exercise that cannot be built or run has not passed, and does not stop the others.
+/// An exercise that cannot be built or run has not passed, and does not stop the others. One that nobody has touched needs no
+/// judge.
 async fn verdict(session: &Session, place: &Place, lesson: &Lesson) -> Result<Verdict> {
+    if fs::read_to_string(lesson.exercise())? == lesson.untouched()? {
+        return Ok(Verdict::wrong("not begun".to_owned()));
+    }
     match judged(session, place, lesson, &Variant::Exercise).await {
         Err(error) if session.interrupted_by().is_none() => {
             Ok(Verdict::wrong(format!("could not be judged: {error:#}")))

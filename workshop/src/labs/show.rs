@@ -21,8 +21,12 @@ use super::{Place, run_name};
 use crate::compare::{NO_DIFFERENCE, Ratio, Verdict, ratio, width};
 use crate::files::write_json;
 use crate::machine::{MEASURED, Machine, SIMULATED, commit, conditions};
+use crate::report::model::{
+    Chart, ChartKind, Fact, Kind, Outcome, Report, Section, Table, VERSION, cells, facts, rounded,
+};
+use crate::report::write_quietly;
 use crate::session::Session;
-use crate::table::{row, table};
+use crate::table::{Row, row, table};
 
 /// Of `workshop lab`.
 #[derive(Debug, clap::Args)]
@@ -46,7 +50,7 @@ pub struct Arguments {
     json: bool,
 }
 
-/// The result; `target/labs/<lesson>.json`.
+/// The result; `target/labs/<lesson>.json`, and as a page in `target/labs/report.html`.
 #[derive(Debug, Serialize)]
 struct Shown {
     lesson: String,
@@ -86,6 +90,10 @@ struct Compared {
     #[serde(flatten)]
     ratio: Ratio,
 }
+
+/// Titles of the two tables.
+const CAUSES: &str = "Causes, times and money";
+const TIMES_OF_PAIRS: &str = "Ratios of the pairs of rounds, with their intervals";
 
 /// Times that are compared in pairs of rounds.
 const TIMES: [What; 3] = [What::WarmCpuMs, What::WarmMs, What::WaitMs];
@@ -157,11 +165,13 @@ pub async fn run(session: &Session, arguments: &Arguments) -> Result<bool> {
     }
     fs::create_dir_all(&target)?;
     write_json(&target.join(format!("{}.json", lesson.name())), &shown)?;
-    session.say(if arguments.json {
-        serde_json::to_string_pretty(&shown)?
+    let page = write_quietly(&target, &report(&shown))?;
+    if arguments.json {
+        session.say(serde_json::to_string_pretty(&shown)?);
     } else {
-        text(&shown)
-    });
+        let page = page.strip_prefix(&session.root).unwrap_or(&page).display();
+        session.say(format!("{}\n\nReport: {page}", text(&shown)));
+    }
     Ok(shown.variants.iter().all(|it| it.wrong.is_none()))
 }
 
@@ -324,19 +334,8 @@ fn print_now(text: &str) -> Result<()> {
     Ok(io::stdout().flush()?)
 }
 
-fn text(shown: &Shown) -> String {
-    let mut parts = vec![format!(
-        "Lesson {}: {}\n{}\nconditions: {}\n{} rounds of before, exercise and solution",
-        shown.lesson,
-        shown.title,
-        shown.machine.describe(),
-        conditions(shown.conditions.as_ref()),
-        shown.rounds
-    )];
-    if let Some(signal) = &shown.interrupted_by {
-        parts.push(format!("PARTIAL: {signal} cut it short"));
-    }
-    // A number that is zero in all variants is left out.
+/// Each number that is not zero in all variants, beside the prediction.
+fn causes(shown: &Shown) -> Vec<Row> {
     let mut names: Vec<&String> = Vec::new();
     for number in shown.variants.iter().flat_map(|it| &it.numbers) {
         if number.value.is_some_and(|it| it > 0.0) && !names.contains(&&number.what) {
@@ -364,35 +363,62 @@ fn text(shown: &Shown) -> String {
         row! { "number": name.as_str(), "before": of(0, name), "you predicted": predicted(name),
         "exercise": of(1, name), "solution": of(2, name) }
     });
-    let origin = if shown.conditions.is_some() {
-        SIMULATED
-    } else {
-        MEASURED
-    };
-    parts.push(table("Causes, times and money", origin, rows));
+    rows.collect()
+}
+
+/// The ratio of each time, in words.
+fn times(shown: &Shown) -> Vec<Row> {
     let rows = shown.ratios.iter().map(|it| {
-        let Ratio { ratio, from, to, verdict } = it.ratio;
-        let verdict = match verdict {
-            Verdict::Slower => "slower",
-            Verdict::Quicker => "quicker",
-            Verdict::NoDifference => NO_DIFFERENCE,
-        };
+        let Ratio { ratio, from, to, .. } = it.ratio;
+        let verdict = word(it);
         let variant = it.variant.as_str();
         row! { "time": it.what.as_str(), "of": variant, "to that of before": ratio, "from": from, "to": to, "verdict": verdict }
     });
-    parts.push(table(
-        "Ratios of the pairs of rounds, with their intervals",
-        origin,
-        rows,
-    ));
-    for variant in &shown.variants {
-        if let Some(wrong) = &variant.wrong {
-            parts.push(format!(
-                "{} is not measured to the end: {wrong}",
-                variant.variant
-            ));
+    rows.collect()
+}
+
+fn word(compared: &Compared) -> &'static str {
+    match compared.ratio.verdict {
+        Verdict::Slower => "slower",
+        Verdict::Quicker => "quicker",
+        Verdict::NoDifference => NO_DIFFERENCE,
+    }
+}
+
+/// Why variants were not measured to the end.
+fn wrong(shown: &Shown) -> Vec<String> {
+    let wrong = shown.variants.iter().filter_map(|it| {
+        let why = it.wrong.as_ref()?;
+        Some(format!("{} is not measured to the end: {why}", it.variant))
+    });
+    wrong.collect()
+}
+
+impl Shown {
+    fn origin(&self) -> &'static str {
+        if self.conditions.is_some() {
+            SIMULATED
+        } else {
+            MEASURED
         }
     }
+}
+
+fn text(shown: &Shown) -> String {
+    let mut parts = vec![format!(
+        "Lesson {}: {}\n{}\nconditions: {}\n{} rounds of before, exercise and solution",
+        shown.lesson,
+        shown.title,
+        shown.machine.describe(),
+        conditions(shown.conditions.as_ref()),
+        shown.rounds
+    )];
+    if let Some(signal) = &shown.interrupted_by {
+        parts.push(format!("PARTIAL: {signal} cut it short"));
+    }
+    parts.push(table(CAUSES, shown.origin(), causes(shown)));
+    parts.push(table(TIMES_OF_PAIRS, shown.origin(), times(shown)));
+    parts.extend(wrong(shown));
     if shown.prediction.is_none() {
         parts.push(
             "No prediction: PREDICT=\"calls=2 ms=10 usd=3\" sets yours beside the numbers."
@@ -400,4 +426,164 @@ fn text(shown: &Shown) -> String {
         );
     }
     parts.join("\n\n")
+}
+
+/// The page of the lesson.
+fn report(shown: &Shown) -> Report {
+    let (outcome, verdict) = match &shown.interrupted_by {
+        Some(signal) => (
+            Outcome::Partial,
+            format!("Cut short by {signal}. This is what was measured until then."),
+        ),
+        None => (Outcome::Unjudged, exercise(shown)),
+    };
+    let mut all_facts = vec![Fact::new("rounds", shown.rounds.to_string())];
+    if let Some(it) = shown.prediction {
+        let Prediction { calls, ms, usd } = it;
+        let predicted = format!("{calls} calls a request, {ms} ms, ${usd} a million requests");
+        all_facts.push(Fact::new("you predicted", predicted));
+    }
+    let (commit, known) = (shown.commit.as_deref(), shown.conditions.as_ref());
+    all_facts.extend(facts(&shown.machine, commit, known));
+    let columns = ["time", "ratio", "from", "to", "verdict"].map(|it| (it, ""));
+    let rows = shown.ratios.iter().map(|it| {
+        let name = format!("{}, {}", it.variant, it.what);
+        let Ratio {
+            ratio, from, to, ..
+        } = it.ratio;
+        cells![name, rounded(ratio), rounded(from), rounded(to), word(it)]
+    });
+    let ratios = Table::new(TIMES_OF_PAIRS, shown.origin(), &columns).with(rows);
+    let charts = if ratios.rows.is_empty() {
+        Vec::new()
+    } else {
+        vec![Chart {
+            id: "ratios".to_owned(),
+            kind: ChartKind::Ratios,
+            title: "Times, divided by those of before".to_owned(),
+            text: format!(
+                "The ratio of {} times, each with its interval; 1 is no difference.",
+                ratios.rows.len()
+            ),
+            tables: vec![ratios],
+        }]
+    };
+    Report {
+        version: VERSION,
+        kind: Kind::Lesson,
+        title: format!("Lesson {}: {}", shown.lesson, shown.title),
+        started_at: shown.started_at.clone(),
+        outcome,
+        verdict,
+        gates: Vec::new(),
+        gates_origin: shown.origin().to_owned(),
+        facts: all_facts,
+        sections: vec![
+            Section {
+                id: "causes".to_owned(),
+                title: CAUSES.to_owned(),
+                notes: wrong(shown),
+                tables: vec![Table::of_rows(CAUSES, shown.origin(), causes(shown))],
+                charts: Vec::new(),
+            },
+            Section {
+                id: "times".to_owned(),
+                title: "Times".to_owned(),
+                notes: vec!["Each round has a pair of times; 1 is no difference.".to_owned()],
+                tables: Vec::new(),
+                charts,
+            },
+        ],
+    }
+}
+
+/// What the exercise came to, in a sentence.
+fn exercise(shown: &Shown) -> String {
+    let own = shown
+        .ratios
+        .iter()
+        .filter(|it| it.variant == Variant::Exercise.name());
+    let of = |wanted| own.clone().filter(|it| it.ratio.verdict == wanted).count();
+    let (quicker, slower) = (of(Verdict::Quicker), of(Verdict::Slower));
+    let same = of(Verdict::NoDifference);
+    format!(
+        "Of the exercise's {} times {quicker} are quicker than those of before, {slower} slower, and for {same} there is \
+         {NO_DIFFERENCE}. `make check` judges the cause.",
+        quicker + slower + same
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown() -> Shown {
+        let measured = |variant: &str, calls| Measured {
+            variant: variant.to_owned(),
+            wrong: None,
+            numbers: vec![Number {
+                what: Measure::plain(What::Calls).to_string(),
+                value: Some(calls),
+            }],
+        };
+        let compared = |variant: &str, verdict| Compared {
+            what: "warm duration, ms".to_owned(),
+            variant: variant.to_owned(),
+            ratio: Ratio {
+                ratio: 0.5,
+                from: 0.4,
+                to: 0.6,
+                verdict,
+            },
+        };
+        Shown {
+            lesson: "04-one-call".to_owned(),
+            title: "One call".to_owned(),
+            started_at: String::new(),
+            interrupted_by: None,
+            machine: Machine::default(),
+            commit: None,
+            conditions: None,
+            rounds: 5,
+            prediction: Some(Prediction {
+                calls: 2.0,
+                ms: 10.0,
+                usd: 3.0,
+            }),
+            variants: vec![
+                measured("before", 21.0),
+                measured("exercise", 20.0),
+                measured("solution", 2.0),
+            ],
+            ratios: vec![
+                compared("exercise", Verdict::NoDifference),
+                compared("solution", Verdict::Quicker),
+            ],
+        }
+    }
+
+    #[test]
+    fn the_page_sets_the_prediction_beside_the_numbers_and_says_where_there_is_no_difference() {
+        let page = report(&shown());
+        assert_eq!(
+            page.sections[0].tables[0].rows,
+            [cells!["calls a request", 21.0, 2.0, 20.0, 2.0]]
+        );
+        assert_eq!(page.sections[1].charts[0].tables[0].rows.len(), 2);
+        assert!(page.verdict.starts_with(
+            "Of the exercise's 1 times 0 are quicker than those of before, 0 slower, and for 1 there is no difference"
+        ));
+        assert_eq!(page.outcome, Outcome::Unjudged);
+    }
+
+    #[test]
+    fn a_lesson_that_was_cut_short_has_a_page_that_says_so() {
+        let mut shown = shown();
+        shown.interrupted_by = Some("SIGINT".to_owned());
+        shown.ratios.clear();
+        let page = report(&shown);
+        assert_eq!(page.outcome, Outcome::Partial);
+        assert!(page.verdict.starts_with("Cut short by SIGINT."));
+        assert!(page.sections[1].charts.is_empty());
+    }
 }

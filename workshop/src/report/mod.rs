@@ -1,4 +1,4 @@
-//! Reports: one page that is worth keeping, of each load test, benchmark, comparison and power curve.
+//! Reports: one page that is worth keeping, of each load test, benchmark, comparison, power curve and lesson.
 //!
 //! | module | is about |
 //! |---|---|

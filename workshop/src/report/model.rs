@@ -1,4 +1,4 @@
-//! A report: the same for a load test, a benchmark, a comparison and a power curve. Its JSON is `report.json`, which
+//! A report: the same for a load test, a benchmark, a comparison, a power curve and a lesson. Its JSON is `report.json`, which
 //! `report.schema.json` describes; the page and the Markdown show it.
 
 use serde::{Deserialize, Serialize};
@@ -41,6 +41,7 @@ pub enum Kind {
     Benchmark,
     Comparison,
     PowerCurve,
+    Lesson,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

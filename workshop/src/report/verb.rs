@@ -88,7 +88,7 @@ fn last(target: &Path) -> Result<PathBuf> {
     });
     let newest = reports.max_by_key(|(written, _): &(SystemTime, _)| *written);
     newest.map(|(_, folder)| folder).ok_or_else(|| {
-        let why = "there is no report yet: `make load-test`, `make bench`, `make compare` and `make power-curve` each write one";
+        let why = "there is no report yet: `make load-test`, `make bench`, `make compare`, `make power-curve` and `make lab` each write one";
         BadInput(why.to_owned()).into()
     })
 }
