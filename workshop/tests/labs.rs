@@ -278,7 +278,8 @@ fn a_student_goes_through_the_core_and_hands_in() {
     let mut handed: Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
     assert_eq!(handed["lessons"][place]["prediction"]["ms"], 7.0);
     let before = lesson.join("before.rs");
-    handed["lessons"][place]["exercise"]["exercise.rs"] = fs::read_to_string(before).unwrap().into();
+    handed["lessons"][place]["exercise"]["exercise.rs"] =
+        fs::read_to_string(before).unwrap().into();
     fs::write(&file, handed.to_string()).unwrap();
     let (code, said) = student.does("hand-in-check", &["--file", &file]);
     assert!(code == 1 && said.matches("DIFFERS").count() == 1, "{said}");

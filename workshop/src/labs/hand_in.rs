@@ -115,7 +115,11 @@ pub async fn hand_in(session: &Session, arguments: &HandIn) -> Result<bool> {
 /// An exercise that cannot be built or run has not passed, and does not stop the others. One that nobody has touched needs no
 /// judge.
 async fn verdict(session: &Session, place: &Place, lesson: &Lesson) -> Result<Verdict> {
-    if fs::read_to_string(lesson.exercise())? == lesson.untouched()? {
+    let is_untouched = |name: &&str| -> Result<bool> {
+        Ok(fs::read_to_string(lesson.folder.join(name))? == lesson.untouched(name)?)
+    };
+    let untouched: Result<Vec<_>> = lesson.edited().iter().map(is_untouched).collect();
+    if untouched?.iter().all(|it| *it) {
         return Ok(Verdict::wrong("not begun".to_owned()));
     }
     match judged(session, place, lesson, &Variant::Exercise).await {
