@@ -12,6 +12,10 @@ use serde_json::Value;
 use crate::percentile::{ms, percentile, worst};
 use crate::prices;
 
+/// Memory with which a function gets a whole CPU
+/// (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html>).
+const CPU_MB: f64 = 1769.0;
+
 /// A number: what is counted or timed, of which calls, and for each of what.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Measure {
@@ -59,6 +63,7 @@ pub enum What {
     InitCpuMs,
     ColdCpuMs,
     WarmCpuMs,
+    ShareMs,
     ColdMs,
     WarmMs,
     // Of each request, as its client sees it.
@@ -66,6 +71,8 @@ pub enum What {
     EndToEndMs,
     WaitMs,
     WorstWaitMs,
+    // Of the template.
+    MemoryMb,
     // Of a million requests.
     GbSeconds,
     Usd,
@@ -133,6 +140,13 @@ pub struct Function {
     pub memory_mb: f64,
     /// USD of a GB-second on its processor.
     pub gb_second: f64,
+}
+
+impl Function {
+    /// The part of a CPU that a program with one thread gets.
+    fn cpu_share(&self) -> f64 {
+        (self.memory_mb / CPU_MB).min(1.0)
+    }
 }
 
 /// The functions of a template by logical id, and AWS's prices of the rest in USD.
@@ -396,6 +410,17 @@ impl Measure {
                 }));
             }
             What::WarmCpuMs => return median(&it.each(false, |run| run.cpu.map(ms))),
+            What::ShareMs => {
+                let share =
+                    |run: &Invocation| Some(prices.functions.get(&run.function)?.cpu_share());
+                return median(&it.each(false, |run| Some(ms(run.cpu?) / share(run)?)));
+            }
+            What::MemoryMb => {
+                let wanted = |name: &&String| self.function.as_ref().is_none_or(|it| it == *name);
+                let functions = prices.functions.iter();
+                let sizes = functions.filter(|(name, _)| wanted(name));
+                return sizes.map(|(_, it)| it.memory_mb).reduce(f64::max);
+            }
             What::ColdMs => return median(&it.each(true, |run| Some(ms(run.own())))),
             What::WarmMs => return median(&it.each(false, |run| Some(ms(run.duration)))),
             What::WrongAnswers => it.wrong,
@@ -452,6 +477,8 @@ impl fmt::Display for Measure {
             What::InitCpuMs => ("init CPU, ms", false),
             What::ColdCpuMs => ("cold start CPU, ms", false),
             What::WarmCpuMs => ("warm CPU, ms", false),
+            What::ShareMs => ("warm CPU at its share of a CPU, ms", false),
+            What::MemoryMb => ("memory, MB", false),
             What::ColdMs => ("cold start, own ms", false),
             What::WarmMs => ("warm duration, ms", false),
             What::WrongAnswers => ("wrong answers", true),
@@ -576,6 +603,25 @@ mod tests {
             None,
             "none was sent"
         );
+    }
+
+    #[test]
+    fn cpu_time_at_a_share_depends_on_the_memory_up_to_a_whole_cpu() {
+        let mut prices = prices();
+        let run = Invocation {
+            function: "F".to_owned(),
+            cpu: Some(Duration::from_millis(3)),
+            ..Invocation::default()
+        };
+        let round = round(vec![entry(0, Event::Invocation(Box::new(run)))]);
+        for (memory_mb, expected) in [(1769.0, 3.0), (884.5, 6.0), (3008.0, 3.0)] {
+            if let Some(function) = prices.functions.get_mut("F") {
+                function.memory_mb = memory_mb;
+            }
+            let of = |what| Measure::plain(what).of(&[&round], &prices);
+            assert_eq!(of(What::ShareMs), Some(expected));
+            assert_eq!(of(What::MemoryMb), Some(memory_mb));
+        }
     }
 
     #[test]
