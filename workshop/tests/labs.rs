@@ -283,7 +283,7 @@ fn a_student_goes_through_the_core_and_hands_in() {
     let work = work.into_iter().find(|it| it["lesson"] == *first).unwrap();
     assert_eq!(work["prediction"]["ms"], 7.0);
     let before = first_of_code().join("before.rs");
-    work["exercise"] = fs::read_to_string(before).unwrap().into();
+    work["exercise"]["exercise.rs"] = fs::read_to_string(before).unwrap().into();
     fs::write(&file, handed.to_string()).unwrap();
     let (code, said) = student.does("hand-in-check", &["--file", &file]);
     assert!(code == 1 && said.matches("DIFFERS").count() == 1, "{said}");

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::build::build;
-use super::judge::{Verdict, compares, judge};
+use super::judge::{Taken, Verdict, compares, judge};
 use super::lesson::{Judge, Lesson, Variant};
 use super::progress::Progress;
 use super::stage::{Stage, Theatre, Wrong};
@@ -147,7 +147,7 @@ pub async fn judged(
         }
     };
     let mut variants = vec![variant.clone()];
-    if compares(&lesson.lab.check) {
+    if compares(&lesson.lab.check) && *variant != Variant::Before {
         variants.push(Variant::Before);
     }
     let binaries = build(session, &labs, &target, lesson, &variants).await?;
@@ -186,9 +186,12 @@ pub async fn judged(
     let verdict = taken.map(|taken| match (taken, &stages[..]) {
         (Err(Wrong(said)), _) => Verdict::wrong(said),
         (Ok(()), stages) => {
-            let before = stages.get(1).map_or(&[][..], |it| &it.rounds);
-            let prices = &stages[0].prices;
-            judge(&lesson.lab.check, &stages[0].rounds, before, prices)
+            // `before` is compared with itself.
+            let [own, before] = [&stages[0], &stages[stages.len() - 1]].map(|it| Taken {
+                rounds: &it.rounds[..],
+                prices: &it.prices,
+            });
+            judge(&lesson.lab.check, own, before)
         }
     });
     for stage in stages {

@@ -1,5 +1,6 @@
 //! `workshop hand-in` and `hand-in-check`: what a student has done, as one file, and the same checks once more.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -58,8 +59,8 @@ struct Work {
     hints: usize,
     /// What `workshop lab` measured last, if it has run.
     measured: Option<Value>,
-    /// The whole file that was edited.
-    exercise: String,
+    /// The files that were edited, whole, by name.
+    exercise: BTreeMap<String, String>,
 }
 
 /// Judges the exercises of all lessons, and writes them down.
@@ -74,6 +75,15 @@ pub async fn hand_in(session: &Session, arguments: &HandIn) -> Result<bool> {
         done.judged(&verdict);
         session.say(format!("{}: {}", lesson.name(), verdict.says));
         let measured = target.join(format!("{}.json", lesson.name()));
+        let edited = lesson.edited().into_iter();
+        let exercise: std::io::Result<_> = edited
+            .map(|name| {
+                Ok((
+                    name.to_owned(),
+                    fs::read_to_string(lesson.folder.join(name))?,
+                ))
+            })
+            .collect();
         lessons.push(Work {
             lesson: lesson.name(),
             verdict,
@@ -83,7 +93,7 @@ pub async fn hand_in(session: &Session, arguments: &HandIn) -> Result<bool> {
                 .exists()
                 .then(|| read_json(&measured))
                 .transpose()?,
-            exercise: fs::read_to_string(lesson.exercise())?,
+            exercise: exercise?,
         });
     }
     progress.write()?;
@@ -105,7 +115,11 @@ pub async fn hand_in(session: &Session, arguments: &HandIn) -> Result<bool> {
 /// An exercise that cannot be built or run has not passed, and does not stop the others. One that nobody has touched needs no
 /// judge.
 async fn verdict(session: &Session, place: &Place, lesson: &Lesson) -> Result<Verdict> {
-    if fs::read_to_string(lesson.exercise())? == lesson.untouched()? {
+    let is_untouched = |name: &&str| -> Result<bool> {
+        Ok(fs::read_to_string(lesson.folder.join(name))? == lesson.untouched(name)?)
+    };
+    let untouched: Result<Vec<_>> = lesson.edited().iter().map(is_untouched).collect();
+    if untouched?.iter().all(|it| *it) {
         return Ok(Verdict::wrong("not begun".to_owned()));
     }
     match judged(session, place, lesson, &Variant::Exercise).await {
@@ -138,7 +152,17 @@ pub async fn check(session: &Session, arguments: &Check) -> Result<bool> {
     let (mut rows, mut same) = (Vec::new(), true);
     for work in &handed.lessons {
         let lesson = Lesson::find(&copy, &work.lesson)?;
-        fs::write(lesson.exercise(), &work.exercise)?;
+        for name in lesson.edited() {
+            let handed = work.exercise.get(name);
+            let handed = handed.ok_or_else(|| {
+                BadInput(format!(
+                    "{} has no {name} of {}",
+                    file.display(),
+                    work.lesson
+                ))
+            })?;
+            fs::write(lesson.folder.join(name), handed)?;
+        }
         let here = verdict(session, &place, &lesson).await?;
         let agrees = here.passed == work.verdict.passed;
         same &= agrees;

@@ -58,22 +58,37 @@ pub fn compares(checks: &[Check]) -> bool {
     limits.any(|limit| matches!(limit, Limit::RatioAtMost(_)))
 }
 
+/// Rounds, and what the functions that ran in them cost: the variants of a template may differ in memory.
+#[derive(Debug)]
+pub struct Taken<'a, R> {
+    pub rounds: &'a [R],
+    pub prices: &'a Prices,
+}
+
 /// Judges the rounds of a variant. `before` has the same number of rounds if a check compares with it.
-pub fn judge(checks: &[Check], rounds: &[Round], before: &[Round], prices: &Prices) -> Verdict {
-    let rounds: Vec<_> = rounds.iter().collect();
-    let before: Vec<_> = before.iter().collect();
+pub fn judge(checks: &[Check], own: Taken<'_, Round>, before: Taken<'_, Round>) -> Verdict {
+    let rounds: Vec<_> = own.rounds.iter().collect();
+    let base: Vec<_> = before.rounds.iter().collect();
     let mut judged = Vec::new();
     let mut failure = None;
     for check in checks {
         let (measured, passed) = match check.limit {
             Limit::RatioAtMost(limit) => {
-                let pairs = compared(&check.measure, &rounds, &before, prices);
+                let own = Taken {
+                    rounds: &rounds,
+                    prices: own.prices,
+                };
+                let before = Taken {
+                    rounds: &base,
+                    prices: before.prices,
+                };
+                let pairs = compared(&check.measure, own, before);
                 let found = pairs.map(|[before, own]| ratio(&before, &own, width(own.len(), 1)));
                 let passed = found.is_some_and(|it| it.to <= limit);
                 (found.map(|it| it.ratio), passed)
             }
             limit => {
-                let measured = check.measure.of(&rounds, prices);
+                let measured = check.measure.of(&rounds, own.prices);
                 (measured, measured.is_some_and(|it| limit.holds(it)))
             }
         };
@@ -99,16 +114,15 @@ pub fn judge(checks: &[Check], rounds: &[Round], before: &[Round], prices: &Pric
 /// The number in each round of both; none unless each round has one above zero.
 pub fn compared(
     measure: &Measure,
-    rounds: &[&Round],
-    before: &[&Round],
-    prices: &Prices,
+    own: Taken<'_, &Round>,
+    before: Taken<'_, &Round>,
 ) -> Option<[Vec<f64>; 2]> {
-    let of = |rounds: &[&Round]| -> Option<Vec<f64>> {
+    let of = |Taken { rounds, prices }: Taken<'_, &Round>| -> Option<Vec<f64>> {
         let values = rounds.iter().map(|round| measure.of(&[round], prices));
         let values: Option<Vec<_>> = values.collect();
         values.filter(|all| all.iter().all(|it| *it > 0.0))
     };
-    let pairs = [of(before)?, of(rounds)?];
+    let pairs = [of(before)?, of(own)?];
     (pairs[0].len() == pairs[1].len() && pairs[0].len() > 1).then_some(pairs)
 }
 
@@ -195,7 +209,12 @@ mod tests {
     fn judged(checks: &[Check], own: &[f64], before: &[f64]) -> Verdict {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let prices = Prices::read(&root, &json!({})).unwrap();
-        judge(checks, &rounds(own), &rounds(before), &prices)
+        let [own, before] = [rounds(own), rounds(before)];
+        let [own, before] = [&own, &before].map(|rounds| Taken {
+            rounds,
+            prices: &prices,
+        });
+        judge(checks, own, before)
     }
 
     #[test]

@@ -14,6 +14,9 @@ use super::steps::Step;
 use super::template::TemplateRules;
 use crate::session::BadInput;
 
+/// The SAM application of a lesson, in its folder.
+const TEMPLATE: &str = "template.yaml";
+
 /// A lesson that was found.
 #[derive(Debug)]
 pub struct Lesson {
@@ -34,6 +37,9 @@ pub struct Lab {
     pub level: Level,
     /// The file that a student edits.
     pub edits: String,
+    /// Whether `template.yaml` is edited too. It has variants then, as if it were the only file.
+    #[serde(default)]
+    pub edits_template: bool,
     pub todo: Todo,
     /// Each says a little more than the one before.
     pub hints: Vec<String>,
@@ -240,24 +246,31 @@ impl Lesson {
             .collect()
     }
 
-    /// The file that the student edits.
-    pub fn exercise(&self) -> PathBuf {
-        self.folder.join(&self.lab.edits)
+    /// The names of the files that the student edits: the one with the TODO, and the template if that is edited too.
+    pub fn edited(&self) -> Vec<&str> {
+        let template = self.lab.edits_template.then_some(TEMPLATE);
+        [self.lab.edits.as_str()]
+            .into_iter()
+            .chain(template)
+            .collect()
     }
 
-    /// The same file of another variant.
-    pub fn source(&self, variant: &Variant) -> PathBuf {
-        let extension = Path::new(&self.lab.edits).extension().unwrap_or_default();
+    /// A file that the student edits, as another variant has it.
+    pub fn source(&self, edited: &str, variant: &Variant) -> PathBuf {
+        let extension = Path::new(edited).extension().unwrap_or_default();
         match variant {
-            Variant::Exercise => self.exercise(),
+            Variant::Exercise => self.folder.join(edited),
             other => self.folder.join(other.name()).with_extension(extension),
         }
     }
 
-    /// The exercise as a student finds it: `before`, with the TODO.
-    pub fn untouched(&self) -> Result<String> {
-        let file = self.source(&Variant::Before);
+    /// A file as a student finds it: that of `before`, with the TODO if it is the one that has it.
+    pub fn untouched(&self, edited: &str) -> Result<String> {
+        let file = self.source(edited, &Variant::Before);
         let before = fs::read_to_string(&file)?;
+        if edited != self.lab.edits {
+            return Ok(before);
+        }
         let Todo { above, text } = &self.lab.todo;
         let line = before.lines().find(|line| line.trim() == above);
         let line =
@@ -276,14 +289,18 @@ impl Lesson {
         Ok(before.replacen(&format!("{line}\n"), &format!("{comment}{line}\n"), 1))
     }
 
-    /// The template that a variant runs: the lesson's own, unless the template is what is edited.
+    /// The template that a variant runs: the lesson's own, unless the template is edited. A cheat without a template then has
+    /// the solution's.
     pub fn template(&self, variant: &Variant) -> PathBuf {
-        let own = self.source(variant);
-        let is_template = own.extension().is_some_and(|it| it == "yaml") && own.exists();
-        if is_template {
+        let shared = self.folder.join(TEMPLATE);
+        if !self.edited().contains(&TEMPLATE) {
+            return shared;
+        }
+        let own = self.source(TEMPLATE, variant);
+        if own.exists() {
             own
         } else {
-            self.folder.join("template.yaml")
+            self.source(TEMPLATE, &Variant::Solution)
         }
     }
 }
@@ -366,9 +383,35 @@ mod tests {
     #[test]
     fn the_todo_stands_above_its_line_with_its_indent() {
         let labs = tempfile::tempdir().unwrap();
-        let untouched = lesson(labs.path(), LAB).unwrap().untouched().unwrap();
+        let untouched = lesson(labs.path(), LAB).unwrap();
+        let untouched = untouched.untouched("exercise.rs").unwrap();
         let expected = "first();\n    // TODO: one\n    // two\n    second();\nsecond();\n";
         assert_eq!(untouched, expected);
+    }
+
+    #[test]
+    fn a_template_has_variants_if_it_is_edited() {
+        let labs = tempfile::tempdir().unwrap();
+        let plain = lesson(labs.path(), LAB).unwrap();
+        let edited = LAB.replace("hints = []", "hints = []\nedits_template = true");
+        let edited = lesson(labs.path(), &edited).unwrap();
+        for file in ["before.yaml", "solution.yaml"] {
+            fs::write(edited.folder.join(file), "Resources: {}\n").unwrap();
+        }
+        assert_eq!(plain.edited(), ["exercise.rs"]);
+        assert_eq!(edited.edited(), ["exercise.rs", "template.yaml"]);
+        for (variant, expected) in [
+            (Variant::Before, "before.yaml"),
+            (Variant::Exercise, "template.yaml"),
+            (Variant::Solution, "solution.yaml"),
+            (Variant::Cheat("memo".to_owned()), "solution.yaml"),
+        ] {
+            assert_eq!(edited.template(&variant), edited.folder.join(expected));
+            let same = plain.template(&variant);
+            assert_eq!(same, plain.folder.join("template.yaml"));
+        }
+        let untouched = edited.untouched("template.yaml").unwrap();
+        assert_eq!(untouched, "Resources: {}\n");
     }
 
     #[test]

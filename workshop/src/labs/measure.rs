@@ -12,6 +12,10 @@ use serde_json::Value;
 use crate::percentile::{ms, percentile, worst};
 use crate::prices;
 
+/// Memory with which a function gets a whole CPU
+/// (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html>).
+const CPU_MB: f64 = 1769.0;
+
 /// A number: what is counted or timed, of which calls, and for each of what.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Measure {
@@ -38,6 +42,7 @@ pub enum What {
     Calls,
     Refused,
     Connections,
+    LateConnections,
     Handshakes,
     RequestBytes,
     ResponseBytes,
@@ -60,6 +65,7 @@ pub enum What {
     InitCpuMs,
     ColdCpuMs,
     WarmCpuMs,
+    ShareMs,
     ColdMs,
     WarmMs,
     // Of the environment that had most.
@@ -69,6 +75,8 @@ pub enum What {
     EndToEndMs,
     WaitMs,
     WorstWaitMs,
+    // As the template says.
+    ConfiguredMb,
     // Of a million requests.
     GbSeconds,
     Usd,
@@ -136,6 +144,13 @@ pub struct Function {
     pub memory_mb: f64,
     /// USD of a GB-second on its processor.
     pub gb_second: f64,
+}
+
+impl Function {
+    /// The part of a CPU that a program with one thread gets.
+    fn cpu_share(&self) -> f64 {
+        (self.memory_mb / CPU_MB).min(1.0)
+    }
 }
 
 /// The functions of a template by logical id, and AWS's prices of the rest in USD.
@@ -376,6 +391,9 @@ impl Measure {
                 Outcome::Throttle | Outcome::Error | Outcome::NoAnswer => 1.0,
             }),
             What::Connections => it.handshakes.len() as f64,
+            What::LateConnections => it.sum(|call| {
+                u8::from(call.connection.is_some() && call.request_id.is_some()).into()
+            }),
             What::Handshakes => it.handshakes.iter().filter(full).count() as f64,
             What::RequestBytes => it.sum(|call| call.request_bytes as f64),
             What::ResponseBytes => it.sum(|call| call.response_bytes as f64),
@@ -408,6 +426,17 @@ impl Measure {
                 }));
             }
             What::WarmCpuMs => return median(&it.each(false, |run| run.cpu.map(ms))),
+            What::ShareMs => {
+                let share =
+                    |run: &Invocation| Some(prices.functions.get(&run.function)?.cpu_share());
+                return median(&it.each(false, |run| Some(ms(run.cpu?) / share(run)?)));
+            }
+            What::ConfiguredMb => {
+                let wanted = |name: &&String| self.function.as_ref().is_none_or(|it| it == *name);
+                let functions = prices.functions.iter();
+                let sizes = functions.filter(|(name, _)| wanted(name));
+                return sizes.map(|(_, it)| it.memory_mb).reduce(f64::max);
+            }
             What::ColdMs => return median(&it.each(true, |run| Some(ms(run.own())))),
             What::WarmMs => return median(&it.each(false, |run| Some(ms(run.duration)))),
             What::MemoryMb => {
@@ -451,6 +480,7 @@ impl fmt::Display for Measure {
             What::Calls => ("calls", true),
             What::Refused => ("refused calls", true),
             What::Connections => ("new connections", true),
+            What::LateConnections => ("connections opened after the init phase", true),
             What::Handshakes => ("full TLS handshakes", true),
             What::RequestBytes => ("request bytes", true),
             What::ResponseBytes => ("response bytes", true),
@@ -472,6 +502,8 @@ impl fmt::Display for Measure {
             What::InitCpuMs => ("init CPU, ms", false),
             What::ColdCpuMs => ("cold start CPU, ms", false),
             What::WarmCpuMs => ("warm CPU, ms", false),
+            What::ShareMs => ("warm CPU at its share of a CPU, ms", false),
+            What::ConfiguredMb => ("configured memory, MB", false),
             What::ColdMs => ("cold start, own ms", false),
             What::WarmMs => ("warm duration, ms", false),
             What::MemoryMb => ("memory, MB", false),
@@ -616,6 +648,49 @@ mod tests {
             };
             assert_eq!(measure.of(&[&round], &prices()), Some(expected));
         }
+    }
+
+    #[test]
+    fn cpu_time_at_a_share_depends_on_the_memory_up_to_a_whole_cpu() {
+        let mut prices = prices();
+        let run = Invocation {
+            function: "F".to_owned(),
+            cpu: Some(Duration::from_millis(3)),
+            ..Invocation::default()
+        };
+        let round = round(vec![entry(0, Event::Invocation(Box::new(run)))]);
+        for (memory_mb, expected) in [(1769.0, 3.0), (884.5, 6.0), (3008.0, 3.0)] {
+            if let Some(function) = prices.functions.get_mut("F") {
+                function.memory_mb = memory_mb;
+            }
+            let of = |what| Measure::plain(what).of(&[&round], &prices);
+            assert_eq!(of(What::ShareMs), Some(expected));
+            assert_eq!(of(What::ConfiguredMb), Some(memory_mb));
+        }
+    }
+
+    #[test]
+    fn a_connection_is_late_unless_its_first_call_belongs_to_an_init_phase() {
+        let opened = |request_id: Option<&str>, connection| {
+            let call = Call {
+                function: "F".to_owned(),
+                request_id: request_id.map(str::to_owned),
+                connection,
+                ..Call::default()
+            };
+            entry(0, Event::Call(Box::new(call)))
+        };
+        let round = round(vec![
+            opened(None, Some(Handshake::Full)),
+            opened(Some("a"), None),
+            opened(Some("a"), Some(Handshake::Full)),
+            invocation("F", "a", true, 1),
+        ]);
+        let late = Measure {
+            per: Some(Per::Environment),
+            ..Measure::plain(What::LateConnections)
+        };
+        assert_eq!(late.of(&[&round], &prices()), Some(1.0));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::build::build;
-use super::judge::compared;
+use super::judge::{Taken, compared};
 use super::lesson::{Judge, Lesson, Run, Variant};
 use super::measure::{Measure, Per, Round, What};
 use super::progress::{Prediction, Predicts, Progress};
@@ -285,7 +285,15 @@ fn ratios(before: &Stage, others: &[(Stage, Option<Wrong>)]) -> Vec<Compared> {
             let own: Vec<_> = stage.rounds.iter().collect();
             let rounds = own.len().min(base.len());
             let measure = Measure::plain(what);
-            let [old, new] = compared(&measure, &own[..rounds], &base[..rounds], &stage.prices)?;
+            let own = Taken {
+                rounds: &own[..rounds],
+                prices: &stage.prices,
+            };
+            let base = Taken {
+                rounds: &base[..rounds],
+                prices: &before.prices,
+            };
+            let [old, new] = compared(&measure, own, base)?;
             Some(Compared {
                 what: measure.to_string(),
                 variant: stage.variant.name(),

@@ -128,19 +128,21 @@ pub fn hint(session: &Session, arguments: &One) -> Result<bool> {
 /// Puts the exercise back as it was, and keeps what the student had.
 pub fn reset(session: &Session, arguments: &One) -> Result<bool> {
     let lesson = arguments.find(session)?;
-    let (file, untouched) = (lesson.exercise(), lesson.untouched()?);
-    let shown = file.strip_prefix(&session.root).unwrap_or(&file).display();
-    let had = fs::read_to_string(&file).unwrap_or_default();
-    if had == untouched {
-        session.say(format!("{shown} is as it was at the beginning."));
-        return Ok(true);
+    for edited in lesson.edited() {
+        let (file, untouched) = (lesson.folder.join(edited), lesson.untouched(edited)?);
+        let shown = file.strip_prefix(&session.root).unwrap_or(&file).display();
+        let had = fs::read_to_string(&file).unwrap_or_default();
+        if had == untouched {
+            session.say(format!("{shown} is as it was at the beginning."));
+            continue;
+        }
+        let kept = arguments.keep(session, &lesson, edited, &had)?;
+        fs::write(&file, untouched)?;
+        let kept = kept.strip_prefix(&session.root).unwrap_or(&kept).display();
+        session.say(format!(
+            "{shown} is as it was at the beginning. What you had is in {kept}."
+        ));
     }
-    let kept = arguments.keep(session, &lesson, &had)?;
-    fs::write(&file, untouched)?;
-    let kept = kept.strip_prefix(&session.root).unwrap_or(&kept).display();
-    session.say(format!(
-        "{shown} is as it was at the beginning. What you had is in {kept}."
-    ));
     Ok(true)
 }
 
@@ -158,21 +160,23 @@ pub fn solution(session: &Session, arguments: &Solution) -> Result<bool> {
         );
         return Err(BadInput(why).into());
     }
-    let file = lesson.source(&Variant::Solution);
-    let text = fs::read_to_string(&file)?;
-    if !arguments.copy {
-        let shown = file.strip_prefix(&session.root).unwrap_or(&file).display();
-        session.say(format!("{}\n\nThis is {shown}.", text.trim_end()));
-        return Ok(true);
+    for edited in lesson.edited() {
+        let file = lesson.source(edited, &Variant::Solution);
+        let text = fs::read_to_string(&file)?;
+        if !arguments.copy {
+            let shown = file.strip_prefix(&session.root).unwrap_or(&file).display();
+            session.say(format!("{}\n\nThis is {shown}.", text.trim_end()));
+            continue;
+        }
+        let exercise = lesson.folder.join(edited);
+        let had = fs::read_to_string(&exercise).unwrap_or_default();
+        let kept = one.keep(session, &lesson, edited, &had)?;
+        fs::write(&exercise, text)?;
+        let kept = kept.strip_prefix(&session.root).unwrap_or(&kept).display();
+        session.say(format!(
+            "The solution is in the place of the exercise. What you had is in {kept}."
+        ));
     }
-    let exercise = lesson.exercise();
-    let had = fs::read_to_string(&exercise).unwrap_or_default();
-    let kept = one.keep(session, &lesson, &had)?;
-    fs::write(&exercise, text)?;
-    let kept = kept.strip_prefix(&session.root).unwrap_or(&kept).display();
-    session.say(format!(
-        "The solution is in the place of the exercise. What you had is in {kept}."
-    ));
     Ok(true)
 }
 
@@ -182,13 +186,13 @@ impl One {
     }
 
     /// Writes what the student had to a file of its own.
-    fn keep(&self, session: &Session, lesson: &Lesson, had: &str) -> Result<PathBuf> {
+    fn keep(&self, session: &Session, lesson: &Lesson, edited: &str, had: &str) -> Result<PathBuf> {
         let now = OffsetDateTime::now_utc().format(format_description!(
             "[year][month][day]-[hour][minute][second]-[subsecond digits:3]"
         ))?;
         let folder = self.place.target(session).join("kept");
         fs::create_dir_all(&folder)?;
-        let file = folder.join(format!("{}-{now}-{}", lesson.name(), lesson.lab.edits));
+        let file = folder.join(format!("{}-{now}-{edited}", lesson.name()));
         fs::write(&file, had)?;
         Ok(file)
     }
