@@ -174,7 +174,8 @@ fn by_round(reports: &[Report], rounds: usize) -> [Vec<f64>; 3] {
     let runs = reports.chunks(reports.len().checked_div(rounds).unwrap_or(1).max(1));
     let values = runs.map(|run| {
         let (first, warm) = run.split_first()?;
-        let warm: Vec<_> = warm.iter().map(|it| it.cpu_ms).collect::<Option<_>>()?;
+        let of_warm = |it: &Report| it.cpu_ms.filter(|_| it.init_ms.is_none());
+        let warm: Vec<_> = warm.iter().map(of_warm).collect::<Option<_>>()?;
         let whole = reports.len() == rounds * run.len();
         let [first, init] = [first.cpu_ms?, first.init_cpu_ms.filter(|_| whole)?];
         Some([init + first, first, percentile(&warm, 50.0)?])
