@@ -259,7 +259,7 @@ mod tests {
     fn what_goes_wrong_is_counted_by_itself_for_a_route() {
         let changes = json!([
             {"from": 2, "to": 3, "ms": 7},
-            {"route": "POST /orders", "every": 2, "status": 503, "json": null},
+            {"route": "POST /orders", "every": 2, "status": 503, "json": {}},
         ]);
         let service = service(changes, None);
         let now = Instant::now();
@@ -278,7 +278,7 @@ mod tests {
             (5, 200, json!("one")),
             (7, 202, json!(1)),
             (7, 200, json!("any")),
-            (5, 503, Value::Null),
+            (5, 503, json!({})),
             (5, 404, Value::Null),
         ];
         assert_eq!(answered, expected);
