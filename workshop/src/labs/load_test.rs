@@ -95,7 +95,7 @@ pub async fn judged(
     variant: &Variant,
     load_test: &LoadTest,
 ) -> Result<Verdict> {
-    let script = lesson.source(variant);
+    let script = lesson.source(&lesson.lab.edits, variant);
     if let Some(wrong) = longer(&script, load_test.seconds)? {
         return Ok(Verdict::wrong(wrong));
     }

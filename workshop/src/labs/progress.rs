@@ -1,6 +1,7 @@
 //! How far a student has come: `target/labs/progress.json`.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -86,6 +87,14 @@ impl Prediction {
 
     pub fn get(&self, name: &str) -> Option<f64> {
         self.0.get(name).copied()
+    }
+}
+
+/// As it is given, such as `calls=1 ms=20 usd=3`.
+impl fmt::Display for Prediction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let pairs = self.0.iter().map(|(name, value)| format!("{name}={value}"));
+        f.write_str(&pairs.collect::<Vec<_>>().join(" "))
     }
 }
 

@@ -452,10 +452,8 @@ fn report(shown: &Shown) -> Report {
         None => (Outcome::Unjudged, exercise(shown)),
     };
     let mut all_facts = vec![Fact::new("rounds", shown.rounds.to_string())];
-    if let Some(it) = shown.prediction {
-        let Prediction { calls, ms, usd } = it;
-        let predicted = format!("{calls} calls a request, {ms} ms, ${usd} a million requests");
-        all_facts.push(Fact::new("you predicted", predicted));
+    if let Some(it) = &shown.prediction {
+        all_facts.push(Fact::new("you predicted", it.to_string()));
     }
     let (commit, known) = (shown.commit.as_deref(), shown.conditions.as_ref());
     all_facts.extend(facts(&shown.machine, commit, known));
@@ -559,11 +557,7 @@ mod tests {
             commit: None,
             conditions: None,
             rounds: 5,
-            prediction: Some(Prediction {
-                calls: 2.0,
-                ms: 10.0,
-                usd: 3.0,
-            }),
+            prediction: serde_json::from_str(r#"{"calls": 2, "ms": 10, "usd": 3}"#).unwrap(),
             variants: vec![
                 measured("before", 21.0),
                 measured("exercise", 20.0),
