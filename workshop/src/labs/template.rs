@@ -274,9 +274,9 @@ impl Looked<'_> {
     fn dead_letters(&self) -> Option<Objection> {
         self.triggers()
             .find_map(|(_, queue, _)| match self.redrive(&queue) {
-                None => Some(objection(&queue, "never", 5)),
+                None => Some(objection(&queue, "for no message", 5)),
                 Some((_, count)) if count < 5 => {
-                    Some(objection(&queue, format!("after {count} deliveries"), 5))
+                    Some(objection(&queue, format!("after delivery {count}"), 5))
                 }
                 Some(_) => None,
             })
@@ -621,21 +621,21 @@ mod tests {
                 "/Queue/Properties/RedrivePolicy",
                 Value::Null,
                 "Queue",
-                "never",
+                "for no message",
             ),
             (
                 Kind::DeadLetters,
                 "/Queue/Properties/RedrivePolicy/maxReceiveCount",
                 json!(4),
                 "Queue",
-                "after 4 deliveries",
+                "after delivery 4",
             ),
             (
                 Kind::DeadLetters,
                 "/Dead/Type",
                 json!("Other"),
                 "Queue",
-                "never",
+                "for no message",
             ),
             (
                 Kind::PartialFailures,
