@@ -191,7 +191,7 @@ pub async fn judged(
                 rounds: &it.rounds[..],
                 prices: &it.prices,
             });
-            judge(&lesson.lab.check, own, before)
+            judge(&lesson.lab.check, &own, &before)
         }
     });
     for stage in stages {

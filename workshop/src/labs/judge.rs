@@ -66,7 +66,7 @@ pub struct Taken<'a, R> {
 }
 
 /// Judges the rounds of a variant. `before` has the same number of rounds if a check compares with it.
-pub fn judge(checks: &[Check], own: Taken<'_, Round>, before: Taken<'_, Round>) -> Verdict {
+pub fn judge(checks: &[Check], own: &Taken<'_, Round>, before: &Taken<'_, Round>) -> Verdict {
     let rounds: Vec<_> = own.rounds.iter().collect();
     let base: Vec<_> = before.rounds.iter().collect();
     let mut judged = Vec::new();
@@ -214,7 +214,7 @@ mod tests {
             rounds,
             prices: &prices,
         });
-        judge(checks, own, before)
+        judge(checks, &own, &before)
     }
 
     #[test]
