@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::aws_json::{Operation, Refusal, Service};
+use crate::events::ItemsRead;
 use crate::template::Table;
 
 const ARNS_HERE: &str = "arn:aws:dynamodb:us-east-1:";
@@ -36,11 +37,12 @@ pub(crate) struct DynamoDb {
     calls: mpsc::UnboundedSender<Request>,
 }
 
-/// Capacity units of one call.
+/// Capacity units of one call, and what a `Query` or a `Scan` read for them.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Units {
     pub(crate) read: f64,
     pub(crate) write: f64,
+    pub(crate) items: Option<ItemsRead>,
 }
 
 #[derive(Debug)]
@@ -215,7 +217,7 @@ fn run(
         }};
     }
     macro_rules! metered {
-        ($method:ident, $request:ty, $side:ident) => {{
+        ($method:ident, $request:ty, $side:ident $(, $scanned:ident / $matched:ident)?) => {{
             let mut request: $request = parse(body)?;
             let asked = request.return_consumed_capacity.take();
             let asked = asked.filter(|level| level != "NONE");
@@ -225,6 +227,10 @@ fn run(
             let consumed = response.consumed_capacity.as_ref();
             let mut units = Units::default();
             units.$side = consumed.map_or(0.0, |consumed| consumed.units());
+            $(units.items = Some(ItemsRead {
+                scanned: response.$scanned as u64,
+                matched: response.$matched as u64,
+            });)?
             if asked.is_none() {
                 response.consumed_capacity = None;
             }
@@ -233,8 +239,8 @@ fn run(
     }
     match operation {
         "GetItem" => metered!(get_item, get_item::GetItemRequest, read),
-        "Query" => metered!(query, query::QueryRequest, read),
-        "Scan" => metered!(scan, scan::ScanRequest, read),
+        "Query" => metered!(query, query::QueryRequest, read, scanned_count / count),
+        "Scan" => metered!(scan, scan::ScanRequest, read, scanned_count / count),
         "BatchGetItem" => metered!(batch_get_item, batch_get_item::BatchGetItemRequest, read),
         "TransactGetItems" => metered!(
             transact_get_items,

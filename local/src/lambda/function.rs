@@ -196,6 +196,9 @@ impl Function {
             duration: Duration::ZERO,
             cpu: None,
             held: Duration::ZERO,
+            memory_mb: spec.memory_mb,
+            max_memory_mb: 0,
+            log_bytes: 0,
             outcome: Ended::Throttled,
             error: None,
         })));

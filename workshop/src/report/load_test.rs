@@ -14,6 +14,7 @@ use super::model::{
 use super::money::{Money, by_function};
 use super::platform::{self, Story};
 use super::waterfall;
+use crate::advise::{Advice, Rule};
 use crate::artillery::{Record, records_of};
 use crate::files::{read_json, read_yaml};
 use crate::functions::environments_needed;
@@ -104,6 +105,7 @@ pub fn report(sources: &Sources<'_>) -> Report {
         }
         None => sections.push(not_here()),
     }
+    sections.push(advice(sources.summary.advice.as_ref(), under));
     sections.push(work(sources));
     sections.push(origins(sources.summary));
     Report {
@@ -175,6 +177,41 @@ fn not_here() -> Section {
         ],
         ..Section::default()
     }
+}
+
+/// What the adviser found in the log of events, and what it looked for.
+fn advice(advice: Option<&Advice>, origin: &str) -> Section {
+    let mut section = Section {
+        id: "advice".to_owned(),
+        title: "What could be better".to_owned(),
+        ..Section::default()
+    };
+    let Some(advice) = advice else {
+        let why = "Not known here: it is read from the log of events of a host on this machine.";
+        section.notes.push(why.to_owned());
+        return section;
+    };
+    section.notes.push(advice.heading());
+    if !advice.findings.is_empty() {
+        let rows = advice.findings.iter();
+        let rows = rows.map(|it| cells![it.says.as_str(), format!("{:02}", it.lesson)]);
+        let columns = [("what", ""), ("lesson", "")];
+        section
+            .tables
+            .push(Table::new("Findings", origin, &columns).with(rows));
+    }
+    let rows = Rule::ALL.map(|rule| {
+        let found = advice.findings.iter().filter(|it| it.rule == rule);
+        cells![
+            rule.looks_for(),
+            found.count(),
+            format!("{:02}", rule.lesson())
+        ]
+    });
+    let columns = [("what", ""), ("found", ""), ("lesson", "")];
+    let table = Table::new("What was looked for", origin, &columns);
+    section.tables.push(table.with(rows));
+    section
 }
 
 fn times(times: Times) -> [Value; 4] {
