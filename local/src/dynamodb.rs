@@ -341,3 +341,46 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, DynoxideError> {
 fn to_json(response: &impl Serialize) -> Result<Vec<u8>, DynoxideError> {
     serde_json::to_vec(response).map_err(|e| DynoxideError::InternalServerError(e.to_string()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_scan_says_what_it_read_and_what_its_filter_let_through() {
+        let database = DynamoDb::open(None).expect("a database in memory");
+        let table = json!({
+            "TableName": "Things", "BillingMode": "PAY_PER_REQUEST",
+            "AttributeDefinitions": [{"AttributeName": "id", "AttributeType": "S"}],
+            "KeySchema": [{"AttributeName": "id", "KeyType": "HASH"}],
+        });
+        let made = database.json("CreateTable", &table).await;
+        made.expect("the table is made");
+        for (id, colour) in [("a", "red"), ("b", "blue"), ("c", "red")] {
+            let item = json!({"id": {"S": id}, "colour": {"S": colour}});
+            let put = json!({"TableName": "Things", "Item": item});
+            let put = database.json("PutItem", &put).await;
+            put.expect("it is put");
+        }
+        let read = async |operation: &str, more: Value| {
+            let mut body = json!({
+                "TableName": "Things", "ExpressionAttributeValues": {":blue": {"S": "blue"}},
+                "FilterExpression": "colour = :blue",
+            });
+            for (name, value) in more.as_object().into_iter().flatten() {
+                body[name] = value.clone();
+            }
+            let (answer, units) = database.call(operation, body.to_string().into()).await;
+            answer.expect("it is answered");
+            units
+                .items
+                .map(|ItemsRead { scanned, matched }| (scanned, matched))
+        };
+        assert_eq!(read("Scan", json!({})).await, Some((3, 1)));
+        let key = json!({
+            "KeyConditionExpression": "id = :a",
+            "ExpressionAttributeValues": {":a": {"S": "a"}, ":blue": {"S": "blue"}},
+        });
+        assert_eq!(read("Query", key).await, Some((1, 0)));
+    }
+}

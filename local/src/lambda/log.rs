@@ -229,7 +229,13 @@ mod tests {
         let output = Output::start(reader, Arc::clone(&log)).expect("it is read");
         writer.write_all(b"one\ntw").expect("the pipe takes it");
         output.flush();
+        assert_eq!(output.take_printed(), 6);
         log.write("END\n");
+        assert_eq!(
+            output.take_printed(),
+            0,
+            "what Lambda writes is not printed"
+        );
         writer.write_all(b"three\n").expect("the pipe takes it");
         drop(writer);
         drop(output);

@@ -113,7 +113,11 @@ mod tests {
         cold(&mut made);
         for index in 0..warm {
             let get = get("Things");
-            made.run(&[&[if index < opening { connecting(get) } else { get }]]);
+            made.run(&[&[if index < opening {
+                connecting(get)
+            } else {
+                get
+            }]]);
         }
         made
     }
@@ -152,7 +156,11 @@ mod tests {
             made.pause(21); // and after a pause the pool is empty
         }
         let seen = made.found();
-        assert_eq!(seen.len(), 1, "within a pause the second one is there already");
+        assert_eq!(
+            seen.len(),
+            1,
+            "within a pause the second one is there already"
+        );
         let mut made = Made::default();
         for _ in 0..5 {
             made.pause(21);

@@ -200,9 +200,14 @@ impl Advice {
 
     /// What was found, and in how much.
     pub fn heading(&self) -> String {
+        let counted = |count: usize, what: &str| {
+            let plural = if count == 1 { "" } else { "s" };
+            format!("{count} {what}{plural}")
+        };
         let of = format!(
-            "in {} invocations of {} functions",
-            self.invocations, self.functions
+            "in {} of {}",
+            counted(self.invocations, "invocation"),
+            counted(self.functions, "function")
         );
         let found = match self.findings.len() {
             0 => format!("What could be better: nothing found {of}."),
