@@ -1,6 +1,6 @@
 //! `workshop advise`: what a load test, or a host that runs, has to say about its functions.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -17,9 +17,9 @@ use crate::summary::Summary;
 /// Of `workshop advise`.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// The folder of a load test
-    #[arg(long, value_name = "DIR", default_value = "target/load-test")]
-    run: PathBuf,
+    /// The folder of a load test; without it, target/load-test
+    #[arg(long, value_name = "DIR", default_value = "")]
+    run: String,
     /// Read the log of a host that runs, by the control address that it prints, such as http://127.0.0.1:3001
     #[arg(long, value_name = "URL", default_value = "")]
     host: String,
@@ -31,7 +31,11 @@ pub struct Arguments {
 /// Runs the verb: 0 whether something is found or not, 2 if there is nothing to read.
 pub async fn run(session: &Session, arguments: &Arguments) -> Result<ExitCode> {
     let advice = if arguments.host.is_empty() {
-        of_run(&session.root.join(&arguments.run))?
+        let run = match arguments.run.as_str() {
+            "" => "target/load-test",
+            run => run,
+        };
+        of_run(&session.root.join(run))?
     } else {
         session
             .or_interrupted(of_host(session, &arguments.host))
