@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::aws_json::{Operation, Refusal, Service};
+use crate::events::ItemsRead;
 use crate::template::Table;
 
 const ARNS_HERE: &str = "arn:aws:dynamodb:us-east-1:";
@@ -36,11 +37,12 @@ pub(crate) struct DynamoDb {
     calls: mpsc::UnboundedSender<Request>,
 }
 
-/// Capacity units of one call.
+/// Capacity units of one call, and what a `Query` or a `Scan` read for them.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Units {
     pub(crate) read: f64,
     pub(crate) write: f64,
+    pub(crate) items: Option<ItemsRead>,
 }
 
 #[derive(Debug)]
@@ -215,7 +217,7 @@ fn run(
         }};
     }
     macro_rules! metered {
-        ($method:ident, $request:ty, $side:ident) => {{
+        ($method:ident, $request:ty, $side:ident $(, $scanned:ident / $matched:ident)?) => {{
             let mut request: $request = parse(body)?;
             let asked = request.return_consumed_capacity.take();
             let asked = asked.filter(|level| level != "NONE");
@@ -225,6 +227,10 @@ fn run(
             let consumed = response.consumed_capacity.as_ref();
             let mut units = Units::default();
             units.$side = consumed.map_or(0.0, |consumed| consumed.units());
+            $(units.items = Some(ItemsRead {
+                scanned: response.$scanned as u64,
+                matched: response.$matched as u64,
+            });)?
             if asked.is_none() {
                 response.consumed_capacity = None;
             }
@@ -233,8 +239,8 @@ fn run(
     }
     match operation {
         "GetItem" => metered!(get_item, get_item::GetItemRequest, read),
-        "Query" => metered!(query, query::QueryRequest, read),
-        "Scan" => metered!(scan, scan::ScanRequest, read),
+        "Query" => metered!(query, query::QueryRequest, read, scanned_count / count),
+        "Scan" => metered!(scan, scan::ScanRequest, read, scanned_count / count),
         "BatchGetItem" => metered!(batch_get_item, batch_get_item::BatchGetItemRequest, read),
         "TransactGetItems" => metered!(
             transact_get_items,
@@ -334,4 +340,47 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, DynoxideError> {
 
 fn to_json(response: &impl Serialize) -> Result<Vec<u8>, DynoxideError> {
     serde_json::to_vec(response).map_err(|e| DynoxideError::InternalServerError(e.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_scan_says_what_it_read_and_what_its_filter_let_through() {
+        let database = DynamoDb::open(None).expect("a database in memory");
+        let table = json!({
+            "TableName": "Things", "BillingMode": "PAY_PER_REQUEST",
+            "AttributeDefinitions": [{"AttributeName": "id", "AttributeType": "S"}],
+            "KeySchema": [{"AttributeName": "id", "KeyType": "HASH"}],
+        });
+        let made = database.json("CreateTable", &table).await;
+        made.expect("the table is made");
+        for (id, colour) in [("a", "red"), ("b", "blue"), ("c", "red")] {
+            let item = json!({"id": {"S": id}, "colour": {"S": colour}});
+            let put = json!({"TableName": "Things", "Item": item});
+            let put = database.json("PutItem", &put).await;
+            put.expect("it is put");
+        }
+        let read = async |operation: &str, more: Value| {
+            let mut body = json!({
+                "TableName": "Things", "ExpressionAttributeValues": {":blue": {"S": "blue"}},
+                "FilterExpression": "colour = :blue",
+            });
+            for (name, value) in more.as_object().into_iter().flatten() {
+                body[name] = value.clone();
+            }
+            let (answer, units) = database.call(operation, body.to_string().into()).await;
+            answer.expect("it is answered");
+            units
+                .items
+                .map(|ItemsRead { scanned, matched }| (scanned, matched))
+        };
+        assert_eq!(read("Scan", json!({})).await, Some((3, 1)));
+        let key = json!({
+            "KeyConditionExpression": "id = :a",
+            "ExpressionAttributeValues": {":a": {"S": "a"}, ":blue": {"S": "blue"}},
+        });
+        assert_eq!(read("Query", key).await, Some((1, 0)));
+    }
 }

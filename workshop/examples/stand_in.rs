@@ -119,7 +119,8 @@ where
 ///   for 4xx, `slow-once` takes 600 ms for one success of `GET /products`, `crawls` takes 1.5 s,
 ///   `slow-seed` 150 ms for the catalogue;
 /// - `one-order-a-run` hands each order to a run of its own, `one-after-another` takes 12 ms for each order of a run,
-///   where it takes 12 ms for all of them, `lost-order` hands one order in five to no run;
+///   where it takes 12 ms for all of them, `lost-order` hands one order in five to no run, `loop-of-calls` reads five
+///   items in each run, one after another;
 /// - `stuck-orders` leaves every order PENDING, `no-rejections` never runs out of stock;
 /// - `wrong-statuses` answers 200 where 404 or 412 is right.
 ///
@@ -232,6 +233,17 @@ impl Shop {
                 "source": "OrdersQueue", "cold": false, "queued_us": 0, "duration_us": 12_000 * turns, "held_us": 0,
                 "outcome": "success"
             });
+            if self.is("loop-of-calls") {
+                for turn in 1..=5 {
+                    let call = json!({
+                        "at_us": 2000 * turn, "event": "call", "function": "ProcessOrders", "request_id": request_id,
+                        "operation": "DynamoDB.GetItem", "resource": "OrdersTable", "request_bytes": 0,
+                        "response_bytes": 0, "read_units": 0.5, "write_units": 0.0, "outcome": "success",
+                        "duration_us": 2000, "held_us": 0
+                    });
+                    state.events += &format!("{call}\n");
+                }
+            }
             state.events += &format!("{delivered}\n{run}\n");
         }
         let lines = state.events.lines().skip(from);

@@ -14,6 +14,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::time::Instant;
 
+use crate::advise::{Advice, Known};
 use crate::artillery::{Load, Phase, Script, seed};
 use crate::burst::{self, Burst};
 use crate::cloudwatch::{self, Stack};
@@ -25,6 +26,7 @@ use crate::limits::{Limits, Profile};
 use crate::machine::{
     LATENCY_LOGGED, MEASURED, MEASURED_ON_AWS, Machine, NEEDS_AWS, SIMULATED, commit,
 };
+use crate::prices::Prices;
 use crate::provisioned::Provisioned;
 use crate::render;
 use crate::report;
@@ -429,6 +431,19 @@ impl Test<'_> {
         }
     }
 
+    /// What the log of events says could be better. None of a stack or a host that tells no events.
+    fn advice(&self, events: &[Entry]) -> Result<Option<Advice>> {
+        let prices = Prices::read(&self.session.root)?;
+        let architecture = self.money.as_ref().map(|it| it.architecture.as_str());
+        let known = Known {
+            prices: &prices,
+            architecture: architecture.unwrap_or("x86_64"), // Lambda's default
+            conditions: self.conditions.as_ref(),
+        };
+        let advice = Advice::of(events, &known);
+        Ok((advice.invocations > 0).then_some(advice))
+    }
+
     /// Adds what the logs say, judges, writes the summary and shows it.
     async fn conclude(
         &self,
@@ -455,6 +470,7 @@ impl Test<'_> {
             }
             (None, None) => Vec::new(),
         };
+        let advice = self.advice(&measured.events)?;
         let interrupted = session.interrupted_by();
         let gates = &mut load.gates;
         if let Some(meter) = &meter {
@@ -466,6 +482,13 @@ impl Test<'_> {
                 let is_provisioned = provisioned.is_some_and(|it| it.environments > 0);
                 gates.extend(self.profile.cold_start_gates(&functions, is_provisioned));
             }
+        }
+        // Beyond what the stack holds, calls are given up and repeated.
+        if let Some(advice) = advice
+            .as_ref()
+            .filter(|_| self.ships && self.profile.knee.is_none())
+        {
+            gates.extend(gates! { "findings of the adviser": advice.findings.len() as f64, == 0; });
         }
         if let (Some(burst), Some(limits)) = (&measured.burst, &self.profile.burst) {
             gates.extend(burst.gates(limits, self.ships));
@@ -499,6 +522,7 @@ impl Test<'_> {
             functions,
             aws_calls,
             queues,
+            advice,
             burst: measured.burst,
             provisioned: self.provisioned.clone(),
             custom_metrics: log_dir.map(functions::custom_metrics).transpose()?,
@@ -509,6 +533,9 @@ impl Test<'_> {
         };
         write_json(&self.load.out.join("summary.json"), &summary)?;
         session.say(render::summary(&summary));
+        if let Some(advice) = &summary.advice {
+            session.say(format!("\n{}", advice.text()));
+        }
         let story = self.events_since_us.map(|since_us| Story {
             entries: &measured.events,
             since_us,

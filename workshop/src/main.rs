@@ -23,6 +23,7 @@
 //! | [`power_curve`] | one function at every memory size |
 //! | [`prices`], [`provisioned`] | what AWS charges, and for environments that are kept ready |
 //! | [`truth`] | the conditions beside published figures |
+//! | [`advise`] | what the log of events says could be better |
 //! | [`labs`] | the lessons of `labs/` |
 //! | [`session`], [`program`], [`files`], [`percentile`] | Ctrl-C and output, other programs, small helpers |
 
@@ -31,6 +32,7 @@
     reason = "nobody links a program: `pub` is for its other modules"
 )]
 
+mod advise;
 mod artillery;
 mod bench;
 mod burst;
@@ -100,6 +102,8 @@ enum Verb {
     PowerCurve(power_curve::Arguments),
     /// Show what the conditions give beside what others have published
     Truth(truth::Arguments),
+    /// Say what could be better, by the log of events of the last load test or of a host that runs
+    Advise(advise::verb::Arguments),
     /// List the lessons, and how far you have come
     Labs(labs::student::List),
     /// Run a lesson before, as an exercise and solved, and compare the three with your prediction
@@ -135,6 +139,7 @@ async fn main() -> ExitCode {
         Verb::Compare(_) => "compare",
         Verb::PowerCurve(_) => "power-curve",
         Verb::Truth(_) => "truth",
+        Verb::Advise(_) => "advise",
         Verb::Labs(_) => "labs",
         Verb::Lab(_) => "lab",
         Verb::Check(_) => "check",
@@ -164,6 +169,7 @@ async fn run(verb: &Verb) -> Result<ExitCode> {
         Verb::Compare(arguments) => compare::run(&session, arguments).await?,
         Verb::PowerCurve(arguments) => power_curve::run(&session, arguments).await?,
         Verb::Truth(arguments) => truth::run(&session, arguments).await?,
+        Verb::Advise(arguments) => return advise::verb::run(&session, arguments).await,
         Verb::Labs(arguments) => labs::student::list(&session, arguments)?,
         Verb::Lab(arguments) => labs::show::run(&session, arguments).await?,
         Verb::Check(arguments) => return Ok(labs::check::run(&session, arguments).await),

@@ -6,6 +6,7 @@ use local::conditions::Medians;
 use local::events::{Caller, QueueCounts};
 use serde::{Deserialize, Serialize};
 
+use crate::advise::Advice;
 use crate::artillery::{Aggregate, Histograms, Record};
 use crate::burst::Burst;
 use crate::functions::Function;
@@ -47,6 +48,9 @@ pub struct Summary {
     /// What AWS takes at the median; none on the bare machine and on AWS.
     #[serde(default)]
     pub conditions: Option<Medians>,
+    /// What could be better, where the run had a log of events.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub advice: Option<Advice>,
     pub origin: Origin,
     pub per_thousand_requests: PerThousand,
 }
@@ -523,6 +527,7 @@ pub mod tests {
             api_url: "http://127.0.0.1:40000".to_owned(),
             started_at: "2025-03-01T10:00:00Z".to_owned(),
             interrupted_by: None,
+            advice: None,
             per_thousand_requests: PerThousand::of(&load, &functions, Some(&calls)),
             load,
             functions,

@@ -642,6 +642,14 @@ fn the_stack_on_this_machine_is_started_metered_and_stopped_and_its_environments
         notes[0].as_str().unwrap().starts_with("Not known here."),
         "{notes}"
     );
+    // The log of events is read by the adviser as well.
+    let advice = &run.summary()["advice"];
+    assert!(advice["invocations"].as_u64() > Some(0), "{advice}");
+    let said = section(&report, "advice")["notes"][0].as_str().unwrap();
+    assert!(
+        said.starts_with("What could be better: nothing found in "),
+        "{said}"
+    );
     // One for the catalogue, and one under load, because the environments were ended between.
     assert_eq!(
         (
@@ -713,6 +721,47 @@ fn a_worker_that_settles_one_order_after_another_fails_the_run() {
 #[test]
 fn an_order_of_a_burst_that_no_run_has_taken_fails_the_run() {
     host_fails("lost-order", &["burst: orders that no run has taken"]);
+}
+
+#[test]
+fn something_that_the_adviser_finds_fails_the_run_and_is_in_its_report() {
+    let _alone = alone();
+    let run = unspoilt(|| run_host("loop-of-calls"));
+    assert_eq!(
+        run.failed_but_latency(),
+        ["findings of the adviser"],
+        "{}",
+        run.output
+    );
+    let says = "ProcessOrders makes 5 GetItem calls to OrdersTable an invocation: 4 round trips could be saved with BatchGetItem, at the same capacity.";
+    assert!(run.output.contains(says), "{}", run.output);
+    let report = report(&run);
+    let findings = table(section(&report, "advice"), "Findings");
+    assert_eq!(findings["rows"][0], serde_json::json!([says, "04"]));
+    let advise = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_workshop"));
+        let command = command.current_dir(root()).arg("advise").args(arguments);
+        let done = command.output().unwrap();
+        let said = [done.stdout, done.stderr].concat();
+        (done.status.code(), String::from_utf8(said).unwrap())
+    };
+    let folder = run.out.path().to_str().unwrap();
+    let (code, said) = advise(&["--run", folder]);
+    assert!(code == Some(0) && said.contains(says), "{said}");
+    let (code, said) = advise(&["--run", folder, "--json"]);
+    let json: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(json["findings"][0]["rule"], "n-plus-one");
+    let none = run.out.path().join("none");
+    for wrong in [
+        ["--run", none.to_str().unwrap()],
+        ["--host", "shop"],
+        ["--host", "http://127.0.0.1:1"],
+    ] {
+        let (code, said) = advise(&wrong);
+        assert_eq!((code, said.lines().count()), (Some(2), 1), "{said}");
+        assert!(said.starts_with("advise failed: "), "{said}");
+    }
 }
 
 #[test]

@@ -318,6 +318,7 @@ impl<'a> Arrived<'a> {
         };
         let call = &mut self.call;
         (call.read_units, call.write_units) = (reply.units.read, reply.units.write);
+        call.read = reply.units.items;
         match &reply.result {
             Ok(body) => {
                 call.outcome = Outcome::Success;

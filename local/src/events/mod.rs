@@ -169,9 +169,15 @@ pub struct Invocation {
     /// The part of the duration in which it waited for its share of a CPU.
     #[serde(rename = "held_us", with = "us")]
     pub held: Duration,
+    /// `MemorySize` of its function.
+    #[serde(default)]
+    pub memory_mb: u32,
     /// The most memory that its environment has had until now, in bytes; 0 if it is not known.
     #[serde(rename = "peak_memory_bytes", default)]
     pub peak_memory: u64,
+    /// Bytes that the function printed since the invocation before, without Lambda's own lines.
+    #[serde(default)]
+    pub log_bytes: u64,
     /// How it ended.
     pub outcome: Ended,
     /// The type of its error.
@@ -248,6 +254,9 @@ pub struct Call {
     pub read_units: f64,
     /// Write capacity units consumed.
     pub write_units: f64,
+    /// Items that a `Query` or a `Scan` read, and those of them that its filter let through.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub read: Option<ItemsRead>,
     /// How it ended.
     pub outcome: Outcome,
     /// The type of the error, such as `ResourceNotFoundException`.
@@ -259,6 +268,15 @@ pub struct Call {
     /// How long it waited for the environment's share of a CPU before.
     #[serde(rename = "held_us", with = "us")]
     pub held: Duration,
+}
+
+/// What a `Query` or a `Scan` went through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ItemsRead {
+    /// `ScannedCount`: each of them is paid.
+    pub scanned: u64,
+    /// `Count`: those that matched the filter. Without one, all of them.
+    pub matched: u64,
 }
 
 /// The TLS handshake of a new connection.
@@ -478,6 +496,10 @@ mod tests {
             operation: "DynamoDB.GetItem".to_owned(),
             connection: Some(Handshake::Full),
             read_units: 0.5,
+            read: Some(ItemsRead {
+                scanned: 10_000,
+                matched: 3,
+            }),
             ..Call::default()
         };
         let messages = Messages {

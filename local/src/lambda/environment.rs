@@ -455,9 +455,10 @@ impl Environment {
     fn report(&mut self, invocation: &Invocation, error: Option<&FunctionError>) -> u64 {
         let elapsed = invocation.started.elapsed();
         let (cpu, peak_memory) = self.measure();
-        if let Some(process) = &self.process {
+        let log_bytes = self.process.as_ref().map_or(0, |process| {
             process.flush_output();
-        }
+            process.take_printed()
+        });
         let Setup { spec, host, .. } = &*self.launcher.setup;
         let timed_out = error.is_some_and(|it| it.error_type == TIMED_OUT);
         let duration = if timed_out { spec.timeout } else { elapsed };
@@ -476,7 +477,9 @@ impl Environment {
             duration,
             cpu,
             held: sandbox.map_or(Duration::ZERO, |it| it.take_held()),
+            memory_mb: spec.memory_mb,
             peak_memory,
+            log_bytes,
             outcome: match error_type {
                 _ if timed_out => Ended::Timeout,
                 Some(_) => Ended::Error,

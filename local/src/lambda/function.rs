@@ -196,7 +196,9 @@ impl Function {
             duration: Duration::ZERO,
             cpu: None,
             held: Duration::ZERO,
+            memory_mb: spec.memory_mb,
             peak_memory: 0,
+            log_bytes: 0,
             outcome: Ended::Throttled,
             error: None,
         })));

@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, PipeReader, Read, Write};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -108,6 +109,8 @@ struct Pipe {
     log: Arc<Log>,
     /// The beginning of a line that is not complete yet.
     partial: Mutex<Vec<u8>>,
+    /// Bytes that were read and not taken yet.
+    printed: AtomicU64,
 }
 
 impl Output {
@@ -119,6 +122,7 @@ impl Output {
             reader,
             log,
             partial: Mutex::default(),
+            printed: AtomicU64::default(),
         });
         let pump = tokio::spawn({
             let pipe = Arc::clone(&pipe);
@@ -143,6 +147,7 @@ impl Output {
             reader,
             log,
             partial,
+            ..
         } = &*self.pipe;
         while matches!(self.pipe.copy(|buffer| (&*reader).read(buffer)), Ok(1..)) {}
         let mut partial = lock(partial);
@@ -151,6 +156,11 @@ impl Output {
             log.write(&*partial);
             partial.clear();
         }
+    }
+
+    /// Bytes that were printed since the last call of this.
+    pub(super) fn take_printed(&self) -> u64 {
+        self.pipe.printed.swap(0, Ordering::Relaxed)
     }
 }
 
@@ -173,6 +183,7 @@ impl Pipe {
             }
         };
         partial.extend_from_slice(&buffer[..length]);
+        self.printed.fetch_add(length as u64, Ordering::Relaxed);
         if partial.len() >= LONGEST_LINE && !partial.contains(&b'\n') {
             partial.push(b'\n');
         }
@@ -218,7 +229,13 @@ mod tests {
         let output = Output::start(reader, Arc::clone(&log)).expect("it is read");
         writer.write_all(b"one\ntw").expect("the pipe takes it");
         output.flush();
+        assert_eq!(output.take_printed(), 6);
         log.write("END\n");
+        assert_eq!(
+            output.take_printed(),
+            0,
+            "what Lambda writes is not printed"
+        );
         writer.write_all(b"three\n").expect("the pipe takes it");
         drop(writer);
         drop(output);

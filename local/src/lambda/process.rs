@@ -304,6 +304,11 @@ impl Process {
         self.output.flush();
     }
 
+    /// Bytes that it has printed since the last call of this.
+    pub(super) fn take_printed(&self) -> u64 {
+        self.output.take_printed()
+    }
+
     /// Kills the environment with all its processes, and waits for its end.
     pub(super) async fn kill(mut self) {
         self.sandbox.kill();

@@ -8,11 +8,12 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::build::build;
-use super::judge::{Taken, Verdict, compares, judge};
+use super::judge::{Taken, Verdict, compares, is_advised, judge};
 use super::lesson::{Judge, Lesson, Variant};
 use super::progress::Progress;
 use super::stage::{Stage, Theatre, Wrong};
 use super::{Place, load_test, run_name, template};
+use crate::advise::Advice;
 use crate::machine::MEASURED;
 use crate::session::{Session, exit_code};
 use crate::table::{row, table};
@@ -56,7 +57,7 @@ pub async fn run(session: &Session, arguments: &Arguments) -> ExitCode {
             return all(session, arguments, &lesson).await;
         }
         let variant = lesson.variant(&arguments.variant)?;
-        let verdict = judged(session, &arguments.place, &lesson, &variant).await?;
+        let (verdict, _) = judged(session, &arguments.place, &lesson, &variant).await?;
         if variant == Variant::Exercise {
             let mut progress = Progress::read(&arguments.place.target(session))?;
             progress.lesson(&lesson).judged(&verdict);
@@ -95,21 +96,28 @@ struct Ended {
     variant: String,
     seconds: f64,
     as_expected: bool,
+    /// What the adviser finds; none if a wrong answer has ended the run.
+    advice: Option<Vec<&'static str>>,
     #[serde(flatten)]
     verdict: Verdict,
 }
 
 /// Judges every variant; the result is whether each ends as it should: `solution` passes, and each of the others fails
-/// with its own sentence and no other's.
+/// with its own sentence and no other's; and the adviser finds what `lab.toml` says.
 async fn all(session: &Session, arguments: &Arguments, lesson: &Lesson) -> Result<bool> {
     let mut ended = Vec::new();
     for variant in lesson.variants() {
         let begun = Instant::now();
-        let verdict = judged(session, &arguments.place, lesson, &variant).await?;
+        let (verdict, advice) = judged(session, &arguments.place, lesson, &variant).await?;
+        let advice = advice.map(|it| it.rules());
+        let advised = advice.as_deref().unwrap_or_default();
+        let as_expected =
+            verdict.is_expected(lesson, &variant) && is_advised(lesson, &variant, advised);
         ended.push(Ended {
             variant: variant.name(),
             seconds: seconds(begun),
-            as_expected: verdict.is_expected(lesson, &variant),
+            as_expected,
+            advice,
             verdict,
         });
     }
@@ -118,7 +126,7 @@ async fn all(session: &Session, arguments: &Arguments, lesson: &Lesson) -> Resul
     } else {
         let rows = ended.iter().map(|it| {
             row! { "variant": it.variant.as_str(), "as expected": if it.as_expected { "yes" } else { "NO" },
-                "says": it.verdict.says.as_str() }
+                "advice": it.advice.as_ref().map(|rules| rules.join(", ")), "says": it.verdict.says.as_str() }
         });
         table(&lesson.lab.title, MEASURED, rows)
     });
@@ -129,21 +137,24 @@ fn seconds(since: Instant) -> f64 {
     (since.elapsed().as_secs_f64() * 10.0).round() / 10.0
 }
 
-/// Builds and runs a variant, with `before` beside it where a check compares the two, and judges it.
+/// Builds and runs a variant, with `before` beside it where a check compares the two, and judges it. The adviser reads the
+/// same events, unless a wrong answer has ended the run.
 pub async fn judged(
     session: &Session,
     place: &Place,
     lesson: &Lesson,
     variant: &Variant,
-) -> Result<Verdict> {
+) -> Result<(Verdict, Option<Advice>)> {
     let (labs, target) = (place.labs(session), place.target(session));
     let run = match &lesson.lab.judge {
         Judge::Run(run) => run,
         Judge::LoadTest(it) => {
-            return load_test::judged(session, &target, lesson, variant, it).await;
+            let verdict = load_test::judged(session, &target, lesson, variant, it).await?;
+            return Ok((verdict, None));
         }
         Judge::Template(it) => {
-            return template::judged(session, place, lesson, variant, it).await;
+            let verdict = template::judged(session, place, lesson, variant, it).await?;
+            return Ok((verdict, None));
         }
     };
     let mut variants = vec![variant.clone()];
@@ -183,19 +194,22 @@ pub async fn judged(
         Ok(Ok(()))
     };
     let taken: Result<std::result::Result<(), Wrong>> = session.or_interrupted(taken).await;
-    let verdict = taken.map(|taken| match (taken, &stages[..]) {
-        (Err(Wrong(said)), _) => Verdict::wrong(said),
-        (Ok(()), stages) => {
+    let judged = match taken {
+        Err(error) => Err(error),
+        Ok(Err(Wrong(said))) => Ok((Verdict::wrong(said), None)),
+        Ok(Ok(())) => {
             // `before` is compared with itself.
             let [own, before] = [&stages[0], &stages[stages.len() - 1]].map(|it| Taken {
                 rounds: &it.rounds[..],
                 prices: &it.prices,
             });
-            judge(&lesson.lab.check, &own, &before)
+            let verdict = judge(&lesson.lab.check, &own, &before);
+            let advice = stages[0].advice(session).await;
+            advice.map(|advice| (verdict, Some(advice)))
         }
-    });
+    };
     for stage in stages {
         stage.stop().await;
     }
-    verdict
+    judged
 }

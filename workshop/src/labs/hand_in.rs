@@ -126,7 +126,7 @@ async fn verdict(session: &Session, place: &Place, lesson: &Lesson) -> Result<Ve
         Err(error) if session.interrupted_by().is_none() => {
             Ok(Verdict::wrong(format!("could not be judged: {error:#}")))
         }
-        judged => judged,
+        judged => judged.map(|(verdict, _)| verdict),
     }
 }
 

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::lesson::{Check, Lesson, Limit, Variant};
 use super::measure::{Measure, Prices, Round};
+use crate::advise::Rule;
 use crate::compare::{ratio, width};
 
 /// What a variant has come to.
@@ -50,6 +51,24 @@ impl Verdict {
             Variant::Cheat(name) => !self.passed && said == [name],
         }
     }
+}
+
+/// Whether the adviser finds what the lesson says, and nothing else.
+pub fn is_advised(lesson: &Lesson, variant: &Variant, found: &[&str]) -> bool {
+    let lab = &lesson.lab;
+    let wanted = match variant {
+        Variant::Solution => None,
+        Variant::Before | Variant::Exercise => lab.advice,
+        Variant::Cheat(name) => {
+            let cheat = lab.cheat.iter().find(|it| it.name == *name);
+            let wanted = cheat.and_then(|it| it.advice);
+            if wanted.is_none() {
+                return true;
+            }
+            wanted
+        }
+    };
+    found == wanted.map(Rule::name).as_slice()
 }
 
 /// Whether any of the checks needs `before` beside the variant.

@@ -12,6 +12,7 @@ use super::measure::Measure;
 use super::progress::Predicts;
 use super::steps::Step;
 use super::template::TemplateRules;
+use crate::advise::Rule;
 use crate::session::BadInput;
 
 /// The SAM application of a lesson, in its folder.
@@ -54,6 +55,9 @@ pub struct Lab {
     pub check: Vec<Check>,
     /// A part of the sentence with which `before` and the untouched exercise fail.
     pub before_fails: String,
+    /// What the adviser finds in `before` and the untouched exercise; nothing if it is not said. In the solution it finds
+    /// nothing.
+    pub advice: Option<Rule>,
     pub cheat: Vec<Cheat>,
 }
 
@@ -154,6 +158,8 @@ pub struct Cheat {
     pub name: String,
     /// A part of the sentence with which it fails; no other variant fails with it.
     pub fails: String,
+    /// What the adviser finds in it; not looked at if it is not said.
+    pub advice: Option<Rule>,
 }
 
 /// One of the ways in which a lesson's code is written.
@@ -426,6 +432,8 @@ mod tests {
             ("at_most = 2", "at_most = 2\nat_least = 1"),
             ("at_most = 2", ""),
             ("name = \"memo\"", "name = \"memo\"\nsays = \"\""),
+            ("name = \"memo\"", "name = \"memo\"\nadvice = \"n+1\""),
+            ("minutes = 5", "minutes = 5\nadvice = \"n+1\""),
             ("do = \"send\"", "do = \"sent\""),
         ] {
             let broken = LAB.replace(old, new);

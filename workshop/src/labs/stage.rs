@@ -18,9 +18,11 @@ use super::lesson::{Lesson, Run, Variant};
 use super::measure::{Part, Prices, Round};
 use super::steps::{Expect, Names, Poll, Send, Step, keeps};
 use super::tables::Tables;
+use crate::advise::{Advice, Known};
 use crate::bench::drain;
 use crate::event_log::Log;
 use crate::host::{Host, Start, resolved};
+use crate::prices;
 use crate::session::Session;
 
 /// Longer than the API's 30 s.
@@ -151,6 +153,18 @@ impl Stage {
             self.rounds.push(round);
         }
         Ok(taken)
+    }
+
+    /// What the adviser finds in the rounds so far.
+    pub async fn advice(&self, session: &Session) -> Result<Advice> {
+        let conditions = self.host.conditions().await?;
+        let known = Known {
+            prices: &prices::Prices::read(&session.root)?,
+            architecture: "x86_64", // Lambda's default
+            conditions: conditions.as_ref(),
+        };
+        let events = self.rounds.iter().flat_map(Round::events);
+        Ok(Advice::of(events, &known))
     }
 
     pub async fn stop(self) {

@@ -53,7 +53,7 @@ pub async fn run(
     let mut variants = Vec::new();
     for variant in [Variant::Before, Variant::Exercise, Variant::Solution] {
         let begun = Instant::now();
-        let verdict = judged(session, place, lesson, &variant).await?;
+        let (verdict, _) = judged(session, place, lesson, &variant).await?;
         variants.push(Judged {
             variant: variant.name(),
             seconds: begun.elapsed().as_secs_f64(),

@@ -14,6 +14,7 @@ use super::model::{
 use super::money::{Money, by_function};
 use super::platform::{self, Story};
 use super::waterfall;
+use crate::advise::{Advice, Rule};
 use crate::artillery::{Record, records_of};
 use crate::files::{read_json, read_yaml};
 use crate::functions::environments_needed;
@@ -104,6 +105,7 @@ pub fn report(sources: &Sources<'_>) -> Report {
         }
         None => sections.push(not_here()),
     }
+    sections.push(advice(sources.summary.advice.as_ref(), under));
     sections.push(work(sources));
     sections.push(origins(sources.summary));
     Report {
@@ -175,6 +177,41 @@ fn not_here() -> Section {
         ],
         ..Section::default()
     }
+}
+
+/// What the adviser found in the log of events, and what it looked for.
+fn advice(advice: Option<&Advice>, origin: &str) -> Section {
+    let mut section = Section {
+        id: "advice".to_owned(),
+        title: "What could be better".to_owned(),
+        ..Section::default()
+    };
+    let Some(advice) = advice else {
+        let why = "Not known here: it is read from the log of events of a host on this machine.";
+        section.notes.push(why.to_owned());
+        return section;
+    };
+    section.notes.push(advice.heading());
+    if !advice.findings.is_empty() {
+        let rows = advice.findings.iter();
+        let rows = rows.map(|it| cells![it.says.as_str(), format!("{:02}", it.lesson)]);
+        let columns = [("what", ""), ("lesson", "")];
+        section
+            .tables
+            .push(Table::new("Findings", origin, &columns).with(rows));
+    }
+    let rows = Rule::ALL.map(|rule| {
+        let found = advice.findings.iter().filter(|it| it.rule == rule);
+        cells![
+            rule.looks_for(),
+            found.count(),
+            format!("{:02}", rule.lesson())
+        ]
+    });
+    let columns = [("what", ""), ("found", ""), ("lesson", "")];
+    let table = Table::new("What was looked for", origin, &columns);
+    section.tables.push(table.with(rows));
+    section
 }
 
 fn times(times: Times) -> [Value; 4] {
@@ -494,6 +531,7 @@ fn origins(summary: &Summary) -> Section {
 #[cfg(test)]
 pub mod tests {
     use super::*;
+    use crate::advise::Finding;
     use crate::summary::tests::summary;
 
     /// The report of a summary without a host's log.
@@ -551,6 +589,47 @@ pub mod tests {
         // What a host alone knows is said, and not drawn as empty.
         assert!(report.sections[2].charts.is_empty());
         assert!(report.sections[2].notes[0].starts_with("Not known here."));
+    }
+
+    #[test]
+    fn what_could_be_better_is_said_and_so_is_that_nothing_was_found_or_can_be_known() {
+        let of = |advice: Option<Advice>| {
+            let mut summary = summary();
+            summary.advice = advice;
+            let sections = of(&summary, &[]).sections;
+            sections.into_iter().find(|it| it.id == "advice").unwrap()
+        };
+        let unknown = of(None);
+        assert!(unknown.notes[0].starts_with("Not known here:") && unknown.tables.is_empty());
+        let mut advice = Advice {
+            functions: 1,
+            invocations: 20,
+            lost: 3,
+            findings: Vec::new(),
+        };
+        let nothing = of(Some(advice.clone()));
+        assert_eq!(
+            nothing.notes[0],
+            "What could be better: nothing found in 20 invocations of 1 function. 3 events are missing: the host no longer kept them."
+        );
+        // What was looked for is said as well.
+        assert_eq!(nothing.tables.len(), 1);
+        assert_eq!(nothing.tables[0].rows.len(), Rule::ALL.len());
+        advice.findings.push(Finding {
+            rule: Rule::Filter,
+            lesson: 5,
+            function: "F".to_owned(),
+            says: "F reads all.".to_owned(),
+            number: 50.0,
+        });
+        let found = of(Some(advice));
+        assert_eq!(found.tables[0].rows, [cells!["F reads all.", "05"]]);
+        let counts: Vec<_> = found.tables[1]
+            .rows
+            .iter()
+            .map(|row| row[1].clone())
+            .collect();
+        assert_eq!(counts, [0, 0, 0, 0, 1, 0, 0, 0, 0]);
     }
 
     #[test]
