@@ -510,11 +510,11 @@ fn code_in_the_readmes_is_that_of_the_files() {
             );
             blocks += 1;
         }
-        let rust = readme.matches("```rust").count();
+        let code = ["```rust", "```yaml"].map(|it| readme.matches(it).count());
         assert_eq!(
-            rust,
+            code.iter().sum::<usize>(),
             readme.matches("<!-- from: ").count(),
-            "{}: Rust comes from a file",
+            "{}: Rust and YAML come from a file",
             file.display()
         );
     }

@@ -42,6 +42,9 @@ pub struct Lab {
     pub judge: Judge,
     /// What passes, in the order in which it is looked at: the first failure is the verdict.
     pub check: Vec<Check>,
+    /// Other numbers that `make lab` shows.
+    #[serde(default)]
+    pub show: Vec<Measure>,
     /// A part of the sentence with which `before` and the untouched exercise fail.
     pub before_fails: String,
     pub cheat: Vec<Cheat>,
@@ -78,6 +81,8 @@ pub enum Judge {
 pub struct Run {
     /// How often a check takes the steps.
     pub rounds: u64,
+    /// Invocations at one time of all functions together; 1,000 unless set.
+    pub account_concurrency: Option<u32>,
     /// Taken once, before anything is counted.
     #[serde(default)]
     pub prepare: Vec<Step>,

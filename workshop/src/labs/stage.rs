@@ -12,9 +12,10 @@ use local::events::{Ended, Entry, Event};
 use local::faults::Plan;
 use reqwest::{Client, Method};
 use serde_json::Value;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::lesson::{Lesson, Run, Variant};
+use super::lesson::{Judge, Lesson, Run, Variant};
 use super::measure::{Part, Prices, Round};
 use super::steps::{Names, Poll, Send, Step};
 use super::tables::Tables;
@@ -57,7 +58,9 @@ pub struct Stage {
     tables: Tables,
     /// The tables' own names by logical id.
     names: BTreeMap<String, String>,
-    client: Client,
+    api: Api,
+    /// Requests that are still under way while the next steps are taken.
+    background: Option<(Send, JoinSet<Result<Asked>>)>,
     lesson_names: Names,
     log: Log,
     /// Requests sent since.
@@ -69,6 +72,16 @@ pub struct Stage {
 /// An answer that is not what it should be. The student's code is to blame, so it is a verdict.
 #[derive(Debug, Clone)]
 pub struct Wrong(pub String);
+
+/// The API of the host, as a client sees it.
+#[derive(Debug, Clone)]
+struct Api {
+    client: Client,
+    url: String,
+}
+
+/// How long an answer took, how many items it should have, and where it differs.
+type Asked = (Duration, u64, std::result::Result<(), String>);
 
 /// What steps came to.
 pub type Outcome = std::result::Result<(), Wrong>;
@@ -93,12 +106,14 @@ impl Stage {
         let template_file = lesson.template(&variant);
         let parameters = &lesson.lab.parameters;
         let template = resolved(&session.root, theatre.local, &template_file, parameters).await?;
+        let Judge::Run(run) = &lesson.lab.judge;
         let start = Start {
             program: theatre.local,
             template: &template_file,
             parameters,
             code_dir: Some(&out.join("code")),
             conditions,
+            account_concurrency: run.account_concurrency,
             out: &out,
         };
         let host = Host::start(session, &start).await?;
@@ -110,7 +125,11 @@ impl Stage {
             rounds: Vec::new(),
             tables: Tables::of(&host.ready)?,
             names: table_names(&template),
-            client: client.build()?,
+            api: Api {
+                client: client.build()?,
+                url: host.ready.api_url.clone(),
+            },
+            background: None,
             lesson_names: Names {
                 run: theatre.run.clone(),
                 ..Names::default()
@@ -139,7 +158,10 @@ impl Stage {
     pub async fn round(&mut self, run: &Run) -> Result<Outcome> {
         self.lesson_names.round += 1;
         let mut round = Round::default();
-        let taken = self.take(&run.step, &mut round).await?;
+        let mut taken = self.take(&run.step, &mut round).await?;
+        if taken.is_ok() {
+            taken = self.finish(&mut round).await?;
+        }
         if taken.is_ok() {
             round.now().events.extend(self.new_events().await?);
             self.rounds.push(round);
@@ -176,6 +198,9 @@ impl Stage {
                 }
                 Step::Pause { ms } => tokio::time::sleep(Duration::from_millis(*ms)).await,
                 Step::Part { name } => {
+                    if let Err(wrong) = self.finish(round).await? {
+                        return Ok(Err(wrong));
+                    }
                     round.now().events.extend(self.new_events().await?);
                     round.0.push(Part {
                         name: Some(name.clone()),
@@ -207,37 +232,77 @@ impl Stage {
             round.now().events.extend(self.new_events().await?);
         }
         self.began = Instant::now();
-        let many = 1..=send.at_once;
-        let asked = many.map(|n| self.ask(send, self.lesson_names.nth(n)));
-        let asked = join_all(asked).await;
-        let part = round.now();
-        self.sent += asked.len();
-        let says = send.says.as_deref().unwrap_or("A wrong answer.");
-        let mut wrong = Ok(());
-        for asked in asked {
-            let (waited, items, outcome) = asked?;
-            if send.counted {
-                part.requests += 1;
-                part.items += items;
-                part.waits.push(waited.as_secs_f64() * 1e3);
-            }
-            if send.may_fail {
-                part.wrong += u64::from(send.counted && outcome.is_err());
-                continue;
-            }
-            wrong = wrong.and(outcome.map_err(|differs| (says, differs)));
+        if send.background {
+            return self.send_in_background(send, round).await;
         }
-        if let Err((said, differs)) = wrong {
-            // A failure of the function says more than the answer that came of it.
-            let ended = self.new_events().await?;
-            let failed = ended.iter().rev().find_map(|it| self.failure(it));
-            let said = failed.as_deref().unwrap_or(said);
-            return Ok(Err(Wrong(format!("{said} {differs}"))));
+        let mut failed = 0;
+        for _ in 0..send.times {
+            let many = 1..=send.at_once;
+            let asked = many.map(|n| self.api.ask(send, self.lesson_names.nth(n)));
+            let asked = join_all(asked).await;
+            self.sent += asked.len();
+            let mut wrong = Ok(());
+            for asked in asked {
+                let asked = asked?;
+                failed += u64::from(asked.2.is_err());
+                wrong = wrong.and(round.now().count(send, asked));
+            }
+            if let Err(said) = wrong {
+                return Ok(Err(self.why(said).await?));
+            }
+            if send.patience.is_some_and(|most| failed >= most) {
+                break;
+            }
         }
         if !send.counted {
             self.skip_events().await?;
         }
         Ok(Ok(()))
+    }
+
+    /// Sends requests, and comes back with the first answer.
+    async fn send_in_background(&mut self, send: &Send, round: &mut Round) -> Result<Outcome> {
+        if let Err(wrong) = self.finish(round).await? {
+            return Ok(Err(wrong));
+        }
+        let mut asked = JoinSet::new();
+        for n in 1..=send.at_once {
+            let (api, names, send) = (self.api.clone(), self.lesson_names.nth(n), send.clone());
+            asked.spawn(async move { api.ask(&send, names).await });
+        }
+        let Some(first) = asked.join_next().await else {
+            return Ok(Ok(()));
+        };
+        self.sent += 1;
+        if let Err(said) = round.now().count(send, first??) {
+            return Ok(Err(self.why(said).await?));
+        }
+        self.background = Some((send.clone(), asked));
+        Ok(Ok(()))
+    }
+
+    /// Waits for the answers to what was sent in the background.
+    async fn finish(&mut self, round: &mut Round) -> Result<Outcome> {
+        let Some((send, asked)) = self.background.take() else {
+            return Ok(Ok(()));
+        };
+        let mut wrong = Ok(());
+        for asked in asked.join_all().await {
+            self.sent += 1;
+            wrong = wrong.and(round.now().count(&send, asked?));
+        }
+        match wrong {
+            Ok(()) => Ok(Ok(())),
+            Err(said) => Ok(Err(self.why(said).await?)),
+        }
+    }
+
+    /// A wrong answer as the verdict. A failure of the function says more than the answer that came of it.
+    async fn why(&mut self, (said, differs): (String, String)) -> Result<Wrong> {
+        let ended = self.new_events().await?;
+        let failed = ended.iter().rev().find_map(|it| self.failure(it));
+        let said = failed.unwrap_or(said);
+        Ok(Wrong(format!("{said} {differs}")))
     }
 
     /// Asks until all answers are right.
@@ -251,7 +316,10 @@ impl Stage {
             items: None,
             at_once: poll.at_once,
             counted: false,
+            times: 1,
             may_fail: false,
+            patience: None,
+            background: false,
             says: None,
         };
         let limit = Duration::from_secs(poll.seconds);
@@ -259,7 +327,7 @@ impl Stage {
         let until_right = async |n| -> Result<_> {
             let mut asked = 1;
             loop {
-                let (_, _, outcome) = self.ask(&send, self.lesson_names.nth(n)).await?;
+                let (_, _, outcome) = self.api.ask(&send, self.lesson_names.nth(n)).await?;
                 if outcome.is_ok() || begun.elapsed() > limit {
                     return Ok((asked, self.began.elapsed(), outcome));
                 }
@@ -283,43 +351,6 @@ impl Stage {
             let seconds = poll.seconds;
             Wrong(format!("{says} After {seconds} s still {differs}"))
         }))
-    }
-
-    /// Sends one request: how long the answer took, how many items it should have, and where it differs.
-    async fn ask(
-        &self,
-        send: &Send,
-        names: Names,
-    ) -> Result<(Duration, u64, std::result::Result<(), String>)> {
-        let path = names.text(&send.path)?;
-        let what = format!("{} {path}", send.method);
-        let method = Method::from_bytes(send.method.as_bytes())?;
-        let url = format!("{}{path}", self.host.ready.api_url);
-        let mut request = self.client.request(method, url);
-        if let Some(body) = &send.body {
-            request = request.json(&names.value(body)?);
-        }
-        let expected = send.json.as_ref().map(|it| names.value(it)).transpose()?;
-        let begun = Instant::now();
-        let answer = request.send().await.with_context(|| what.clone())?;
-        let status = answer.status().as_u16();
-        let text = answer.text().await.with_context(|| what.clone())?;
-        let waited = begun.elapsed();
-        let items = expected
-            .as_ref()
-            .zip(send.items.as_ref())
-            .and_then(|(json, at)| json.pointer(at)?.as_array())
-            .map_or(1, |items| items.len() as u64);
-        let differs = if status == send.status {
-            expected.and_then(|expected| differs(&expected, &text))
-        } else {
-            let (wanted, start) = (send.status, shown(&text));
-            Some(format!(
-                "the status is {status} where {wanted} is right: {start}"
-            ))
-        };
-        let outcome = differs.map_or(Ok(()), |differs| Err(format!("{what}: {differs}")));
-        Ok((waited, items, outcome))
     }
 
     /// Why an invocation failed, in a sentence, with the place of its log.
@@ -347,17 +378,26 @@ impl Stage {
         }
     }
 
-    /// Ends all environments. A busy one ends as soon as it is idle.
+    /// Ends all environments. A busy one ends as soon as it is idle, and provisioned concurrency is ready again.
     async fn end_environments(&self) -> Result<()> {
         let begun = Instant::now();
+        self.host.reap().await?;
         loop {
-            self.host.reap().await?;
-            let left = self.host.environments().await?;
-            if left.values().all(|count| *count == 0) {
+            let now = self.host.functions().await?;
+            let kept = |name: &String| {
+                let function = self.prices.functions.get(name);
+                function.map_or(0, |it| it.provisioned)
+            };
+            let mut all = now.iter();
+            if all.all(|(name, it)| it.environments == kept(name) && it.idle == it.environments) {
                 return Ok(());
             }
             if begun.elapsed() > EVENTS_LIMIT {
                 bail!("environments stay busy although nothing was sent");
+            }
+            let mut all = now.iter();
+            if all.any(|(name, it)| it.environments > kept(name) && it.idle > 0) {
+                self.host.reap().await?;
             }
             tokio::time::sleep(PAUSE).await;
         }
@@ -384,6 +424,62 @@ impl Stage {
 
     async fn skip_events(&mut self) -> Result<()> {
         self.new_events().await.map(drop)
+    }
+}
+
+impl Api {
+    /// Sends one request.
+    async fn ask(&self, send: &Send, names: Names) -> Result<Asked> {
+        let path = names.text(&send.path)?;
+        let what = format!("{} {path}", send.method);
+        let method = Method::from_bytes(send.method.as_bytes())?;
+        let url = format!("{}{path}", self.url);
+        let mut request = self.client.request(method, url);
+        if let Some(body) = &send.body {
+            request = request.json(&names.value(body)?);
+        }
+        let expected = send.json.as_ref().map(|it| names.value(it)).transpose()?;
+        let begun = Instant::now();
+        let answer = request.send().await.with_context(|| what.clone())?;
+        let status = answer.status().as_u16();
+        let text = answer.text().await.with_context(|| what.clone())?;
+        let waited = begun.elapsed();
+        let items = expected
+            .as_ref()
+            .zip(send.items.as_ref())
+            .and_then(|(json, at)| json.pointer(at)?.as_array())
+            .map_or(1, |items| items.len() as u64);
+        let differs = if status == send.status {
+            expected.and_then(|expected| differs(&expected, &text))
+        } else {
+            let (wanted, start) = (send.status, shown(&text));
+            Some(format!(
+                "the status is {status} where {wanted} is right: {start}"
+            ))
+        };
+        let outcome = differs.map_or(Ok(()), |differs| Err(format!("{what}: {differs}")));
+        Ok((waited, items, outcome))
+    }
+}
+
+impl Part {
+    /// Counts an answer. A wrong one that may not be is told, with what it means.
+    fn count(
+        &mut self,
+        send: &Send,
+        (waited, items, outcome): Asked,
+    ) -> std::result::Result<(), (String, String)> {
+        if send.counted {
+            self.requests += 1;
+            self.items += items;
+            self.waits.push(waited.as_secs_f64() * 1e3);
+        }
+        if send.may_fail {
+            self.wrong += u64::from(send.counted && outcome.is_err());
+            return Ok(());
+        }
+        let says = send.says.as_deref().unwrap_or("A wrong answer.");
+        outcome.map_err(|differs| (says.to_owned(), differs))
     }
 }
 

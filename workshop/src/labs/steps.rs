@@ -63,9 +63,17 @@ pub struct Send {
     /// Whether it is counted. The answer is compared in any case.
     #[serde(default = "yes")]
     pub counted: bool,
+    /// How often, one after another.
+    #[serde(default = "one")]
+    pub times: u64,
     /// A wrong answer is counted, and is no verdict.
     #[serde(default)]
     pub may_fail: bool,
+    /// After so many wrong answers the rest of `times` is not sent: clients go away too.
+    pub patience: Option<u64>,
+    /// The next step begins with the first answer, and the others are waited for at the end of the part.
+    #[serde(default)]
+    pub background: bool,
     /// What a wrong answer means.
     pub says: Option<String>,
 }
@@ -158,6 +166,9 @@ impl Names {
     /// A text that is nothing but one number in braces becomes that number.
     fn string(&self, text: &str) -> Result<Value> {
         let inner = text.strip_prefix('{').and_then(|it| it.strip_suffix('}'));
+        if inner == Some("null") {
+            return Ok(Value::Null); // TOML has none
+        }
         if let Some(name) = inner.filter(|it| !it.contains('{')) {
             let filled = self.placeholder(name)?;
             return Ok(filled
@@ -220,7 +231,7 @@ mod tests {
 
     #[test]
     fn lists_numbers_and_texts_are_filled() {
-        let value = json!({"ids": {"each": 2, "of": "{run}-{round}-{n}"}, "n": "{round}", "text": "{fill:3}", "a": [1, true, null]});
+        let value = json!({"ids": {"each": 2, "of": "{run}-{round}-{n}"}, "n": "{round}", "text": "{fill:3}", "a": [1, true, "{null}"]});
         let filled = names().value(&value).unwrap();
         assert_eq!(
             filled,
