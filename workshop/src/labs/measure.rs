@@ -164,13 +164,12 @@ impl Prices {
             let properties = &resource["Properties"];
             let processor = properties["Architectures"][0].as_str();
             let processor = processor.unwrap_or("x86_64"); // Lambda's default
+            let kept = &properties["ProvisionedConcurrencyConfig"];
+            let kept = &kept["ProvisionedConcurrentExecutions"];
             let function = Function {
-                memory_mb: properties["MemorySize"].as_f64().unwrap_or(128.0), // Lambda's default
+                memory_mb: number(&properties["MemorySize"]).unwrap_or(128) as f64, // Lambda's default
                 gb_second: price(&format!("gb_second_{processor}"))?,
-                provisioned:
-                    properties["ProvisionedConcurrencyConfig"]["ProvisionedConcurrentExecutions"]
-                        .as_u64()
-                        .unwrap_or(0),
+                provisioned: number(kept).unwrap_or(0),
                 provisioned_gb_second: price(&format!("provisioned_gb_second_{processor}"))?,
             };
             functions.insert(id.clone(), function);
@@ -184,6 +183,11 @@ impl Prices {
             sqs_call: price("sqs_request")?,
         })
     }
+}
+
+/// A number of a template, which may stand in quotes.
+fn number(value: &Value) -> Option<u64> {
+    value.as_u64().or_else(|| value.as_str()?.parse().ok())
 }
 
 /// The counted events of some rounds, sorted.
@@ -720,14 +724,14 @@ mod tests {
     #[test]
     fn a_month_of_provisioned_concurrency_is_paid_by_number_and_memory() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let function = |memory: u32, environments: u32| {
+        let function = |memory: Value, environments: Value| {
             let kept = json!({"ProvisionedConcurrentExecutions": environments});
             let properties = json!({"MemorySize": memory, "ProvisionedConcurrencyConfig": kept});
             json!({"Type": "AWS::Serverless::Function", "Properties": properties})
         };
         let plain = json!({"Type": "AWS::Serverless::Function", "Properties": {}});
         let template = json!({"Resources": {
-            "A": function(256, 8), "B": function(1024, 1), "C": plain,
+            "A": function(json!(256), json!(8)), "B": function(json!("1024"), json!("1")), "C": plain,
         }});
         let prices = Prices::read(&root, &template).unwrap();
         let usd = Measure::plain(What::UsdMonth).of(&[], &prices).unwrap();
