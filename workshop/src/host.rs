@@ -49,6 +49,8 @@ pub struct Start<'a> {
     pub code_dir: Option<&'a Path>,
     /// What AWS takes: `none`, `lambda`, or a file.
     pub conditions: &'a str,
+    /// Invocations at one time, of all functions together; the host's default if none.
+    pub account_concurrency: Option<u32>,
     /// The folder for its logs and words.
     pub out: &'a Path,
 }
@@ -89,6 +91,15 @@ pub struct Ready {
     pub ca_file: PathBuf,
 }
 
+/// The environments of a function.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub struct Environments {
+    /// All of them.
+    pub environments: u64,
+    /// Those that wait for an invocation.
+    pub idle: u64,
+}
+
 /// A host that is up. It is killed when dropped, with everything that it has started.
 #[derive(Debug)]
 pub struct Host {
@@ -115,6 +126,9 @@ impl Host {
         command.arg("--conditions").arg(start.conditions);
         command.arg("--log-dir").arg(start.out.join("logs"));
         command.arg("--ready-file").arg(&ready_file);
+        if let Some(limit) = start.account_concurrency {
+            command.args(["--account-concurrency", &limit.to_string()]);
+        }
         if let Some(code_dir) = start.code_dir {
             command.arg("--code-dir").arg(code_dir);
         }
@@ -182,13 +196,14 @@ impl Host {
         self.ask("/conditions").await
     }
 
+    /// The environments of each function now.
+    pub async fn functions(&self) -> Result<BTreeMap<String, Environments>> {
+        self.ask("/functions").await
+    }
+
     /// How many environments each function has now.
     pub async fn environments(&self) -> Result<BTreeMap<String, u64>> {
-        #[derive(Deserialize)]
-        struct State {
-            environments: u64,
-        }
-        let states: BTreeMap<String, State> = self.ask("/functions").await?;
+        let states = self.functions().await?;
         let counts = states.into_iter().map(|(name, it)| (name, it.environments));
         Ok(counts.collect())
     }

@@ -184,6 +184,7 @@ pub async fn run(session: &Session, arguments: &Arguments) -> Result<bool> {
         parameters: &parameters,
         code_dir: arguments.code_dir.as_deref(),
         conditions: &arguments.conditions,
+        account_concurrency: None,
         out: &out,
     };
     let (mut host, api_url) = match &arguments.api_url {
@@ -422,6 +423,7 @@ impl Test<'_> {
         let conditions = load.conditions.split(',').next().unwrap_or_default();
         let start = Start {
             conditions: &format!("{conditions},factor={}", known.cpu_factor),
+            account_concurrency: None,
             out: &load.out.join("burst"),
             ..*load
         };

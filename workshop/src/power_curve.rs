@@ -140,6 +140,7 @@ pub async fn run(session: &Session, arguments: &Arguments) -> Result<bool> {
             parameters: &parameters,
             code_dir: Some(&root.join(&arguments.code_dir)),
             conditions: &conditions,
+            account_concurrency: None,
             out: &out,
         };
         let measured = async {

@@ -136,6 +136,7 @@ pub async fn run(session: &Session, arguments: &Arguments) -> Result<bool> {
         parameters: &BTreeMap::new(),
         code_dir: None,
         conditions: &arguments.conditions,
+        account_concurrency: None,
         out: &out,
     };
     let host = Host::start(session, &start).await?;

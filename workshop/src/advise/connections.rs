@@ -98,6 +98,8 @@ fn unneeded<'a>(timeline: &[&'a Timed<'a>]) -> Vec<&'a Timed<'a>> {
 
 #[cfg(test)]
 mod tests {
+    use std::slice;
+
     use local::events::Call;
 
     use super::super::seen::tests::{Made, call, connecting, get};
@@ -164,20 +166,23 @@ mod tests {
         let mut made = Made::default();
         for _ in 0..5 {
             made.pause(21);
-            made.run(&[&[new.clone()]]);
+            made.run(&[slice::from_ref(new)]);
         }
         made.finds_nothing();
         let mut made = Made::default();
         for _ in 0..5 {
             made.pause(19);
-            made.run(&[&[new.clone()]]);
+            made.run(&[slice::from_ref(new)]);
         }
         assert_eq!(made.found().len(), 1);
         // To another service.
         let mut made = Made::default();
         for _ in 0..5 {
             made.pause(21);
-            made.run(&[&[new.clone()], &[connecting(call("SQS.SendMessage", "Q"))]]);
+            made.run(&[
+                slice::from_ref(new),
+                &[connecting(call("SQS.SendMessage", "Q"))],
+            ]);
         }
         made.finds_nothing();
         // After one that broke.
@@ -187,7 +192,7 @@ mod tests {
         };
         let mut made = Made::default();
         for _ in 0..2 {
-            made.run(&[&[broken.clone()], &[new.clone()]]);
+            made.run(&[slice::from_ref(&broken), slice::from_ref(new)]);
         }
         for _ in 0..300 {
             made.run(&[&[get("Things")]]);

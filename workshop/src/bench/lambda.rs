@@ -120,6 +120,7 @@ pub async fn measure(
         parameters: &BTreeMap::from(parameters),
         code_dir: None,
         conditions: "lambda",
+        account_concurrency: None,
         out: &out,
     };
     // This host has an authority of its own, so the one before is taken out of the programs.

@@ -144,6 +144,7 @@ pub async fn run(session: &Session, arguments: &Arguments) -> Result<bool> {
         parameters: &BTreeMap::from(parameters),
         code_dir: None,
         conditions: "none",
+        account_concurrency: None,
         out: &out,
     };
     let host = Host::start(session, &start).await?;

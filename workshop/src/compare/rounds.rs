@@ -67,6 +67,7 @@ pub async fn start(
         parameters: &BTreeMap::from(parameters),
         code_dir: Some(&out.join("code")),
         conditions: &conditions,
+        account_concurrency: None,
         out,
     };
     Host::start(session, &start).await

@@ -53,6 +53,9 @@ pub struct Lab {
     /// What passes, in the order in which it is looked at: the first failure is the verdict.
     #[serde(default)]
     pub check: Vec<Check>,
+    /// Other numbers that `make lab` shows.
+    #[serde(default)]
+    pub show: Vec<Measure>,
     /// A part of the sentence with which `before` and the untouched exercise fail.
     pub before_fails: String,
     /// What the adviser finds in `before` and the untouched exercise; nothing if it is not said. In the solution it finds
@@ -122,6 +125,8 @@ impl Judge {
 pub struct Run {
     /// How often a check takes the steps.
     pub rounds: u64,
+    /// Invocations at one time of all functions together; 1,000 unless set.
+    pub account_concurrency: Option<u32>,
     /// Taken once, before anything is counted.
     #[serde(default)]
     pub prepare: Vec<Step>,

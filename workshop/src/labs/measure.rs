@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::percentile::{ms, percentile, worst};
-use crate::prices;
+use crate::prices::{self, MONTH_HOURS};
 
 /// Memory with which a function gets a whole CPU
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html>).
@@ -80,6 +80,8 @@ pub enum What {
     // Of a million requests.
     GbSeconds,
     Usd,
+    // Of a month.
+    UsdMonth,
 }
 
 /// What a count is divided by.
@@ -144,6 +146,10 @@ pub struct Function {
     pub memory_mb: f64,
     /// USD of a GB-second on its processor.
     pub gb_second: f64,
+    /// Environments of provisioned concurrency.
+    pub provisioned: u64,
+    /// USD of keeping a GB ready for a second.
+    pub provisioned_gb_second: f64,
 }
 
 impl Function {
@@ -177,9 +183,13 @@ impl Prices {
             let properties = &resource["Properties"];
             let processor = properties["Architectures"][0].as_str();
             let processor = processor.unwrap_or("x86_64"); // Lambda's default
+            let kept = &properties["ProvisionedConcurrencyConfig"];
+            let kept = &kept["ProvisionedConcurrentExecutions"];
             let function = Function {
-                memory_mb: properties["MemorySize"].as_f64().unwrap_or(128.0), // Lambda's default
+                memory_mb: number(&properties["MemorySize"]).unwrap_or(128) as f64, // Lambda's default
                 gb_second: price(&format!("gb_second_{processor}"))?,
+                provisioned: number(kept).unwrap_or(0),
+                provisioned_gb_second: price(&format!("provisioned_gb_second_{processor}"))?,
             };
             functions.insert(id.clone(), function);
         }
@@ -194,6 +204,11 @@ impl Prices {
     }
 }
 
+/// A number of a template, which may stand in quotes.
+fn number(value: &Value) -> Option<u64> {
+    value.as_u64().or_else(|| value.as_str()?.parse().ok())
+}
+
 /// The counted events of some rounds, sorted.
 struct Counted<'a> {
     requests: f64,
@@ -206,6 +221,8 @@ struct Counted<'a> {
     handshakes: Vec<Handshake>,
     messages: Vec<&'a Messages>,
     faults: f64,
+    /// Environments of provisioned concurrency: nobody waited for their init phase.
+    kept_ready: BTreeSet<&'a str>,
 }
 
 impl<'a> Counted<'a> {
@@ -226,6 +243,7 @@ impl<'a> Counted<'a> {
             handshakes: Vec::new(),
             messages: Vec::new(),
             faults: 0.0,
+            kept_ready: BTreeSet::new(),
         };
         let wanted = |name: &str| match &measure.function {
             Some(function) => function == name,
@@ -235,6 +253,13 @@ impl<'a> Counted<'a> {
             let operation = measure.operation.as_ref();
             wanted(&call.function) && operation.is_none_or(|it| *it == call.operation)
         };
+        for entry in rounds.iter().flat_map(|it| it.events()) {
+            if let Event::Environment(it) = &entry.event
+                && it.provisioned
+            {
+                counted.kept_ready.insert(&it.environment);
+            }
+        }
         for entry in parts.iter().flat_map(|it| &it.events) {
             match &entry.event {
                 Event::Invocation(it) if wanted(&it.function) => counted.invocations.push(it),
@@ -315,9 +340,28 @@ impl<'a> Counted<'a> {
         trips
     }
 
+    /// Whether its client waited for a cold start.
+    fn is_cold(&self, run: &Invocation) -> bool {
+        let environment = run.environment.as_deref();
+        run.cold && environment.is_none_or(|it| !self.kept_ready.contains(it))
+    }
+
+    /// USD of a month of provisioned concurrency, used or not.
+    fn usd_month(&self, prices: &Prices) -> f64 {
+        let functions = prices.functions.values();
+        let usd = functions.map(|it| {
+            let gb = it.provisioned as f64 * it.memory_mb / 1024.0;
+            gb * it.provisioned_gb_second * MONTH_HOURS * 3600.0
+        });
+        usd.sum()
+    }
+
     /// One value of each invocation that is cold or warm.
     fn each(&self, cold: bool, of: impl Fn(&Invocation) -> Option<f64>) -> Vec<f64> {
-        let kind = self.invocations.iter().filter(|it| it.cold == cold);
+        let kind = self
+            .invocations
+            .iter()
+            .filter(|it| self.is_cold(it) == cold);
         kind.filter_map(|it| of(it)).collect()
     }
 
@@ -328,7 +372,7 @@ impl<'a> Counted<'a> {
         for (name, function) in &prices.functions {
             let own = self.invocations.iter().filter(|it| it.function == *name);
             let own: Vec<_> = own.collect();
-            let warm = own.iter().filter(|it| !it.cold);
+            let warm = own.iter().filter(|it| !self.is_cold(it));
             let mut warm: Vec<f64> = warm.map(|it| ms(it.duration).ceil()).collect();
             if warm.is_empty() {
                 warm = own.iter().map(|it| ms(it.duration).ceil()).collect();
@@ -450,6 +494,7 @@ impl Measure {
             What::WorstWaitMs => return worst(&it.waits),
             What::GbSeconds => return a_million(it.compute(prices).0),
             What::Usd => return a_million(it.usd(prices)),
+            What::UsdMonth => return Some(it.usd_month(prices)),
         };
         let by = match self.per.unwrap_or_default() {
             Per::Request => it.requests,
@@ -513,6 +558,7 @@ impl fmt::Display for Measure {
             What::WorstWaitMs => ("client's worst wait, ms", false),
             What::GbSeconds => ("GB-seconds a million requests", false),
             What::Usd => ("$ a million requests", false),
+            What::UsdMonth => ("$ a month of provisioned concurrency", false),
         };
         f.write_str(name)?;
         if counts {
@@ -539,6 +585,7 @@ impl fmt::Display for Measure {
 mod tests {
     use std::time::Duration;
 
+    use local::events::{Change, Environment};
     use serde_json::json;
 
     use super::*;
@@ -766,6 +813,53 @@ mod tests {
             };
             assert_eq!(measure.of(&[&round], &prices()), expected, "{measure}");
         }
+    }
+
+    #[test]
+    fn nobody_waits_for_the_first_invocation_of_an_environment_that_was_ready() {
+        let ready = |environment: &str, provisioned| {
+            let event = Event::Environment(Environment {
+                function: "F".to_owned(),
+                environment: environment.to_owned(),
+                change: Change::Ready,
+                provisioned,
+                why: None,
+                init: None,
+            });
+            entry(0, event)
+        };
+        for (provisioned, cold_starts) in [(true, 0.0), (false, 0.5)] {
+            // It was ready before the part that is looked at.
+            let parts = vec![
+                part(None, vec![ready("F-1", provisioned), ready("F-2", true)]),
+                part(Some("burst"), vec![invocation("F", "a", true, 900)]),
+            ];
+            let measure = Measure {
+                part: Some("burst".to_owned()),
+                ..Measure::plain(What::ColdStarts)
+            };
+            let counted = measure.of(&[&Round(parts)], &prices());
+            assert_eq!(counted, Some(cold_starts));
+        }
+    }
+
+    #[test]
+    fn a_month_of_provisioned_concurrency_is_paid_by_number_and_memory() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let function = |memory: Value, environments: Value| {
+            let kept = json!({"ProvisionedConcurrentExecutions": environments});
+            let properties = json!({"MemorySize": memory, "ProvisionedConcurrencyConfig": kept});
+            json!({"Type": "AWS::Serverless::Function", "Properties": properties})
+        };
+        let plain = json!({"Type": "AWS::Serverless::Function", "Properties": {}});
+        let template = json!({"Resources": {
+            "A": function(json!(256), json!(8)), "B": function(json!("1024"), json!("1")), "C": plain,
+        }});
+        let prices = Prices::read(&root, &template).unwrap();
+        let usd = Measure::plain(What::UsdMonth).of(&[], &prices).unwrap();
+        // Three GB for 730 hours.
+        let expected = 3.0 * 730.0 * 3600.0 * 0.0000041667;
+        assert!((usd - expected).abs() < 1e-9, "{usd} {expected}");
     }
 
     #[test]

@@ -206,7 +206,7 @@ async fn play(
     Ok(())
 }
 
-/// The numbers of a variant: calls by operation, the other causes, what the lesson's checks look at, times and money.
+/// The numbers of a variant: calls by operation, the other causes, what the lesson's checks look at or shows, times and money.
 fn measured(lesson: &Lesson, stage: &Stage, wrong: Option<&Wrong>) -> Measured {
     let rounds: Vec<_> = stage.rounds.iter().collect();
     let mut operations = BTreeMap::new();
@@ -251,9 +251,9 @@ fn measured(lesson: &Lesson, stage: &Stage, wrong: Option<&Wrong>) -> Measured {
         .chain(plain.map(Measure::plain))
         .chain([an_environment]);
     let times = cold.iter().copied().chain(times).map(Measure::plain);
-    let checked = lesson.lab.check.iter().map(|it| it.measure.clone());
+    let checked = lesson.lab.check.iter().map(|it| &it.measure);
     let mut all: Vec<_> = measures.chain(times).collect();
-    for measure in checked {
+    for measure in checked.chain(&lesson.lab.show).cloned() {
         if !all.iter().any(|it| it.to_string() == measure.to_string()) {
             all.push(measure);
         }

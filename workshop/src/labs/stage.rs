@@ -12,9 +12,10 @@ use local::events::{Ended, Entry, Event, Messages, Move};
 use local::faults::Plan;
 use reqwest::{Client, Method, Url};
 use serde_json::Value;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::lesson::{Lesson, Run, Variant};
+use super::lesson::{Judge, Lesson, Run, Variant};
 use super::measure::{Part, Prices, Round};
 use super::steps::{Expect, Names, Poll, Send, Step, keeps};
 use super::tables::Tables;
@@ -59,7 +60,9 @@ pub struct Stage {
     tables: Tables,
     /// The tables' own names by logical id.
     names: BTreeMap<String, String>,
-    client: Client,
+    api: Api,
+    /// Requests that are still under way while the next steps are taken.
+    background: Option<(Send, JoinSet<Result<Asked>>)>,
     lesson_names: Names,
     log: Log,
     /// Requests sent since.
@@ -76,6 +79,16 @@ pub struct Wrong(pub String);
 
 /// Texts of an answer that later steps use, by the name that each is kept under.
 type Kept = BTreeMap<String, String>;
+
+/// The API of the host, as a client sees it.
+#[derive(Debug, Clone)]
+struct Api {
+    client: Client,
+    url: String,
+}
+
+/// How long an answer took, how many items it should have, and what is to be kept of it or where it differs.
+type Asked = (Duration, u64, std::result::Result<Kept, String>);
 
 /// What steps came to.
 pub type Outcome = std::result::Result<(), Wrong>;
@@ -100,12 +113,17 @@ impl Stage {
         let template_file = lesson.template(&variant);
         let parameters = &lesson.lab.parameters;
         let template = resolved(&session.root, theatre.local, &template_file, parameters).await?;
+        let account_concurrency = match &lesson.lab.judge {
+            Judge::Run(run) => run.account_concurrency,
+            _ => None,
+        };
         let start = Start {
             program: theatre.local,
             template: &template_file,
             parameters,
             code_dir: Some(&out.join("code")),
             conditions,
+            account_concurrency,
             out: &out,
         };
         let host = Host::start(session, &start).await?;
@@ -117,7 +135,11 @@ impl Stage {
             rounds: Vec::new(),
             tables: Tables::of(&host.ready)?,
             names: table_names(&template),
-            client: client.build()?,
+            api: Api {
+                client: client.build()?,
+                url: host.ready.api_url.clone(),
+            },
+            background: None,
             lesson_names: Names {
                 run: theatre.run.clone(),
                 ..Names::default()
@@ -147,7 +169,10 @@ impl Stage {
     pub async fn round(&mut self, run: &Run) -> Result<Outcome> {
         self.lesson_names.round += 1;
         let mut round = Round::default();
-        let taken = self.take(&run.step, &mut round).await?;
+        let mut taken = self.take(&run.step, &mut round).await?;
+        if taken.is_ok() {
+            taken = self.finish(&mut round).await?;
+        }
         if taken.is_ok() {
             round.now().events.extend(self.new_events().await?);
             self.rounds.push(round);
@@ -201,6 +226,9 @@ impl Stage {
                 }
                 Step::Pause { ms } => tokio::time::sleep(Duration::from_millis(*ms)).await,
                 Step::Part { name } => {
+                    if let Err(wrong) = self.finish(round).await? {
+                        return Ok(Err(wrong));
+                    }
                     round.now().events.extend(self.new_events().await?);
                     round.0.push(Part {
                         name: Some(name.clone()),
@@ -258,50 +286,91 @@ impl Stage {
             round.now().events.extend(self.new_events().await?);
         }
         self.began = Instant::now();
-        let (mut asked, mut ended) = (Vec::new(), Vec::new());
+        if send.background {
+            return self.send_in_background(send, round).await;
+        }
+        let mut failed = 0;
         for time in 0..send.times {
             let many = 1 + time * send.at_once..=(time + 1) * send.at_once;
-            let many = many.map(|n| self.ask(send, self.lesson_names.nth(n)));
-            let many = join_all(many).await;
-            self.sent += many.len();
-            asked.extend(many);
+            let asked = many.map(|n| self.api.ask(send, self.lesson_names.nth(n)));
+            let asked = join_all(asked).await;
+            self.sent += asked.len();
+            let mut wrong = Ok(());
+            for asked in asked {
+                let asked = asked?;
+                failed += u64::from(asked.2.is_err());
+                match round.now().count(send, asked) {
+                    Ok(kept) => self.lesson_names.kept.extend(kept),
+                    Err(said) => wrong = wrong.and(Err(said)),
+                }
+            }
+            if let Err(said) = wrong {
+                return Ok(Err(self.why(said).await?));
+            }
+            if send.patience.is_some_and(|most| failed >= most) {
+                break;
+            }
             // Until the environments are idle again: a request that comes sooner starts another one.
             if send.times > 1 {
-                ended.extend(self.new_events().await?);
+                let ended = self.new_events().await?;
+                if send.counted {
+                    round.now().events.extend(ended);
+                }
             }
         }
-        let part = round.now();
-        let says = send.says.as_deref().unwrap_or("A wrong answer.");
-        let mut wrong = Ok(());
-        for asked in asked {
-            let (waited, items, outcome) = asked?;
-            if send.counted {
-                part.requests += 1;
-                part.items += items;
-                part.waits.push(waited.as_secs_f64() * 1e3);
-            }
-            if send.may_fail {
-                part.wrong += u64::from(send.counted && outcome.is_err());
-                continue;
-            }
-            match outcome {
-                Ok(kept) => self.lesson_names.kept.extend(kept),
-                Err(differs) => wrong = wrong.and(Err((says, differs))),
-            }
-        }
-        if let Err((said, differs)) = wrong {
-            // A failure of the function says more than the answer that came of it.
-            ended.extend(self.new_events().await?);
-            let failed = ended.iter().rev().find_map(|it| self.failure(it));
-            let said = failed.as_deref().unwrap_or(said);
-            return Ok(Err(Wrong(format!("{said} {differs}"))));
-        }
-        if send.counted {
-            part.events.extend(ended);
-        } else {
+        if !send.counted {
             self.skip_events().await?;
         }
         Ok(Ok(()))
+    }
+
+    /// Sends requests, and comes back with the first answer.
+    async fn send_in_background(&mut self, send: &Send, round: &mut Round) -> Result<Outcome> {
+        if let Err(wrong) = self.finish(round).await? {
+            return Ok(Err(wrong));
+        }
+        let mut asked = JoinSet::new();
+        for n in 1..=send.at_once {
+            let (api, names, send) = (self.api.clone(), self.lesson_names.nth(n), send.clone());
+            asked.spawn(async move { api.ask(&send, names).await });
+        }
+        let Some(first) = asked.join_next().await else {
+            return Ok(Ok(()));
+        };
+        self.sent += 1;
+        match round.now().count(send, first??) {
+            Ok(kept) => self.lesson_names.kept.extend(kept),
+            Err(said) => return Ok(Err(self.why(said).await?)),
+        }
+        self.background = Some((send.clone(), asked));
+        Ok(Ok(()))
+    }
+
+    /// Waits for the answers to what was sent in the background.
+    async fn finish(&mut self, round: &mut Round) -> Result<Outcome> {
+        let Some((send, asked)) = self.background.take() else {
+            return Ok(Ok(()));
+        };
+        let mut wrong = Ok(());
+        for asked in asked.join_all().await {
+            self.sent += 1;
+            match round.now().count(&send, asked?) {
+                Ok(kept) => self.lesson_names.kept.extend(kept),
+                Err(said) => wrong = wrong.and(Err(said)),
+            }
+        }
+        match wrong {
+            Ok(()) => Ok(Ok(())),
+            Err(said) => Ok(Err(self.why(said).await?)),
+        }
+    }
+
+    /// A wrong answer as the verdict. A failure of the function says more than the answer that came of it.
+    async fn why(&mut self, (said, differs): (String, String)) -> Result<Wrong> {
+        let ended = self.new_events().await?;
+        let failed = ended.iter().rev().find_map(|it| self.failure(it));
+        let said = failed.unwrap_or(said);
+        Ok(Wrong(format!("{said} {differs}")))
     }
 
     /// Asks until all answers are right.
@@ -318,6 +387,8 @@ impl Stage {
             times: 1,
             counted: false,
             may_fail: false,
+            patience: None,
+            background: false,
             says: None,
         };
         let limit = Duration::from_secs(poll.seconds);
@@ -325,7 +396,7 @@ impl Stage {
         let until_right = async |n| -> Result<_> {
             let mut asked = 1;
             loop {
-                let (_, _, outcome) = self.ask(&send, self.lesson_names.nth(n)).await?;
+                let (_, _, outcome) = self.api.ask(&send, self.lesson_names.nth(n)).await?;
                 if outcome.is_ok() || begun.elapsed() > limit {
                     return Ok((asked, self.began.elapsed(), outcome));
                 }
@@ -354,15 +425,89 @@ impl Stage {
         }))
     }
 
-    /// Sends one request: how long the answer took, how many items it should have, and what is to be kept of it or
-    /// where it differs.
-    async fn ask(
-        &self,
-        send: &Send,
-        names: Names,
-    ) -> Result<(Duration, u64, std::result::Result<Kept, String>)> {
+    /// Why an invocation failed, in a sentence, with the place of its log.
+    fn failure(&self, entry: &Entry) -> Option<String> {
+        let Event::Invocation(it) = &entry.event else {
+            return None;
+        };
+        let (name, error) = (&it.function, it.error.as_deref().unwrap_or_default());
+        let log = self.host.ready.log_dir.join(format!("{name}.log"));
+        let shown = log.display();
+        match it.outcome {
+            Ended::Success => None,
+            Ended::Throttled => Some(format!("{name} was throttled.")),
+            Ended::Timeout => Some(format!("{name} did not answer within its timeout.")),
+            Ended::Error => Some(match panic(&fs::read_to_string(&log).unwrap_or_default()) {
+                Some(panic) => format!("{name} panicked at {panic}."),
+                // The type of any error that a handler returns.
+                None if error.contains("dyn core::error::Error") => {
+                    format!(
+                        "The handler of {name} returned an error; `eprintln!` writes it to its log, {shown}."
+                    )
+                }
+                None => format!("{name} failed with {error}; its log is {shown}."),
+            }),
+        }
+    }
+
+    /// Ends all environments. A busy one ends as soon as it is idle, and provisioned concurrency is ready again.
+    async fn end_environments(&self) -> Result<()> {
+        let begun = Instant::now();
+        self.host.reap().await?;
+        loop {
+            let now = self.host.functions().await?;
+            let kept = |name: &String| {
+                let function = self.prices.functions.get(name);
+                function.map_or(0, |it| it.provisioned)
+            };
+            let mut all = now.iter();
+            if all.all(|(name, it)| it.environments == kept(name) && it.idle == it.environments) {
+                return Ok(());
+            }
+            if begun.elapsed() > EVENTS_LIMIT {
+                bail!("environments stay busy although nothing was sent");
+            }
+            let mut all = now.iter();
+            if all.any(|(name, it)| it.environments > kept(name) && it.idle > 0) {
+                self.host.reap().await?;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Events since the last ones that were read, once no trigger has messages in hand. An invocation is logged when its
+    /// environment has asked for the next one, just after its answer.
+    async fn new_events(&mut self) -> Result<Vec<Entry>> {
+        let begun = Instant::now();
+        let sent = std::mem::take(&mut self.sent);
+        let mut new = Vec::new();
+        loop {
+            let read = self.log.read().await?;
+            if read.iter().any(is_lost) {
+                bail!("the host's log is full: the lesson sends too much");
+            }
+            for entry in &read {
+                self.in_hand = in_hand(self.in_hand, entry);
+            }
+            new.extend(read);
+            let ended = new.iter().filter(|it| is_of_the_api(it)).count();
+            if (ended >= sent && self.in_hand == 0) || begun.elapsed() > EVENTS_LIMIT {
+                return Ok(new);
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    async fn skip_events(&mut self) -> Result<()> {
+        self.new_events().await.map(drop)
+    }
+}
+
+impl Api {
+    /// Sends one request.
+    async fn ask(&self, send: &Send, names: Names) -> Result<Asked> {
         let path = names.text(&send.path)?;
-        let mut url = Url::parse(&format!("{}{path}", self.host.ready.api_url))?;
+        let mut url = Url::parse(&format!("{}{path}", self.url))?;
         for (name, value) in &send.query {
             url.query_pairs_mut().append_pair(name, &names.text(value)?);
         }
@@ -400,73 +545,26 @@ impl Stage {
         let outcome = outcome.map_err(|differs| format!("{what}: {differs}"));
         Ok((waited, items, outcome))
     }
+}
 
-    /// Why an invocation failed, in a sentence, with the place of its log.
-    fn failure(&self, entry: &Entry) -> Option<String> {
-        let Event::Invocation(it) = &entry.event else {
-            return None;
-        };
-        let (name, error) = (&it.function, it.error.as_deref().unwrap_or_default());
-        let log = self.host.ready.log_dir.join(format!("{name}.log"));
-        let shown = log.display();
-        match it.outcome {
-            Ended::Success => None,
-            Ended::Throttled => Some(format!("{name} was throttled.")),
-            Ended::Timeout => Some(format!("{name} did not answer within its timeout.")),
-            Ended::Error => Some(match panic(&fs::read_to_string(&log).unwrap_or_default()) {
-                Some(panic) => format!("{name} panicked at {panic}."),
-                // The type of any error that a handler returns.
-                None if error.contains("dyn core::error::Error") => {
-                    format!(
-                        "The handler of {name} returned an error; `eprintln!` writes it to its log, {shown}."
-                    )
-                }
-                None => format!("{name} failed with {error}; its log is {shown}."),
-            }),
+impl Part {
+    /// Counts an answer, and returns what is to be kept of it. A wrong one that may not be is told, with what it means.
+    fn count(
+        &mut self,
+        send: &Send,
+        (waited, items, outcome): Asked,
+    ) -> std::result::Result<Kept, (String, String)> {
+        if send.counted {
+            self.requests += 1;
+            self.items += items;
+            self.waits.push(waited.as_secs_f64() * 1e3);
         }
-    }
-
-    /// Ends all environments. A busy one ends as soon as it is idle.
-    async fn end_environments(&self) -> Result<()> {
-        let begun = Instant::now();
-        loop {
-            self.host.reap().await?;
-            let left = self.host.environments().await?;
-            if left.values().all(|count| *count == 0) {
-                return Ok(());
-            }
-            if begun.elapsed() > EVENTS_LIMIT {
-                bail!("environments stay busy although nothing was sent");
-            }
-            tokio::time::sleep(PAUSE).await;
+        if send.may_fail {
+            self.wrong += u64::from(send.counted && outcome.is_err());
+            return Ok(outcome.unwrap_or_default());
         }
-    }
-
-    /// Events since the last ones that were read, once no trigger has messages in hand. An invocation is logged when its
-    /// environment has asked for the next one, just after its answer.
-    async fn new_events(&mut self) -> Result<Vec<Entry>> {
-        let begun = Instant::now();
-        let sent = std::mem::take(&mut self.sent);
-        let mut new = Vec::new();
-        loop {
-            let read = self.log.read().await?;
-            if read.iter().any(is_lost) {
-                bail!("the host's log is full: the lesson sends too much");
-            }
-            for entry in &read {
-                self.in_hand = in_hand(self.in_hand, entry);
-            }
-            new.extend(read);
-            let ended = new.iter().filter(|it| is_of_the_api(it)).count();
-            if (ended >= sent && self.in_hand == 0) || begun.elapsed() > EVENTS_LIMIT {
-                return Ok(new);
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
-    }
-
-    async fn skip_events(&mut self) -> Result<()> {
-        self.new_events().await.map(drop)
+        let says = send.says.as_deref().unwrap_or("A wrong answer.");
+        outcome.map_err(|differs| (says.to_owned(), differs))
     }
 }
 

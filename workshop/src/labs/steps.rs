@@ -94,6 +94,11 @@ pub struct Send {
     /// A wrong answer is counted, and is no verdict.
     #[serde(default)]
     pub may_fail: bool,
+    /// After so many wrong answers the rest of `times` is not sent: clients go away too.
+    pub patience: Option<u64>,
+    /// The next step begins with the first answer, and the others are waited for at the end of the part.
+    #[serde(default)]
+    pub background: bool,
     /// What a wrong answer means.
     pub says: Option<String>,
 }
