@@ -12,7 +12,7 @@ use super::judge::{Verdict, compares, judge};
 use super::lesson::{Judge, Lesson, Variant};
 use super::progress::Progress;
 use super::stage::{Stage, Theatre, Wrong};
-use super::{Place, run_name};
+use super::{Place, query, run_name};
 use crate::machine::MEASURED;
 use crate::session::{Session, exit_code};
 use crate::table::{row, table};
@@ -137,7 +137,12 @@ pub async fn judged(
     variant: &Variant,
 ) -> Result<Verdict> {
     let (labs, target) = (place.labs(session), place.target(session));
-    let Judge::Run(run) = &lesson.lab.judge;
+    let run = match &lesson.lab.judge {
+        Judge::Run(run) => run,
+        Judge::Query(it) => {
+            return query::judged(session, place, lesson, variant, it, CONDITIONS).await;
+        }
+    };
     let mut variants = vec![variant.clone()];
     if compares(&lesson.lab.check) {
         variants.push(Variant::Before);

@@ -1,6 +1,7 @@
 //! A lesson: its folder in `labs/`, and what `lab.toml` says. `labs/CONTRIBUTING.md` explains each key.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -8,6 +9,7 @@ use fs_err as fs;
 use serde::{Deserialize, Serialize};
 
 use super::measure::Measure;
+use super::query::Query;
 use super::steps::Step;
 use crate::session::BadInput;
 
@@ -40,7 +42,8 @@ pub struct Lab {
     /// What it is judged by.
     #[serde(flatten)]
     pub judge: Judge,
-    /// What passes, in the order in which it is looked at: the first failure is the verdict.
+    /// What passes, in the order in which it is looked at: the first failure is the verdict. A judge may have its own.
+    #[serde(default)]
     pub check: Vec<Check>,
     /// A part of the sentence with which `before` and the untouched exercise fail.
     pub before_fails: String,
@@ -71,6 +74,8 @@ pub struct Todo {
 pub enum Judge {
     /// Requests to the lesson's application, and the host's log of what they caused.
     Run(Run),
+    /// Queries over the logs of the lesson's application.
+    Query(Query),
 }
 
 #[derive(Debug, Deserialize)]
@@ -123,6 +128,21 @@ pub enum Variant {
     Exercise,
     Solution,
     Cheat(String),
+}
+
+impl Judge {
+    /// Its lists, each in an order that is drawn for this run.
+    pub fn lists(&self, run: &str) -> BTreeMap<String, Vec<String>> {
+        let Self::Query(query) = self else {
+            return BTreeMap::new();
+        };
+        let mut lists = query.shuffled.clone();
+        let mut hasher = DefaultHasher::new();
+        run.hash(&mut hasher);
+        let mut random = fastrand::Rng::with_seed(hasher.finish());
+        lists.values_mut().for_each(|list| random.shuffle(list));
+        lists
+    }
 }
 
 impl Lesson {

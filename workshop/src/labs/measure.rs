@@ -47,6 +47,7 @@ pub enum What {
     ColdStarts,
     Environments,
     Faults,
+    LogBytes,
     Sent,
     Delivered,
     DeliveredAgain,
@@ -102,6 +103,8 @@ pub struct Part {
     /// Ms from the beginning of a send to the right answer of the poll after it.
     pub ends: Vec<f64>,
     pub events: Vec<Entry>,
+    /// By which each function's log has grown.
+    pub log_bytes: BTreeMap<String, u64>,
 }
 
 impl Round {
@@ -187,6 +190,7 @@ struct Counted<'a> {
     handshakes: Vec<Handshake>,
     messages: Vec<&'a Messages>,
     faults: f64,
+    log_bytes: f64,
 }
 
 impl<'a> Counted<'a> {
@@ -207,6 +211,7 @@ impl<'a> Counted<'a> {
             handshakes: Vec::new(),
             messages: Vec::new(),
             faults: 0.0,
+            log_bytes: 0.0,
         };
         let wanted = |name: &str| match &measure.function {
             Some(function) => function == name,
@@ -229,6 +234,9 @@ impl<'a> Counted<'a> {
                 _ => {}
             }
         }
+        let logs = parts.iter().flat_map(|it| &it.log_bytes);
+        let logs = logs.filter(|(function, _)| wanted(function));
+        counted.log_bytes = logs.map(|(_, bytes)| *bytes as f64).sum();
         counted
     }
 
@@ -371,6 +379,7 @@ impl Measure {
             What::ColdStarts => it.each(true, |_| Some(1.0)).len() as f64,
             What::Environments => it.environments(),
             What::Faults => it.faults,
+            What::LogBytes => it.log_bytes,
             What::Sent => it.moved(Move::Sent),
             What::Delivered => it.moved(Move::Delivered),
             What::DeliveredAgain => it.delivered_again(),
@@ -437,6 +446,7 @@ impl fmt::Display for Measure {
             What::ColdStarts => ("cold starts", true),
             What::Environments => ("environments", true),
             What::Faults => ("faults", true),
+            What::LogBytes => ("bytes of logs", true),
             What::Sent => ("messages sent", true),
             What::Delivered => ("messages delivered", true),
             What::DeliveredAgain => ("messages delivered again", true),

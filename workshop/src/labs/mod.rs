@@ -10,6 +10,7 @@
 //! | [`tables`] | items, written past the functions |
 //! | [`measure`] | the numbers, from the host's log of events |
 //! | [`judge`] | the verdict |
+//! | [`query`] | lessons whose answer is a query over the logs |
 //! | [`check`], [`show`], [`student`], [`hand_in`] | the verbs |
 //! | [`progress`] | how far a student has come |
 
@@ -24,6 +25,7 @@ mod judge;
 mod lesson;
 mod measure;
 mod progress;
+mod query;
 pub mod show;
 mod stage;
 mod steps;

@@ -13,11 +13,11 @@ use time::format_description::well_known::Rfc3339;
 
 use super::build::build;
 use super::judge::compared;
-use super::lesson::{Judge, Lesson, Variant};
+use super::lesson::{Judge, Lesson, Run, Variant};
 use super::measure::{Measure, Per, Round, What};
 use super::progress::{Prediction, Progress};
 use super::stage::{Stage, Theatre, Wrong};
-use super::{Place, run_name};
+use super::{Place, query, run_name};
 use crate::compare::{NO_DIFFERENCE, Ratio, Verdict, ratio, width};
 use crate::files::write_json;
 use crate::machine::{MEASURED, Machine, SIMULATED, commit, conditions};
@@ -96,6 +96,21 @@ pub async fn run(session: &Session, arguments: &Arguments) -> Result<bool> {
     let (labs, target) = (place.labs(session), place.target(session));
     let lesson = Lesson::find(&labs, &arguments.lab)?;
     let prediction = prediction(session, arguments, &lesson)?;
+    let started_at = OffsetDateTime::now_utc().format(&Rfc3339)?;
+    let run = match &lesson.lab.judge {
+        Judge::Run(run) => run,
+        Judge::Query(it) => {
+            let show = query::Show {
+                place,
+                rounds: arguments.rounds.into(),
+                conditions: &arguments.conditions,
+                prediction,
+                json: arguments.json,
+                started_at,
+            };
+            return query::show(session, &lesson, it, &show).await;
+        }
+    };
     let variants = [Variant::Before, Variant::Exercise, Variant::Solution];
     let binaries = build(session, &labs, &target, &lesson, &variants).await?;
     let theatre = Theatre {
@@ -105,7 +120,6 @@ pub async fn run(session: &Session, arguments: &Arguments) -> Result<bool> {
         target: &target,
         run: run_name(),
     };
-    let started_at = OffsetDateTime::now_utc().format(&Rfc3339)?;
     let mut stages: Vec<(Stage, Option<Wrong>)> = Vec::new();
     let mut known = None;
     let rounds = async {
@@ -121,7 +135,7 @@ pub async fn run(session: &Session, arguments: &Arguments) -> Result<bool> {
             }
             stages.push((stage, None));
         }
-        play(session, arguments, &lesson, &mut stages).await
+        play(session, arguments, run, &mut stages).await
     };
     let played: Result<()> = session.or_interrupted(rounds).await;
     let interrupted = session.interrupted_by().map(|signal| signal.to_string());
@@ -169,10 +183,9 @@ pub async fn run(session: &Session, arguments: &Arguments) -> Result<bool> {
 async fn play(
     session: &Session,
     arguments: &Arguments,
-    lesson: &Lesson,
+    run: &Run,
     stages: &mut [(Stage, Option<Wrong>)],
 ) -> Result<()> {
-    let Judge::Run(run) = &lesson.lab.judge;
     for (stage, wrong) in &mut *stages {
         *wrong = stage.prepare(run).await?.err();
     }

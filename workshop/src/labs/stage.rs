@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::lesson::{Lesson, Run, Variant};
 use super::measure::{Part, Prices, Round};
-use super::steps::{Names, Poll, Send, Step};
+use super::steps::{Names, Poll, Send, Step, Times};
 use super::tables::Tables;
 use crate::bench::drain;
 use crate::event_log::Log;
@@ -64,6 +64,8 @@ pub struct Stage {
     sent: usize,
     /// When the last step that sends began.
     began: Instant,
+    /// Bytes of each function's log that were counted.
+    logged: BTreeMap<String, u64>,
 }
 
 /// An answer that is not what it should be. The student's code is to blame, so it is a verdict.
@@ -113,18 +115,25 @@ impl Stage {
             client: client.build()?,
             lesson_names: Names {
                 run: theatre.run.clone(),
+                lists: lesson.lab.judge.lists(&theatre.run),
                 ..Names::default()
             },
             log: host.log(),
             host,
             sent: 0,
             began: Instant::now(),
+            logged: BTreeMap::new(),
         })
     }
 
     /// The conditions of the host.
     pub fn host(&self) -> &Host {
         &self.host
+    }
+
+    /// What is put into its steps.
+    pub fn names(&self) -> &Names {
+        &self.lesson_names
     }
 
     /// Takes the steps before the first round. Nothing of them is counted.
@@ -141,7 +150,7 @@ impl Stage {
         let mut round = Round::default();
         let taken = self.take(&run.step, &mut round).await?;
         if taken.is_ok() {
-            round.now().events.extend(self.new_events().await?);
+            self.keep_events(&mut round).await?;
             self.rounds.push(round);
         }
         Ok(taken)
@@ -176,7 +185,7 @@ impl Stage {
                 }
                 Step::Pause { ms } => tokio::time::sleep(Duration::from_millis(*ms)).await,
                 Step::Part { name } => {
-                    round.now().events.extend(self.new_events().await?);
+                    self.keep_events(round).await?;
                     round.0.push(Part {
                         name: Some(name.clone()),
                         ..Part::default()
@@ -204,12 +213,16 @@ impl Stage {
 
     async fn send(&mut self, send: &Send, round: &mut Round) -> Result<Outcome> {
         if !send.counted {
-            round.now().events.extend(self.new_events().await?);
+            self.keep_events(round).await?;
         }
         self.began = Instant::now();
-        let many = 1..=send.at_once;
-        let asked = many.map(|n| self.ask(send, self.lesson_names.nth(n)));
-        let asked = join_all(asked).await;
+        let times = self.lesson_names.times(send.times, &send.path);
+        let mut asked = Vec::new();
+        for wave in 0..times {
+            let many = (1..=send.at_once).map(|n| wave * send.at_once + n);
+            let many = many.map(|n| self.ask(send, self.lesson_names.nth(n)));
+            asked.extend(join_all(many).await);
+        }
         let part = round.now();
         self.sent += asked.len();
         let says = send.says.as_deref().unwrap_or("A wrong answer.");
@@ -250,6 +263,7 @@ impl Stage {
             json: poll.json.clone(),
             items: None,
             at_once: poll.at_once,
+            times: Times::default(),
             counted: false,
             may_fail: false,
             says: None,
@@ -382,8 +396,33 @@ impl Stage {
         }
     }
 
+    /// Counts what has happened since.
+    async fn keep_events(&mut self, round: &mut Round) -> Result<()> {
+        let events = self.new_events().await?;
+        let part = round.now();
+        part.events.extend(events);
+        for (function, bytes) in self.new_log_bytes() {
+            *part.log_bytes.entry(function).or_default() += bytes;
+        }
+        Ok(())
+    }
+
     async fn skip_events(&mut self) -> Result<()> {
-        self.new_events().await.map(drop)
+        self.new_events().await?;
+        self.new_log_bytes();
+        Ok(())
+    }
+
+    /// By how much each function's log has grown. Its lines are written before the event of their invocation.
+    fn new_log_bytes(&mut self) -> BTreeMap<String, u64> {
+        let mut grown = BTreeMap::new();
+        for function in self.prices.functions.keys() {
+            let log = self.host.ready.log_dir.join(format!("{function}.log"));
+            let size = fs::metadata(log).map_or(0, |it| it.len());
+            let before = self.logged.insert(function.clone(), size);
+            grown.insert(function.clone(), size - before.unwrap_or(0).min(size));
+        }
+        grown
     }
 }
 

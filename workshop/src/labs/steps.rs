@@ -1,8 +1,9 @@
 //! The steps of a round, as `lab.toml` lists them, and the values that are put into them.
 
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use local::faults::Rule;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -60,6 +61,9 @@ pub struct Send {
     /// How many at the same time; `{n}` runs from 1.
     #[serde(default = "one")]
     pub at_once: u64,
+    /// How often so many are sent, one wave after another; `{n}` goes on.
+    #[serde(default)]
+    pub times: Times,
     /// Whether it is counted. The answer is compared in any case.
     #[serde(default = "yes")]
     pub counted: bool,
@@ -68,6 +72,24 @@ pub struct Send {
     pub may_fail: bool,
     /// What a wrong answer means.
     pub says: Option<String>,
+}
+
+/// How often something is done.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(untagged)]
+pub enum Times {
+    Exactly(u64),
+    /// A number that is drawn for each run and round.
+    Drawn {
+        from: u64,
+        to: u64,
+    },
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Self::Exactly(1)
+    }
 }
 
 /// A request that is repeated, and the answer that it has to have in the end.
@@ -121,12 +143,29 @@ pub struct Names {
     pub round: u64,
     /// Of `each` or `at_once`, from 1.
     pub n: u64,
+    /// Lists in the order of this run: `{name:1}` is the first of one, `{name:n}` the `n`th, from the beginning again
+    /// after the last.
+    pub lists: BTreeMap<String, Vec<String>>,
 }
 
 impl Names {
     /// The same, but the `n`th of several.
     pub fn nth(&self, n: u64) -> Self {
         Self { n, ..self.clone() }
+    }
+
+    /// How often, for this run, round and place.
+    pub fn times(&self, times: Times, place: &str) -> u64 {
+        match times {
+            Times::Exactly(times) => times,
+            Times::Drawn { from, to } => from + self.drawn(place) % (to.saturating_sub(from) + 1),
+        }
+    }
+
+    fn drawn(&self, name: &str) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        (name, &self.run, self.round, self.n).hash(&mut hasher);
+        hasher.finish()
     }
 
     /// A value with everything put in. `{each = 3, of = …}` becomes a list of three.
@@ -186,9 +225,14 @@ impl Names {
 
     fn placeholder(&self, name: &str) -> Result<String> {
         if let Some(drawn) = name.strip_prefix('#') {
-            let mut hasher = DefaultHasher::new();
-            (drawn, &self.run, self.round, self.n).hash(&mut hasher);
-            return Ok((1 + hasher.finish() % MOST).to_string());
+            return Ok((1 + self.drawn(drawn) % MOST).to_string());
+        }
+        if let Some((list, place)) = name.split_once(':').filter(|(list, _)| *list != "fill") {
+            let all = self.lists.get(list).filter(|it| !it.is_empty());
+            let all = all.with_context(|| format!("there is no list {list} for {{{name}}}"))?;
+            let place = if place == "n" { self.n } else { place.parse()? };
+            let index = place.saturating_sub(1) % all.len() as u64;
+            return Ok(all[usize::try_from(index)?].clone());
         }
         if let Some(length) = name.strip_prefix("fill:").and_then(|it| it.parse().ok()) {
             return Ok("x".repeat(length));
@@ -214,7 +258,7 @@ mod tests {
         Names {
             run: "qx".to_owned(),
             round: 3,
-            n: 0,
+            ..Names::default()
         }
     }
 
