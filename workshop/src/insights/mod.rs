@@ -35,6 +35,8 @@ mod syntax;
 mod tests;
 mod value;
 
+#[cfg(test)]
+pub use logs::read;
 pub use logs::{Record, read_folder};
 pub use run::Found;
 #[cfg(test)]

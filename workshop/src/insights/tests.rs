@@ -4,7 +4,6 @@ use std::path::Path;
 
 use serde_json::{Value as Json, json};
 
-use super::logs::read;
 use super::*;
 use crate::files::read_yaml;
 
@@ -383,4 +382,63 @@ fn a_name_that_a_query_picks_out_is_found() {
             "{query}"
         );
     }
+}
+
+#[test]
+fn the_solution_of_lesson_12_finds_what_was_worked_out_by_hand() {
+    let line = |function: &str, (category, status, took, things): (&str, u16, u32, u32)| {
+        let line = json!({"level": "INFO", "message": "answered", "function": function, "category": category,
+            "status": status, "took_ms": took, "things": things});
+        format!(
+            "START RequestId: r Version: $LATEST\n{line}\nEND RequestId: r\nREPORT RequestId: r\tDuration: {took}.50 ms\t\
+             Billed Duration: 1 ms\tMemory Size: 1024 MB\tMax Memory Used: 30 MB\t\n"
+        )
+    };
+    let search = [
+        ("books", 200, 150, 40),
+        ("books", 200, 120, 40),
+        ("toys", 200, 10, 1),
+    ];
+    let offers = [("maps", 500, 5, 0), ("toys", 200, 20, 1)];
+    let search = search.map(|it| line("search", it)).concat();
+    let offers = offers.map(|it| line("offers", it)).concat() + "{\"level\":\"DEBUG\"}\n";
+    let bytes = |log: &str| log.lines().map(|it| it.len() as f64).sum::<f64>();
+    let usd = [bytes(&search) / 3.0 * 0.0005, bytes(&offers) / 2.0 * 0.0005];
+    let records = [read("Search", &search), read("Offers", &offers)].concat();
+    let solution = Path::new(env!("CARGO_MANIFEST_DIR")).join("../labs/12-see/solution.query");
+    let solution = parse_all(&fs::read_to_string(solution).unwrap()).unwrap();
+    let of = |name: &str, rows: &[(usize, &str)]| -> Vec<String> {
+        let named = solution.iter().find(|it| it.name == name).unwrap();
+        let found = named.query.run(&records);
+        let value = |(row, column): &(usize, &str)| found.value(*row, column).unwrap().to_string();
+        rows.iter().map(value).collect()
+    };
+    let slow = [
+        (0, "function"),
+        (0, "category"),
+        (0, "bad"),
+        (0, "things"),
+        (1, "category"),
+        (1, "bad"),
+    ];
+    assert_eq!(
+        of("slow", &slow),
+        ["search", "books", "2", "40", "maps", "1"]
+    );
+    let budget = [(0, "requests"), (0, "good_percent"), (0, "spent_percent")];
+    assert_eq!(of("budget", &budget), ["5", "40", "6000"]);
+    assert_eq!(
+        of("p99", &[(0, "p99_ms"), (1, "p99_ms")]),
+        ["150.5", "20.5"]
+    );
+    assert_eq!(
+        of("memory", &[(0, "size_mb"), (1, "most_used_mb")]),
+        ["1024", "30"]
+    );
+    let usd = usd.map(|it| Value::Number(it).to_string());
+    let log = of("log", &[(0, "usd_a_million"), (1, "usd_a_million")]);
+    assert!(
+        log[0] == usd[0] && log[1] == usd[1] || log[0] == usd[1] && log[1] == usd[0],
+        "{log:?} {usd:?}"
+    );
 }

@@ -630,6 +630,14 @@ mod tests {
     }
 
     #[test]
+    fn bytes_of_logs_are_those_of_the_functions() {
+        let mut part = part(None, Vec::new());
+        part.log_bytes = BTreeMap::from([("F".to_owned(), 300), ("other".to_owned(), 999)]);
+        let round = Round(vec![part]);
+        assert_eq!(of(What::LogBytes, &round), Some(150.0));
+    }
+
+    #[test]
     fn a_part_of_a_round_counts_by_itself_and_over_another() {
         let once = vec![call("F", "a", 0, 10)];
         let twice = vec![call("F", "b", 20, 30), call("F", "c", 40, 50)];

@@ -168,10 +168,15 @@ impl Query {
             judged.push(looked);
         }
         let passed = || {
-            // Of each query, what was looked at last.
-            let last: BTreeMap<_, _> = judged.iter().map(|it| (it.place, it)).collect();
-            let all = last.values();
-            let all = all.map(|it| format!("{} {}", it.what, it.measured));
+            let mut all: BTreeMap<_, Vec<&str>> = BTreeMap::new();
+            for looked in judged.iter().filter(|it| it.is_found) {
+                all.entry((looked.place, &*looked.what))
+                    .or_default()
+                    .push(&looked.measured);
+            }
+            let all = all
+                .iter()
+                .map(|((_, name), found)| format!("{name}: {}", found.join(", ")));
             let all: Vec<_> = all.collect();
             format!("Passed: {}.", all.join("; "))
         };
@@ -204,7 +209,7 @@ impl Query {
             let measured =
                 picked.map_or("nothing that is drawn".to_owned(), |it| format!("`{it}`"));
             let wanted = "fields of the log".to_owned();
-            return Ok(Looked::new(known, name, measured, wanted, picked.is_none()));
+            return Ok(Looked::new(known, name, measured, wanted, picked.is_none()).lack());
         }
         let found = query.run(&observed.log);
         if let Some(row) = answer.never.as_ref().or(answer.first.as_ref()) {
@@ -216,7 +221,12 @@ impl Query {
             let first = first.or(same_query.filter_map(|it| it.first.as_ref()).next());
             let wanted = first.context("a `never` without a `first` of its query")?;
             let wanted = described(wanted, &observed.names)?;
-            return Ok(Looked::new(known, name, measured, wanted, passed));
+            let looked = Looked::new(known, name, measured, wanted, passed);
+            return Ok(if answer.first.is_some() {
+                looked
+            } else {
+                looked.lack()
+            });
         }
         if answer.columns.is_empty() {
             bail!("lab.toml: an answer to {name} is one of unpicked, never, first and columns");
@@ -269,13 +279,17 @@ fn compare(found: &Found, row: &BTreeMap<String, Json>, names: &Names) -> Result
         same &= is
             .as_ref()
             .is_some_and(|is| *is == filled(wanted, names).unwrap_or_default());
-        values.push(is.unwrap_or_else(|| format!("no {column}")));
+        values.push(is.map_or_else(|| format!("no {column}"), |it| format!("{column} {it}")));
     }
     Ok((values.join(", "), same))
 }
 
 fn described(row: &BTreeMap<String, Json>, names: &Names) -> Result<String> {
-    let values: Result<Vec<_>> = row.values().map(|it| filled(it, names)).collect();
+    let values = row.iter().map(|(column, it)| {
+        let value = filled(it, names)?;
+        Ok(format!("{column} {value}"))
+    });
+    let values: Result<Vec<_>> = values.collect();
     Ok(values?.join(", "))
 }
 
@@ -300,6 +314,8 @@ struct Looked {
     measured: String,
     wanted: String,
     passed: bool,
+    /// Whether it is something that was found, and not the lack of something.
+    is_found: bool,
 }
 
 impl Looked {
@@ -311,6 +327,14 @@ impl Looked {
             measured,
             wanted,
             passed,
+            is_found: true,
+        }
+    }
+
+    fn lack(self) -> Self {
+        Self {
+            is_found: false,
+            ..self
         }
     }
 
@@ -470,4 +494,110 @@ fn costs(root: &Path, observed: &Observed) -> Result<Vec<Cost>> {
         }
     });
     Ok(costs.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value as Json;
+
+    use super::*;
+    use crate::insights::read;
+
+    const QUERY: &str = r#"
+        [shuffled]
+        function = ["search", "offers"]
+        [run]
+        rounds = 1
+        step = []
+        [[answer]]
+        query = "slow"
+        unpicked = true
+        says = "picked {measured}, {wanted}"
+        [[answer]]
+        query = "slow"
+        never = { function = "{function:2}" }
+        says = "never {measured}, {wanted}"
+        [[answer]]
+        query = "slow"
+        first = { function = "{function:1}", "@log" = "{function:1}" }
+        says = "first {measured}, {wanted}"
+        [[answer]]
+        query = "time"
+        by = "function"
+        columns = ["ms"]
+        says = "time {measured}, {wanted}"
+    "#;
+    const SOLUTION: &str = "## slow\nstats max(ms) as most by function, @log | sort most desc\n## time\nstats sum(ms) as ms by function";
+
+    fn judged(own: &str) -> Verdict {
+        let query: Query = toml::from_str(QUERY).unwrap();
+        let log = [
+            read(
+                "Search",
+                "{\"function\":\"search\",\"ms\":5}\n{\"function\":\"search\",\"ms\":1}",
+            ),
+            read("Offers", "{\"function\":\"offers\",\"ms\":4}"),
+        ];
+        let names = Names {
+            lists: query.shuffled.clone(),
+            ..Names::default()
+        };
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let observed = Observed {
+            log: log.concat(),
+            rounds: Vec::new(),
+            prices: Prices::read(&root, &Json::Null).unwrap(),
+            names,
+            conditions: None,
+        };
+        let [own, solution] = [own, SOLUTION].map(|it| parse_all(it).unwrap());
+        query.judge(&own, &solution, &observed).unwrap()
+    }
+
+    #[test]
+    fn a_query_that_finds_what_was_planted_passes_and_says_so() {
+        let verdict = judged(SOLUTION);
+        assert!(verdict.passed);
+        let expected = "Passed: slow: @log search, function search; time: search ms 6.";
+        assert_eq!(verdict.says, expected);
+        // Other names, other rows beside them, and rounding are no mistake.
+        let other = "## time\nstats sum(ms) * 1.004 as ms, count(*) by function | sort ms\n## slow\nstats max(ms) as x by function, @log | sort x desc";
+        assert!(judged(other).passed);
+    }
+
+    #[test]
+    fn each_way_to_be_wrong_has_its_sentence() {
+        for (old, new, said) in [
+            (
+                "stats max(ms)",
+                "filter function = 'search' | stats max(ms)",
+                "picked `search`, fields of the log",
+            ),
+            (
+                "desc",
+                "asc",
+                "never function offers, @log search, function search",
+            ),
+            (
+                "max(ms) as most by function, @log",
+                "max(ms) as most by function",
+                "first no @log, function search, @log search, function search",
+            ),
+            ("sum(ms) as ms", "avg(ms) as ms", "time search ms 3, 6"),
+            ("sum(ms) as ms", "sum(ms)", "time search ms nothing, 6"),
+            (
+                "## time",
+                "## times",
+                "time no query `## time`, one below each question",
+            ),
+            (
+                "stats sum",
+                "filter function = 'x' | stats sum",
+                "time search ms nothing, 6",
+            ),
+        ] {
+            let verdict = judged(&SOLUTION.replacen(old, new, 1));
+            assert_eq!((verdict.passed, &*verdict.says), (false, said), "{new}");
+        }
+    }
 }

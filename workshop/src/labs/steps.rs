@@ -242,7 +242,7 @@ impl Names {
             "round" => self.round.to_string(),
             "n" => self.n.to_string(),
             _ => bail!(
-                "there is no {{{name}}}; there are {{run}}, {{round}}, {{n}}, {{#any-name}} and {{fill:length}}"
+                "there is no {{{name}}}; there are {{run}}, {{round}}, {{n}}, {{#any-name}}, {{list:1}} and {{fill:length}}"
             ),
         })
     }
@@ -293,8 +293,29 @@ mod tests {
     }
 
     #[test]
+    fn a_list_is_read_from_the_beginning_again_after_its_last() {
+        let lists = [("kind".to_owned(), vec!["a".to_owned(), "b".to_owned()])];
+        let names = Names {
+            lists: lists.into(),
+            ..names()
+        };
+        let text = |n| names.nth(n).text("/{kind:2}/{kind:n}").unwrap();
+        assert_eq!([1, 2, 3].map(text), ["/b/a", "/b/b", "/b/a"]);
+    }
+
+    #[test]
+    fn a_drawn_number_of_times_is_within_its_bounds_and_another_in_another_round() {
+        let times = Times::Drawn { from: 2, to: 5 };
+        let drawn = |round| Names { round, ..names() }.times(times, "/a");
+        let all: Vec<_> = (1..50).map(drawn).collect();
+        assert!(all.iter().all(|it| (2..=5).contains(it)), "{all:?}");
+        assert!((2..=5).all(|it| all.contains(&it)), "{all:?}");
+        assert_eq!(names().times(Times::Exactly(7), "/a"), 7);
+    }
+
+    #[test]
     fn a_placeholder_that_does_not_exist_is_refused() {
-        for text in ["{what}", "a {", "{fill:x}"] {
+        for text in ["{what}", "a {", "{fill:x}", "{kind:1}"] {
             assert!(names().value(&json!(text)).is_err(), "{text}");
         }
     }
