@@ -27,7 +27,9 @@ async fn answer(client: &Client, event: LambdaEvent<Value>) -> Result<Value, Err
     let began = Instant::now();
     let (event, context) = event.into_parts();
     let function = std::env::var("NAME")?;
-    let category = event["pathParameters"]["category"].as_str().unwrap_or_default();
+    let category = event["pathParameters"]["category"]
+        .as_str()
+        .unwrap_or_default();
     let list = get(client, "LISTS_TABLE", &format!("{function}/{category}")).await?;
     let list = list.unwrap_or_default();
     let ids = list.get("things").and_then(|it| it.as_l().ok());
@@ -35,7 +37,12 @@ async fn answer(client: &Client, event: LambdaEvent<Value>) -> Result<Value, Err
     // One after another, as in lesson 4.
     for id in ids.into_iter().flatten().filter_map(|it| it.as_s().ok()) {
         match get(client, "THINGS_TABLE", id).await? {
-            Some(_) => things.push(id),
+            Some(thing) => {
+                let text = |name: &str| thing.get(name).and_then(|it| it.as_s().ok());
+                things.push(
+                    json!({"id": id, "name": text("name"), "description": text("description")}),
+                );
+            }
             None => status = 500,
         }
     }
@@ -64,7 +71,10 @@ async fn answer(client: &Client, event: LambdaEvent<Value>) -> Result<Value, Err
     println!("{line}");
     // Somebody was looking for a mistake once, and left it on.
     if list.contains_key("debug") {
-        println!("{}", json!({"level": "DEBUG", "message": "whole event", "event": event, "answer": body}));
+        println!(
+            "{}",
+            json!({"level": "DEBUG", "message": "whole event", "event": event, "answer": body})
+        );
     }
     let headers = json!({"content-type": "application/json"});
     Ok(json!({"statusCode": status, "headers": headers, "body": body.to_string()}))

@@ -23,7 +23,6 @@ use anyhow::Result;
 use fs_err as fs;
 use serde_json::{Map, Value as Json};
 
-use crate::machine::MEASURED;
 use crate::session::{BadInput, Session};
 use crate::table::table;
 
@@ -43,6 +42,9 @@ pub use run::Found;
 use syntax::Query;
 pub use syntax::{Named, parse_all};
 pub use value::Value;
+
+/// What is known of the numbers of a log.
+const ORIGIN: &str = "from the logs";
 
 /// Rows that a terminal shows.
 const SHOWN: usize = 20;
@@ -79,22 +81,23 @@ pub fn run(session: &Session, arguments: &Arguments) -> Result<bool> {
         session.say(if arguments.json {
             serde_json::to_string_pretty(&found.json())?
         } else {
-            found.text(if name.is_empty() { "Result" } else { &name })
+            let title = if name.is_empty() { "Result" } else { &name };
+            found.text(title, ORIGIN)
         });
     }
     Ok(true)
 }
 
 impl Found {
-    /// As a table, with its first rows.
-    pub fn text(&self, title: &str) -> String {
+    /// As a table, with its first rows and the origin of their numbers.
+    pub fn text(&self, title: &str, origin: &str) -> String {
         let cell = |row: &Record, name: &String| {
             let value = row.get(name).cloned().unwrap_or_default();
             (name.clone(), value.json())
         };
         let rows = self.rows.iter().take(SHOWN);
         let rows = rows.map(|row| self.columns.iter().map(|name| cell(row, name)).collect());
-        let mut text = table(title, MEASURED, rows);
+        let mut text = table(title, origin, rows);
         if self.rows.len() > SHOWN {
             text += &format!("\n  … and {} rows more", self.rows.len() - SHOWN);
         }

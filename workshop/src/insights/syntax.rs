@@ -153,7 +153,7 @@ fn parse(text: &str, first: usize) -> std::result::Result<Query, String> {
     let mut commands = parsed.map_err(|error| {
         let at = error.offset();
         let rest = text[at..].trim_start();
-        let line = line(text.len() - rest.len());
+        let line = line((text.len() - rest.len()).min(text.trim_end().len()));
         let rest = rest.lines().next().unwrap_or_default();
         match rest {
             "" => format!("line {line}: it ends where something more has to follow"),
@@ -483,8 +483,9 @@ impl Expression {
                 own(&|name| name.contains(&text) || text.contains(name))
             }
             Self::Like(_, pattern) => {
+                let written = pattern.as_str().to_lowercase();
                 let pattern = Regex::new(&format!("(?i){pattern}")).ok()?;
-                own(&|name| pattern.is_match(name))
+                own(&|name| pattern.is_match(name) || written.contains(name))
             }
             _ => None,
         };

@@ -83,7 +83,7 @@ fn every_query_of_the_template_gives_the_rows_that_were_worked_out_by_hand() {
             "ColdStartsQuery",
             &functions,
             json!([
-                {"@log": FAST_LOG, "invocations": 3.0, "cold_starts": 1.0, "percent": 100.0 / 3.0, "p50_ms": 30.0, "max_ms": 30.0},
+                {"@log": FAST_LOG, "invocations": 3.0, "cold_starts": 1.0, "percent": 1.0 / 3.0 * 100.0, "p50_ms": 30.0, "max_ms": 30.0},
                 {"@log": SLOW_LOG, "invocations": 2.0, "cold_starts": 0.0, "percent": 0.0, "p50_ms": null, "max_ms": null},
             ]),
         ),
@@ -174,7 +174,7 @@ fn the_template_has_no_query_that_is_not_run_above() {
     let template = Path::new(env!("CARGO_MANIFEST_DIR")).join("../template.yaml");
     let template: Json = read_yaml(&template).unwrap();
     let resources = template["Resources"].as_object().unwrap().iter();
-    let is_query = |it: &&(&String, &Json)| it.1["Type"] == "AWS::Logs::QueryDefinition";
+    let is_query = |it: &(&String, &Json)| it.1["Type"] == "AWS::Logs::QueryDefinition";
     let ids: Vec<_> = resources
         .filter(is_query)
         .map(|(id, _)| id.clone())

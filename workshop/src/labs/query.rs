@@ -427,6 +427,10 @@ pub async fn show(
         conditions(observed.conditions.as_ref()),
         show.rounds
     )];
+    let origin = match observed.conditions {
+        Some(_) => SIMULATED,
+        None => MEASURED,
+    };
     let questions = found
         .iter()
         .flat_map(|(_, found)| found.iter().map(|(name, _)| name));
@@ -439,14 +443,10 @@ pub async fn show(
     for name in names {
         for (variant, found) in &found {
             if let Some((_, found)) = found.iter().find(|(own, _)| own == name) {
-                parts.push(found.text(&format!("{name}, {variant}")));
+                parts.push(found.text(&format!("{name}, {variant}"), origin));
             }
         }
     }
-    let origin = match observed.conditions {
-        Some(_) => SIMULATED,
-        None => MEASURED,
-    };
     let rows = costs.iter().map(|it| {
         row! { "function": it.function.as_str(), "invocations": it.invocations, "log bytes a request": it.log_bytes,
             "log, $ a million": it.log_usd_a_million, "run, $ a million": it.run_usd_a_million }
