@@ -1,6 +1,7 @@
 //! Runs a query over records.
 
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::functions::Function;
 use super::logs::Record;
@@ -57,13 +58,13 @@ impl Query {
                             let order = key.of_row(a).order(&key.of_row(b));
                             if *descending { order.reverse() } else { order }
                         });
-                        orders.fold(std::cmp::Ordering::Equal, std::cmp::Ordering::then)
+                        orders.fold(Ordering::Equal, Ordering::then)
                     });
                     in_order = true;
                 }
                 Action::Limit(most) => rows.truncate(*most),
                 Action::Dedup(columns) => {
-                    let mut seen = std::collections::BTreeSet::new();
+                    let mut seen = BTreeSet::new();
                     rows.retain(|row| seen.insert(key(columns, row)));
                 }
                 Action::Parse {
@@ -179,7 +180,7 @@ impl Expression {
             },
             Self::In(one, list) => {
                 let value = one.of(scope);
-                let same = |it: &Self| value.compare(&it.of(scope)).map(|it| it.is_eq());
+                let same = |it: &Self| value.compare(&it.of(scope)).map(Ordering::is_eq);
                 match value {
                     Value::None => Value::None,
                     _ => Value::truth(list.iter().any(|it| same(it) == Some(true))),
@@ -204,9 +205,8 @@ impl Operator {
     /// Without one of its values there is no result, except where the other one decides.
     fn of(self, a: &Value, b: &Value) -> Value {
         let truths = [a, b].map(|it| (*it != Value::None).then(|| it.is_true()));
-        let compared = |is: fn(std::cmp::Ordering) -> bool| {
-            a.compare(b).map_or(Value::None, |it| Value::truth(is(it)))
-        };
+        let compared =
+            |is: fn(Ordering) -> bool| a.compare(b).map_or(Value::None, |it| Value::truth(is(it)));
         let of = |result: fn(f64, f64) -> f64| {
             let result = a.number().zip(b.number()).map(|(a, b)| result(a, b));
             let result = result.filter(|it| it.is_finite());
@@ -218,12 +218,12 @@ impl Operator {
             Self::Or | Self::And if truths.contains(&None) => Value::None,
             Self::Or => Value::truth(false),
             Self::And => Value::truth(true),
-            Self::Equal => compared(std::cmp::Ordering::is_eq),
-            Self::NotEqual => compared(std::cmp::Ordering::is_ne),
-            Self::Less => compared(std::cmp::Ordering::is_lt),
-            Self::AtMost => compared(std::cmp::Ordering::is_le),
-            Self::Greater => compared(std::cmp::Ordering::is_gt),
-            Self::AtLeast => compared(std::cmp::Ordering::is_ge),
+            Self::Equal => compared(Ordering::is_eq),
+            Self::NotEqual => compared(Ordering::is_ne),
+            Self::Less => compared(Ordering::is_lt),
+            Self::AtMost => compared(Ordering::is_le),
+            Self::Greater => compared(Ordering::is_gt),
+            Self::AtLeast => compared(Ordering::is_ge),
             Self::Plus => of(|a, b| a + b),
             Self::Minus => of(|a, b| a - b),
             Self::Times => of(|a, b| a * b),
@@ -258,7 +258,7 @@ fn aggregate(function: Function, arguments: &[Expression], rows: &[&Record]) -> 
     match function {
         Function::Count => Value::Number(each.len() as f64),
         Function::CountDistinct => {
-            let values: std::collections::BTreeSet<_> = by_value().map(Value::to_string).collect();
+            let values: BTreeSet<_> = by_value().map(Value::to_string).collect();
             Value::Number(values.len() as f64)
         }
         Function::Sum => known(any.then_some(sum)),

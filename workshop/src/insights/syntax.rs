@@ -1,7 +1,5 @@
 //! What a query says: its commands and expressions.
 
-use std::fmt;
-
 use anyhow::Result;
 use regex_lite::Regex;
 use winnow::ascii::{Caseless, digit1, multispace1, till_line_ending};
@@ -573,14 +571,8 @@ fn aggregates(expression: &Expression, by: &[Column]) -> std::result::Result<(),
             "`{name}` has many values in stats: which is wanted, such as max({name})? Or group by it"
         )),
         _ => {
-            let parts = expression.parts().into_iter();
-            parts.map(|it| aggregates(it, by)).collect()
+            let mut parts = expression.parts().into_iter();
+            parts.try_for_each(|it| aggregates(it, by))
         }
-    }
-}
-
-impl fmt::Display for Column {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.name)
     }
 }

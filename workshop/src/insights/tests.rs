@@ -191,7 +191,7 @@ fn fields_of_a_report_and_of_json_are_discovered() {
     let records = read("Fast", FAST);
     let text = |name: &str, record: usize| {
         let value = records[record].get(name);
-        value.map(|it| it.to_string()).unwrap_or_default()
+        value.map(ToString::to_string).unwrap_or_default()
     };
     let report = [
         "@type",
