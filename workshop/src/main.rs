@@ -24,6 +24,7 @@
 //! | [`prices`], [`provisioned`] | what AWS charges, and for environments that are kept ready |
 //! | [`truth`] | the conditions beside published figures |
 //! | [`advise`] | what the log of events says could be better |
+//! | [`insights`] | queries over log files |
 //! | [`labs`] | the lessons of `labs/` |
 //! | [`session`], [`program`], [`files`], [`percentile`] | Ctrl-C and output, other programs, small helpers |
 
@@ -45,6 +46,7 @@ mod files;
 mod functions;
 mod gates;
 mod host;
+mod insights;
 mod labs;
 mod limits;
 mod load_test;
@@ -120,6 +122,8 @@ enum Verb {
     HandIn(labs::hand_in::HandIn),
     /// Check again what was handed in; it builds and runs that code
     HandInCheck(labs::hand_in::Check),
+    /// Run queries of Logs Insights over log files of this machine
+    Insights(insights::Arguments),
     /// Make the page of a run again from its JSON, and show it
     Report(report::verb::Arguments),
     /// Write the figures of README and docs from the last load test and benchmark
@@ -148,6 +152,7 @@ async fn main() -> ExitCode {
         Verb::Solution(_) => "solution",
         Verb::HandIn(_) => "hand-in",
         Verb::HandInCheck(_) => "hand-in-check",
+        Verb::Insights(_) => "insights",
         Verb::Report(_) => "report",
         Verb::Figures(_) => "figures",
     };
@@ -178,6 +183,7 @@ async fn run(verb: &Verb) -> Result<ExitCode> {
         Verb::Solution(arguments) => labs::student::solution(&session, arguments)?,
         Verb::HandIn(arguments) => labs::hand_in::hand_in(&session, arguments).await?,
         Verb::HandInCheck(arguments) => labs::hand_in::check(&session, arguments).await?,
+        Verb::Insights(arguments) => insights::run(&session, arguments)?,
         Verb::Report(arguments) => report::verb::run(&session, arguments)?,
         Verb::Figures(arguments) => figures::run(&session, arguments)?,
     };

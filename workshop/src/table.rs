@@ -7,7 +7,7 @@ use serde_json::Value;
 const WIDTH: u16 = 100;
 
 /// Cells with their headers: numbers, texts, and null for what is not known.
-pub type Row = Vec<(&'static str, Value)>;
+pub type Row<H = &'static str> = Vec<(H, Value)>;
 
 /// A row: `row! { "route": route.name, "requests": 7 }`.
 macro_rules! row {
@@ -16,9 +16,13 @@ macro_rules! row {
 pub(crate) use row;
 
 /// A titled table. Numbers align right, text left. Without a row it says "nothing".
-pub fn table(title: &str, origin: &str, rows: impl IntoIterator<Item = Row>) -> String {
+pub fn table<H: AsRef<str>>(
+    title: &str,
+    origin: &str,
+    rows: impl IntoIterator<Item = Row<H>>,
+) -> String {
     let heading = format!("{title} [{origin}]");
-    let rows: Vec<Row> = rows.into_iter().collect();
+    let rows: Vec<Row<H>> = rows.into_iter().collect();
     let Some(first) = rows.first() else {
         return format!("{heading}\n  nothing");
     };
@@ -30,7 +34,7 @@ pub fn table(title: &str, origin: &str, rows: impl IntoIterator<Item = Row>) -> 
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_width(WIDTH);
     table.set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(first.iter().map(|(header, _)| *header));
+    table.set_header(first.iter().map(|(header, _)| header.as_ref()));
     for row in &rows {
         let cells = row.iter().zip(&whole);
         table.add_row(cells.map(|((_, cell), whole)| match cell {
@@ -93,6 +97,6 @@ mod tests {
 
     #[test]
     fn an_empty_table_says_so() {
-        assert_eq!(table("T", "o", []), "T [o]\n  nothing");
+        assert_eq!(table("T", "o", [] as [Row; 0]), "T [o]\n  nothing");
     }
 }

@@ -12,7 +12,7 @@ use super::judge::{Taken, Verdict, compares, is_advised, judge};
 use super::lesson::{Judge, Lesson, Variant};
 use super::progress::Progress;
 use super::stage::{Stage, Theatre, Wrong};
-use super::{Place, load_test, run_name, template};
+use super::{Place, load_test, query, run_name, template};
 use crate::advise::Advice;
 use crate::machine::MEASURED;
 use crate::session::{Session, exit_code};
@@ -154,6 +154,10 @@ pub async fn judged(
         }
         Judge::Template(it) => {
             let verdict = template::judged(session, place, lesson, variant, it).await?;
+            return Ok((verdict, None));
+        }
+        Judge::Query(it) => {
+            let verdict = query::judged(session, place, lesson, variant, it, CONDITIONS).await?;
             return Ok((verdict, None));
         }
     };

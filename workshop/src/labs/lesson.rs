@@ -1,6 +1,7 @@
 //! A lesson: its folder in `labs/`, and what `lab.toml` says. `labs/CONTRIBUTING.md` explains each key.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::load_test::LoadTest;
 use super::measure::Measure;
 use super::progress::Predicts;
+use super::query::Query;
 use super::steps::Step;
 use super::template::TemplateRules;
 use crate::advise::Rule;
@@ -50,7 +52,7 @@ pub struct Lab {
     /// What it is judged by.
     #[serde(flatten)]
     pub judge: Judge,
-    /// What passes, in the order in which it is looked at: the first failure is the verdict.
+    /// What passes, in the order in which it is looked at: the first failure is the verdict. A judge may have its own.
     #[serde(default)]
     pub check: Vec<Check>,
     /// Other numbers that `make lab` shows.
@@ -92,13 +94,15 @@ pub enum Judge {
     LoadTest(LoadTest),
     /// Rules for the template that is edited.
     Template(TemplateRules),
+    /// Queries over the logs of the lesson's application.
+    Query(Query),
 }
 
 impl Judge {
     /// What a student predicts of it.
     pub fn predicts(&self) -> &'static Predicts {
         match self {
-            Self::Run(_) => &Predicts {
+            Self::Run(_) | Self::Query(_) => &Predicts {
                 names: &["calls", "ms", "usd"],
                 asks: "your exercise once it is mended",
                 example: "calls=2 ms=10 usd=3",
@@ -174,6 +178,21 @@ pub enum Variant {
     Exercise,
     Solution,
     Cheat(String),
+}
+
+impl Judge {
+    /// Its lists, each in an order that is drawn for this run.
+    pub fn lists(&self, run: &str) -> BTreeMap<String, Vec<String>> {
+        let Self::Query(query) = self else {
+            return BTreeMap::new();
+        };
+        let mut lists = query.shuffled.clone();
+        let mut hasher = DefaultHasher::new();
+        run.hash(&mut hasher);
+        let mut random = fastrand::Rng::with_seed(hasher.finish());
+        lists.values_mut().for_each(|list| random.shuffle(list));
+        lists
+    }
 }
 
 impl Lesson {

@@ -54,6 +54,7 @@ pub enum What {
     ColdStarts,
     Environments,
     Faults,
+    LogBytes,
     Sent,
     Delivered,
     DeliveredAgain,
@@ -116,6 +117,8 @@ pub struct Part {
     /// Ms from the beginning of a send to the right answer of the poll after it.
     pub ends: Vec<f64>,
     pub events: Vec<Entry>,
+    /// By which each function's log has grown.
+    pub log_bytes: BTreeMap<String, u64>,
 }
 
 impl Round {
@@ -223,6 +226,7 @@ struct Counted<'a> {
     faults: f64,
     /// Environments of provisioned concurrency: nobody waited for their init phase.
     kept_ready: BTreeSet<&'a str>,
+    log_bytes: f64,
 }
 
 impl<'a> Counted<'a> {
@@ -244,6 +248,7 @@ impl<'a> Counted<'a> {
             messages: Vec::new(),
             faults: 0.0,
             kept_ready: BTreeSet::new(),
+            log_bytes: 0.0,
         };
         let wanted = |name: &str| match &measure.function {
             Some(function) => function == name,
@@ -276,6 +281,9 @@ impl<'a> Counted<'a> {
         if let Some(route) = &measure.route {
             counted.keep_route(route);
         }
+        let logs = parts.iter().flat_map(|it| &it.log_bytes);
+        let logs = logs.filter(|(function, _)| wanted(function));
+        counted.log_bytes = logs.map(|(_, bytes)| *bytes as f64).sum();
         counted
     }
 
@@ -449,6 +457,7 @@ impl Measure {
             What::ColdStarts => it.each(true, |_| Some(1.0)).len() as f64,
             What::Environments => it.environments(),
             What::Faults => it.faults,
+            What::LogBytes => it.log_bytes,
             What::Sent => it.moved(Move::Sent),
             What::Delivered => it.moved(Move::Delivered),
             What::DeliveredAgain => it.delivered_again(),
@@ -537,6 +546,7 @@ impl fmt::Display for Measure {
             What::ColdStarts => ("cold starts", true),
             What::Environments => ("environments", true),
             What::Faults => ("faults", true),
+            What::LogBytes => ("bytes of logs", true),
             What::Sent => ("messages sent", true),
             What::Delivered => ("messages delivered", true),
             What::DeliveredAgain => ("messages delivered again", true),
@@ -786,6 +796,14 @@ mod tests {
         assert_eq!(again.of(&[&round], &prices()), Some(0.5));
         let none = of(What::Dead, &round).unwrap();
         assert!(none == 0.0 && none.is_sign_positive(), "no -0");
+    }
+
+    #[test]
+    fn bytes_of_logs_are_those_of_the_functions() {
+        let mut part = part(None, Vec::new());
+        part.log_bytes = BTreeMap::from([("F".to_owned(), 300), ("other".to_owned(), 999)]);
+        let round = Round(vec![part]);
+        assert_eq!(of(What::LogBytes, &round), Some(150.0));
     }
 
     #[test]

@@ -12,6 +12,7 @@
 //! | [`judge`] | the verdict |
 //! | [`load_test`], [`stand_in`] | a lesson that Artillery judges, and the services that it tries |
 //! | [`template`] | a lesson that rules judge |
+//! | [`query`] | lessons whose answer is a query over the logs |
 //! | [`check`], [`show`], [`student`], [`hand_in`] | the verbs |
 //! | [`progress`] | how far a student has come |
 
@@ -27,6 +28,7 @@ mod lesson;
 mod load_test;
 mod measure;
 mod progress;
+mod query;
 pub mod show;
 mod stage;
 mod stand_in;

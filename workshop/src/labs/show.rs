@@ -17,7 +17,7 @@ use super::lesson::{Judge, Lesson, Run, Variant};
 use super::measure::{Measure, Per, Round, What};
 use super::progress::{Prediction, Predicts, Progress};
 use super::stage::{Stage, Theatre, Wrong};
-use super::{Place, run_name, verdicts};
+use super::{Place, query, run_name, verdicts};
 use crate::compare::{NO_DIFFERENCE, Ratio, Verdict, ratio, width};
 use crate::files::write_json;
 use crate::machine::{MEASURED, Machine, SIMULATED, commit, conditions};
@@ -104,8 +104,21 @@ pub async fn run(session: &Session, arguments: &Arguments) -> Result<bool> {
     let (labs, target) = (place.labs(session), place.target(session));
     let lesson = Lesson::find(&labs, &arguments.lab)?;
     let prediction = prediction(session, arguments, &lesson)?;
-    let Judge::Run(run) = &lesson.lab.judge else {
-        return verdicts::run(session, place, &lesson, prediction, arguments.json).await;
+    let started_at = OffsetDateTime::now_utc().format(&Rfc3339)?;
+    let run = match &lesson.lab.judge {
+        Judge::Run(run) => run,
+        Judge::Query(it) => {
+            let show = query::Show {
+                place,
+                rounds: arguments.rounds.into(),
+                conditions: &arguments.conditions,
+                prediction,
+                json: arguments.json,
+                started_at,
+            };
+            return query::show(session, &lesson, it, &show).await;
+        }
+        _ => return verdicts::run(session, place, &lesson, prediction, arguments.json).await,
     };
     let variants = [Variant::Before, Variant::Exercise, Variant::Solution];
     let binaries = build(session, &labs, &target, &lesson, &variants).await?;
@@ -116,7 +129,6 @@ pub async fn run(session: &Session, arguments: &Arguments) -> Result<bool> {
         target: &target,
         run: run_name(),
     };
-    let started_at = OffsetDateTime::now_utc().format(&Rfc3339)?;
     let mut stages: Vec<(Stage, Option<Wrong>)> = Vec::new();
     let mut known = None;
     let rounds = async {

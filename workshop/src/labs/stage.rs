@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::lesson::{Judge, Lesson, Run, Variant};
 use super::measure::{Part, Prices, Round};
-use super::steps::{Expect, Names, Poll, Send, Step, keeps};
+use super::steps::{Expect, Names, Poll, Send, Step, Times, keeps};
 use super::tables::Tables;
 use crate::advise::{Advice, Known};
 use crate::bench::drain;
@@ -71,6 +71,8 @@ pub struct Stage {
     began: Instant,
     /// Messages that a trigger has received, and neither deleted nor given back.
     in_hand: usize,
+    /// Bytes of each function's log that were counted.
+    logged: BTreeMap<String, u64>,
 }
 
 /// An answer that is not what it should be. The student's code is to blame, so it is a verdict.
@@ -142,6 +144,7 @@ impl Stage {
             background: None,
             lesson_names: Names {
                 run: theatre.run.clone(),
+                lists: lesson.lab.judge.lists(&theatre.run),
                 ..Names::default()
             },
             log: host.log(),
@@ -149,12 +152,18 @@ impl Stage {
             sent: 0,
             began: Instant::now(),
             in_hand: 0,
+            logged: BTreeMap::new(),
         })
     }
 
     /// The conditions of the host.
     pub fn host(&self) -> &Host {
         &self.host
+    }
+
+    /// What is put into its steps.
+    pub fn names(&self) -> &Names {
+        &self.lesson_names
     }
 
     /// Takes the steps before the first round. Nothing of them is counted.
@@ -174,7 +183,7 @@ impl Stage {
             taken = self.finish(&mut round).await?;
         }
         if taken.is_ok() {
-            round.now().events.extend(self.new_events().await?);
+            self.keep_events(&mut round).await?;
             self.rounds.push(round);
         }
         Ok(taken)
@@ -229,7 +238,7 @@ impl Stage {
                     if let Err(wrong) = self.finish(round).await? {
                         return Ok(Err(wrong));
                     }
-                    round.now().events.extend(self.new_events().await?);
+                    self.keep_events(round).await?;
                     round.0.push(Part {
                         name: Some(name.clone()),
                         ..Part::default()
@@ -283,14 +292,15 @@ impl Stage {
 
     async fn send(&mut self, send: &Send, round: &mut Round) -> Result<Outcome> {
         if !send.counted {
-            round.now().events.extend(self.new_events().await?);
+            self.keep_events(round).await?;
         }
         self.began = Instant::now();
         if send.background {
             return self.send_in_background(send, round).await;
         }
         let mut failed = 0;
-        for time in 0..send.times {
+        let times = self.lesson_names.times(send.times, &send.path);
+        for time in 0..times {
             let many = 1 + time * send.at_once..=(time + 1) * send.at_once;
             let asked = many.map(|n| self.api.ask(send, self.lesson_names.nth(n)));
             let asked = join_all(asked).await;
@@ -311,7 +321,7 @@ impl Stage {
                 break;
             }
             // Until the environments are idle again: a request that comes sooner starts another one.
-            if send.times > 1 {
+            if times > 1 {
                 let ended = self.new_events().await?;
                 if send.counted {
                     round.now().events.extend(ended);
@@ -384,7 +394,7 @@ impl Stage {
             json: poll.json.clone(),
             items: None,
             at_once: poll.at_once,
-            times: 1,
+            times: Times::default(),
             counted: false,
             may_fail: false,
             patience: None,
@@ -498,8 +508,33 @@ impl Stage {
         }
     }
 
+    /// Counts what has happened since.
+    async fn keep_events(&mut self, round: &mut Round) -> Result<()> {
+        let events = self.new_events().await?;
+        let part = round.now();
+        part.events.extend(events);
+        for (function, bytes) in self.new_log_bytes() {
+            *part.log_bytes.entry(function).or_default() += bytes;
+        }
+        Ok(())
+    }
+
     async fn skip_events(&mut self) -> Result<()> {
-        self.new_events().await.map(drop)
+        self.new_events().await?;
+        self.new_log_bytes();
+        Ok(())
+    }
+
+    /// By how much each function's log has grown. Its lines are written before the event of their invocation.
+    fn new_log_bytes(&mut self) -> BTreeMap<String, u64> {
+        let mut grown = BTreeMap::new();
+        for function in self.prices.functions.keys() {
+            let log = self.host.ready.log_dir.join(format!("{function}.log"));
+            let size = fs::metadata(log).map_or(0, |it| it.len());
+            let before = self.logged.insert(function.clone(), size);
+            grown.insert(function.clone(), size - before.unwrap_or(0).min(size));
+        }
+        grown
     }
 }
 

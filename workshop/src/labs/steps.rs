@@ -85,9 +85,9 @@ pub struct Send {
     /// How many at the same time; `{n}` runs from 1.
     #[serde(default = "one")]
     pub at_once: u64,
-    /// How often, one after another; `{n}` runs from 1 through all of them.
-    #[serde(default = "one")]
-    pub times: u64,
+    /// How often so many are sent, one after another; `{n}` runs from 1 through all of them.
+    #[serde(default)]
+    pub times: Times,
     /// Whether it is counted. The answer is compared in any case.
     #[serde(default = "yes")]
     pub counted: bool,
@@ -101,6 +101,24 @@ pub struct Send {
     pub background: bool,
     /// What a wrong answer means.
     pub says: Option<String>,
+}
+
+/// How often something is done.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(untagged)]
+pub enum Times {
+    Exactly(u64),
+    /// A number that is drawn for each run and round.
+    Drawn {
+        from: u64,
+        to: u64,
+    },
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Self::Exactly(1)
+    }
 }
 
 /// A request that is repeated, and the answer that it has to have in the end.
@@ -156,6 +174,9 @@ pub struct Names {
     pub n: u64,
     /// What `{keep:name}` has kept.
     pub kept: BTreeMap<String, String>,
+    /// Lists in the order of this run: `{name:1}` is the first of one, `{name:n}` the `n`th, from the beginning again
+    /// after the last.
+    pub lists: BTreeMap<String, Vec<String>>,
 }
 
 /// The name in a text that is nothing but `{keep:name}`: any text is right in its place, and is kept.
@@ -167,6 +188,20 @@ impl Names {
     /// The same, but the `n`th of several.
     pub fn nth(&self, n: u64) -> Self {
         Self { n, ..self.clone() }
+    }
+
+    /// How often, for this run, round and place.
+    pub fn times(&self, times: Times, place: &str) -> u64 {
+        match times {
+            Times::Exactly(times) => times,
+            Times::Drawn { from, to } => from + self.drawn(place) % (to.saturating_sub(from) + 1),
+        }
+    }
+
+    fn drawn(&self, name: &str) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        (name, &self.run, self.round, self.n).hash(&mut hasher);
+        hasher.finish()
     }
 
     /// A value with everything put in. `{each = 3, of = …}` becomes a list of three, and `from` is its first `{n}`.
@@ -234,9 +269,7 @@ impl Names {
 
     fn placeholder(&self, name: &str) -> Result<String> {
         if let Some(drawn) = name.strip_prefix('#') {
-            let mut hasher = DefaultHasher::new();
-            (drawn, &self.run, self.round, self.n).hash(&mut hasher);
-            return Ok((1 + hasher.finish() % MOST).to_string());
+            return Ok((1 + self.drawn(drawn) % MOST).to_string());
         }
         if name.starts_with("keep:") {
             return Ok(format!("{{{name}}}"));
@@ -248,12 +281,19 @@ impl Names {
         if let Some(length) = name.strip_prefix("fill:").and_then(|it| it.parse().ok()) {
             return Ok("x".repeat(length));
         }
+        if let Some((list, place)) = name.split_once(':') {
+            let all = self.lists.get(list).filter(|it| !it.is_empty());
+            let all = all.with_context(|| format!("there is no list {list} for {{{name}}}"))?;
+            let place = if place == "n" { self.n } else { place.parse()? };
+            let index = place.saturating_sub(1) % all.len() as u64;
+            return Ok(all[usize::try_from(index)?].clone());
+        }
         Ok(match name {
             "run" => self.run.clone(),
             "round" => self.round.to_string(),
             "n" => self.n.to_string(),
             _ => bail!(
-                "there is no {{{name}}}; there are {{run}}, {{round}}, {{n}}, {{#any-name}}, {{fill:length}}, {{keep:name}} and {{kept:name}}"
+                "there is no {{{name}}}; there are {{run}}, {{round}}, {{n}}, {{#any-name}}, {{list:1}}, {{fill:length}}, {{keep:name}} and {{kept:name}}"
             ),
         })
     }
@@ -321,8 +361,29 @@ mod tests {
     }
 
     #[test]
+    fn a_list_is_read_from_the_beginning_again_after_its_last() {
+        let lists = [("kind".to_owned(), vec!["a".to_owned(), "b".to_owned()])];
+        let names = Names {
+            lists: lists.into(),
+            ..names()
+        };
+        let text = |n| names.nth(n).text("/{kind:2}/{kind:n}").unwrap();
+        assert_eq!([1, 2, 3].map(text), ["/b/a", "/b/b", "/b/a"]);
+    }
+
+    #[test]
+    fn a_drawn_number_of_times_is_within_its_bounds_and_another_in_another_round() {
+        let times = Times::Drawn { from: 2, to: 5 };
+        let drawn = |round| Names { round, ..names() }.times(times, "/a");
+        let all: Vec<_> = (1..50).map(drawn).collect();
+        assert!(all.iter().all(|it| (2..=5).contains(it)), "{all:?}");
+        assert!((2..=5).all(|it| all.contains(&it)), "{all:?}");
+        assert_eq!(names().times(Times::Exactly(7), "/a"), 7);
+    }
+
+    #[test]
     fn a_placeholder_that_does_not_exist_is_refused() {
-        for text in ["{what}", "a {", "{fill:x}"] {
+        for text in ["{what}", "a {", "{fill:x}", "{kind:1}"] {
             assert!(names().value(&json!(text)).is_err(), "{text}");
         }
     }
