@@ -53,22 +53,19 @@ impl Verdict {
     }
 }
 
-/// Whether the adviser finds what the lesson says, and nothing else.
+/// Whether the adviser finds what the lesson says: that alone in `before`, nothing in the solution. A cheat may have other
+/// faults too.
 pub fn is_advised(lesson: &Lesson, variant: &Variant, found: &[&str]) -> bool {
     let lab = &lesson.lab;
-    let wanted = match variant {
-        Variant::Solution => None,
-        Variant::Before | Variant::Exercise => lab.advice,
+    match variant {
+        Variant::Solution => found.is_empty(),
+        Variant::Before | Variant::Exercise => found == lab.advice.map(Rule::name).as_slice(),
         Variant::Cheat(name) => {
             let cheat = lab.cheat.iter().find(|it| it.name == *name);
-            let wanted = cheat.and_then(|it| it.advice);
-            if wanted.is_none() {
-                return true;
-            }
-            wanted
+            let wanted = cheat.and_then(|it| it.advice).map(Rule::name);
+            wanted.is_none_or(|wanted| found.contains(&wanted))
         }
-    };
-    found == wanted.map(Rule::name).as_slice()
+    }
 }
 
 /// Whether any of the checks needs `before` beside the variant.
