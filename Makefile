@@ -17,7 +17,7 @@ export PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD := 1 # Artillery can drive browsers; thi
 
 # The values that a person types after a verb. They reach the verb by the environment, as "$$NAME" in a recipe, so that
 # neither make nor a shell interprets them: a quote, a dollar or a semicolon in a value stays as it is.
-INPUTS := AFTER API_URL BEFORE CONDITIONS ENGINE FILE FUNCTION LAB PARAMETERS PORT POWERS PREDICT PROFILE ROUNDS RUN RUNS SIGN_REGION STACK STAGE VARIANT WORKERS
+INPUTS := AFTER API_URL BEFORE CONDITIONS ENGINE FILE FUNCTION LAB LOGS PARAMETERS PORT POWERS PREDICT PROFILE QUERY ROUNDS RUN RUNS SIGN_REGION STACK STAGE VARIANT WORKERS
 $(foreach name,$(INPUTS),$(eval override $(name) := $$(value $(name))))
 export $(INPUTS)
 
@@ -161,6 +161,22 @@ prove-gates: shipped load-tests/node_modules/.installed ## Load functions with o
 .PHONY: report
 report: $(if $(wildcard $(WORKSHOP)),,host) ## Open the page of the last load test, benchmark, comparison, power curve or lesson (RUN=target/load-test)
 	@$(WORKSHOP) report --open --run "$$RUN"
+
+.PHONY: advise
+advise: $(if $(wildcard $(WORKSHOP)),,host) ## Say what could be better, by the log of events of the last load test (RUN=target/load-test)
+	@$(WORKSHOP) advise --run "$$RUN"
+
+.PHONY: insights
+insights: $(if $(wildcard $(WORKSHOP)),,host) ## Run queries of Logs Insights over logs of this machine (QUERY=a file or text LOGS=target/load-test/logs)
+	@$(WORKSHOP) insights --query "$$QUERY" --logs "$$LOGS"
+
+.PHONY: advise
+advise: $(if $(wildcard $(WORKSHOP)),,host) ## Say what could be better, by the log of events of the last load test (RUN=target/load-test)
+	@$(WORKSHOP) advise --run "$$RUN"
+
+.PHONY: insights
+insights: $(if $(wildcard $(WORKSHOP)),,host) ## Run queries of Logs Insights over logs of this machine (QUERY=a file or text LOGS=target/load-test/logs)
+	@$(WORKSHOP) insights --query "$$QUERY" --logs "$$LOGS"
 
 .PHONY: pictures
 pictures: $(if $(wildcard $(WORKSHOP)),,host) tests/report/node_modules/.installed ## Draw the pictures of the README from the last load test and benchmark (RUN=target/load-test)

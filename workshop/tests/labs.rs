@@ -418,11 +418,14 @@ fn every_file_of_a_cheat_is_named_and_every_name_has_a_file() {
 fn every_failure_of_a_check_says_what_was_measured_and_what_is_wanted() {
     for lesson in lessons() {
         let lab = lab(&lesson);
-        // A lesson of queries has answers in the place of checks.
-        let query = lab.get("query").and_then(toml::Value::as_table);
-        let answers = query.map(|it| tables(it, "answer")).unwrap_or_default();
-        let all = [tables(&lab, "check"), answers].concat();
-        assert!(!all.is_empty(), "{}", name(&lesson));
+        // Lessons of queries, templates and load tests have their own in the place of checks.
+        let own = |judge: &str, list: &str| {
+            let judge = lab.get(judge).and_then(toml::Value::as_table);
+            judge.map(|it| tables(it, list)).unwrap_or_default()
+        };
+        let all = [tables(&lab, "check"), own("query", "answer")].concat();
+        let others = [own("template", "rule"), own("load_test", "broken")].concat();
+        assert!(!all.is_empty() || others.len() >= 6, "{}", name(&lesson));
         for check in all {
             let says = text(check, "says");
             assert!(
@@ -614,6 +617,84 @@ fn the_minutes_of_the_readmes_are_those_of_the_lessons() {
         let total: i64 = minutes.sum();
         assert_eq!(sum, total, "{line}");
     }
+}
+
+/// Each table of docs/instructor.md with `| from | what | minutes |`: a row begins when the one before ends, and a lesson
+/// takes the minutes that it has.
+#[test]
+fn the_schedules_of_the_instructor_are_computed_from_the_lessons() {
+    let page = fs::read_to_string(root().join("docs/instructor.md")).unwrap();
+    let lessons: Vec<_> = lessons().iter().map(|it| (name(it), lab(it))).collect();
+    let mut taught = BTreeSet::new();
+    for table in page.split("| from | what | minutes |\n").skip(1) {
+        let mut now = 0;
+        for row in table.lines().skip(1).take_while(|it| it.starts_with('|')) {
+            let cells: Vec<_> = row.trim_matches('|').split('|').map(str::trim).collect();
+            let [from, what, minutes] = cells[..] else {
+                panic!("{row}");
+            };
+            assert_eq!(from, format!("{}:{:02}", now / 60, now % 60), "{row}");
+            let minutes: i64 = minutes.parse().unwrap();
+            let number = what
+                .split_once(". ")
+                .and_then(|(it, _)| it.parse::<u32>().ok());
+            if let Some(number) = number {
+                let is_it =
+                    |it: &&(String, toml::Table)| it.0.starts_with(&format!("{number:02}-"));
+                let (name, lab) = lessons
+                    .iter()
+                    .find(is_it)
+                    .unwrap_or_else(|| panic!("{row}"));
+                assert_eq!(what, format!("{number}. {}", text(lab, "title")), "{row}");
+                assert_eq!(minutes, lab["minutes"].as_integer().unwrap(), "{row}");
+                taught.insert(name.clone());
+            }
+            now += minutes;
+        }
+    }
+    let all: BTreeSet<_> = lessons.into_iter().map(|(name, _)| name).collect();
+    assert_eq!(taught, all, "a lesson is in no schedule");
+}
+
+/// The first column of docs/instructor.md's table of messages: a part of what a check or a verb says.
+#[test]
+fn the_messages_that_the_instructor_looks_up_are_those_of_the_checks() {
+    let page = fs::read_to_string(root().join("docs/instructor.md")).unwrap();
+    let (_, table) = page
+        .split_once("| message | what it means, and what helps |\n")
+        .unwrap();
+    let rows = table.lines().skip(1).take_while(|it| it.starts_with('|'));
+    let first = |row: &'_ str| {
+        row.split(" | ")
+            .next()
+            .map(|it| it.trim_matches(['|', ' ', '`']).to_owned())
+    };
+    let keys: Vec<String> = rows.filter_map(first).collect();
+    assert!(keys.len() >= 10, "{keys:?}");
+    let sources = ["workshop/src/labs", "labs"].map(|it| root().join(it));
+    let said: String = sources.iter().flat_map(|it| texts(it)).collect();
+    for key in keys {
+        assert!(
+            !key.is_empty() && said.contains(&key),
+            "nothing says {key:?}"
+        );
+    }
+}
+
+/// Sources and lab.toml files, with strings that go on in the next line in one.
+fn texts(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap().map(|it| it.unwrap().path());
+    let texts = entries.flat_map(|path| {
+        let is_text = path
+            .extension()
+            .is_some_and(|it| it == "rs" || it == "toml");
+        match path.is_dir() {
+            true if !path.ends_with("cheats") => texts(&path),
+            false if is_text => vec![fs::read_to_string(path).unwrap()],
+            _ => Vec::new(),
+        }
+    });
+    texts.collect()
 }
 
 #[test]

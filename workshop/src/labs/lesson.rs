@@ -425,7 +425,7 @@ mod tests {
         let plain = lesson(labs.path(), LAB).unwrap();
         let edited = LAB.replace("hints = []", "hints = []\nedits_template = true");
         let edited = lesson(labs.path(), &edited).unwrap();
-        for file in ["before.yaml", "solution.yaml"] {
+        for file in ["before.yaml", "solution.yaml", "template.yaml"] {
             fs::write(edited.folder.join(file), "Resources: {}\n").unwrap();
         }
         assert_eq!(plain.edited(), ["exercise.rs"]);
