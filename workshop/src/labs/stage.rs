@@ -1,14 +1,14 @@
 //! A variant of a lesson on a host of its own: it is started, sent what the steps say, and what happened is kept round by
 //! round.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use fs_err as fs;
 use futures_util::future::join_all;
-use local::events::{Ended, Entry, Event, Messages, Move};
+use local::events::{Ended, Entry, Event, Invocation, Messages, Move};
 use local::faults::Plan;
 use reqwest::{Client, Method, Url};
 use serde_json::Value;
@@ -69,10 +69,10 @@ pub struct Stage {
     sent: usize,
     /// When the last step that sends began.
     began: Instant,
-    /// Messages that a trigger has received, and neither deleted nor given back.
-    in_hand: usize,
     /// Bytes of each function's log that were counted.
     logged: BTreeMap<String, u64>,
+    /// What triggers have begun.
+    triggers: Triggers,
 }
 
 /// An answer that is not what it should be. The student's code is to blame, so it is a verdict.
@@ -151,8 +151,8 @@ impl Stage {
             host,
             sent: 0,
             began: Instant::now(),
-            in_hand: 0,
             logged: BTreeMap::new(),
+            triggers: Triggers::default(),
         })
     }
 
@@ -497,11 +497,11 @@ impl Stage {
                 bail!("the host's log is full: the lesson sends too much");
             }
             for entry in &read {
-                self.in_hand = in_hand(self.in_hand, entry);
+                self.triggers.see(&entry.event);
             }
             new.extend(read);
             let ended = new.iter().filter(|it| is_of_the_api(it)).count();
-            if (ended >= sent && self.in_hand == 0) || begun.elapsed() > EVENTS_LIMIT {
+            if (ended >= sent && self.triggers.are_idle()) || begun.elapsed() > EVENTS_LIMIT {
                 return Ok(new);
             }
             tokio::time::sleep(PAUSE).await;
@@ -616,16 +616,54 @@ fn is_lost(entry: &Entry) -> bool {
     matches!(entry.event, Event::Lost { .. })
 }
 
-/// The messages that triggers have in hand after an event.
-fn in_hand(before: usize, entry: &Entry) -> usize {
-    let Event::Messages(Messages { change, ids, .. }) = &entry.event else {
-        return before;
-    };
-    match change {
-        Move::Received => before + ids.len(),
-        Move::Deleted | Move::Returned => before.saturating_sub(ids.len()),
-        _ => before,
+/// What triggers have begun and not ended, as the log says.
+#[derive(Debug, Default)]
+struct Triggers {
+    /// Messages that were received, and neither deleted nor given back.
+    in_hand: usize,
+    /// Invocations of which only one of two events was seen: that it was given messages, or that it ended.
+    halves: BTreeSet<String>,
+}
+
+impl Triggers {
+    fn see(&mut self, event: &Event) {
+        match event {
+            Event::Messages(Messages {
+                change,
+                ids,
+                request_id,
+                ..
+            }) => match (change, request_id) {
+                (Move::Received, _) => self.in_hand += ids.len(),
+                (Move::Deleted | Move::Returned, _) => {
+                    self.in_hand = self.in_hand.saturating_sub(ids.len());
+                }
+                (Move::Delivered, Some(id)) => self.see_half(id),
+                _ => {}
+            },
+            // A throttled one is tried again under the same id.
+            Event::Invocation(it) if is_of_a_queue(it) && it.outcome != Ended::Throttled => {
+                self.see_half(&it.request_id);
+            }
+            _ => {}
+        }
     }
+
+    fn see_half(&mut self, id: &str) {
+        if !self.halves.remove(id) {
+            self.halves.insert(id.to_owned());
+        }
+    }
+
+    fn are_idle(&self) -> bool {
+        self.in_hand == 0 && self.halves.is_empty()
+    }
+}
+
+/// Its source is then the queue's logical id.
+fn is_of_a_queue(invocation: &Invocation) -> bool {
+    let source = &invocation.source;
+    !source.contains(' ') && source != "$default" && source != "Invoke"
 }
 
 /// Of a request: its source is a route, such as `GET /products/{id}`.
@@ -740,32 +778,36 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_in_hand_until_it_is_deleted_or_given_back() {
+    fn triggers_are_idle_once_messages_are_settled_and_their_invocation_has_ended() {
         let of = |change, count| {
-            let ids = vec![String::new(); count];
-            let (queue, request_id, waited) = (String::new(), None, Vec::new());
-            let messages = Messages {
-                queue,
+            Event::Messages(Messages {
+                queue: "Q".to_owned(),
                 change,
-                ids,
-                request_id,
-                waited,
-            };
-            let event = Event::Messages(messages);
-            Entry { at_us: 0, event }
+                ids: vec![String::new(); count],
+                request_id: (change == Move::Delivered).then(|| "a".to_owned()),
+                waited: Vec::new(),
+            })
         };
-        let moves = [
-            (of(Move::Sent, 3), 0),
-            (of(Move::Received, 3), 3),
-            (of(Move::Delivered, 3), 3),
-            (of(Move::Deleted, 2), 1),
-            (of(Move::Returned, 1), 0),
-            (of(Move::Dead, 1), 0),
-        ];
-        let mut count = 0;
-        for (entry, expected) in moves {
-            count = in_hand(count, &entry);
-            assert_eq!(count, expected, "{entry:?}");
+        let ended = |source: &str| {
+            Event::Invocation(Box::new(Invocation {
+                request_id: "a".to_owned(),
+                source: source.to_owned(),
+                ..Invocation::default()
+            }))
+        };
+        let mut triggers = Triggers::default();
+        for (event, idle) in [
+            (of(Move::Sent, 3), true),
+            (of(Move::Received, 3), false),
+            (of(Move::Delivered, 3), false),
+            (of(Move::Deleted, 2), false),
+            (of(Move::Returned, 1), false),
+            (ended("GET /"), false),
+            (ended("Q"), true),
+            (of(Move::Dead, 1), true),
+        ] {
+            triggers.see(&event);
+            assert_eq!(triggers.are_idle(), idle, "{event:?}");
         }
     }
 
