@@ -23,7 +23,7 @@ use crate::program::{Program, how};
 use crate::session::{BadInput, Session};
 
 /// Runs at the same time. Most of a run is waiting.
-const AT_ONCE: u32 = 3;
+const AT_ONCE: u32 = 4;
 
 /// How often a run is repeated that this machine has spoilt.
 const TRIES: usize = 5;
