@@ -341,7 +341,7 @@ AS_JSON = $(if $(JSON),--json)
 
 # Each lesson is built too, except for its exercise, which a student may be in the middle of.
 .PHONY: labs-setup
-labs-setup: ## Build what the lessons need, once
+labs-setup: load-tests/node_modules/.installed ## Build what the lessons need, once
 	$(call REQUIRE,cargo cc)
 	@echo 'Building the host, the program behind the verbs and the dependencies of the lessons: six to eight minutes on two cores.'
 	+@$(PROGRAMS)
