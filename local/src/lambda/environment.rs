@@ -95,10 +95,13 @@ struct Environment {
 
 impl Environment {
     async fn run(&mut self, ready: oneshot::Sender<Result<(), InvokeError>>) {
-        // Nobody listens except to provisioned concurrency.
-        let _ = ready.send(self.begin().await);
-        while let Some(job) = self.wait().await {
+        let begun = self.begin().await;
+        let mut next = self.place.free();
+        // Nobody listens except to provisioned concurrency, which is idle then.
+        let _ = ready.send(begun);
+        while let Some(job) = self.wait(next).await {
             self.serve(job).await;
+            next = self.place.free();
         }
     }
 
@@ -248,8 +251,8 @@ impl Environment {
     }
 
     /// Waits for an invocation, frozen unless one is waiting already. `None` means the end.
-    async fn wait(&mut self) -> Option<Job> {
-        let mut jobs = match self.place.free() {
+    async fn wait(&mut self, next: Next) -> Option<Job> {
+        let mut jobs = match next {
             Next::Run(job) => return Some(job),
             Next::Wait(jobs) => jobs,
             Next::End => return None,
