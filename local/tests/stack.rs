@@ -733,6 +733,11 @@ async fn more_environments_than_the_machine_can_hold_are_refused_in_one_line() {
         fs::write(&gate, "").expect("written");
     };
     tokio::join!(wait, others);
+    // The one environment has answered, and is free again a moment later.
+    let url = host.url("control_url", "/functions");
+    while host.get(&url).await["Greeter"]["busy"] != 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     host.tell(json!({})).await;
     host.signal(Signal::SIGINT);
     host.child.wait().expect("it ends");
