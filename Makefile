@@ -170,14 +170,6 @@ advise: $(if $(wildcard $(WORKSHOP)),,host) ## Say what could be better, by the 
 insights: $(if $(wildcard $(WORKSHOP)),,host) ## Run queries of Logs Insights over logs of this machine (QUERY=a file or text LOGS=target/load-test/logs)
 	@$(WORKSHOP) insights --query "$$QUERY" --logs "$$LOGS"
 
-.PHONY: advise
-advise: $(if $(wildcard $(WORKSHOP)),,host) ## Say what could be better, by the log of events of the last load test (RUN=target/load-test)
-	@$(WORKSHOP) advise --run "$$RUN"
-
-.PHONY: insights
-insights: $(if $(wildcard $(WORKSHOP)),,host) ## Run queries of Logs Insights over logs of this machine (QUERY=a file or text LOGS=target/load-test/logs)
-	@$(WORKSHOP) insights --query "$$QUERY" --logs "$$LOGS"
-
 .PHONY: pictures
 pictures: $(if $(wildcard $(WORKSHOP)),,host) tests/report/node_modules/.installed ## Draw the pictures of the README from the last load test and benchmark (RUN=target/load-test)
 	@$(NODE) tests/report/pictures.mjs "$$RUN"
