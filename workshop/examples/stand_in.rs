@@ -119,8 +119,8 @@ where
 ///   for 4xx, `slow-once` takes 600 ms for one success of `GET /products`, `crawls` takes 1.5 s,
 ///   `slow-seed` 150 ms for the catalogue;
 /// - `one-order-a-run` hands each order to a run of its own, `one-after-another` takes 12 ms for each order of a run,
-///   where it takes 12 ms for all of them, `lost-order` hands one order in five to no run, `loop-of-calls` reads five
-///   items in each run, one after another;
+///   where it takes 12 ms for all of them, `lost-order` hands one order in five to no run;
+/// - `loop-of-calls` tells of invocations that read five items, one after another;
 /// - `stuck-orders` leaves every order PENDING, `no-rejections` never runs out of stock;
 /// - `wrong-statuses` answers 200 where 404 or 412 is right.
 ///
@@ -214,6 +214,9 @@ impl Shop {
     /// The log of events from this one on: the worker has taken the orders since the last time, five in a run.
     fn events(&self, from: usize) -> String {
         let mut state = self.state.lock().unwrap();
+        if self.is("loop-of-calls") && state.events.is_empty() {
+            state.events = loop_of_calls();
+        }
         let orders = std::mem::take(&mut state.queue);
         let most = if self.is("one-order-a-run") { 1 } else { 5 };
         for (number, orders) in orders.chunks(most).enumerate() {
@@ -233,17 +236,6 @@ impl Shop {
                 "source": "OrdersQueue", "cold": false, "queued_us": 0, "duration_us": 12_000 * turns, "held_us": 0,
                 "outcome": "success"
             });
-            if self.is("loop-of-calls") {
-                for turn in 1..=5 {
-                    let call = json!({
-                        "at_us": 2000 * turn, "event": "call", "function": "ProcessOrders", "request_id": request_id,
-                        "operation": "DynamoDB.GetItem", "resource": "OrdersTable", "request_bytes": 0,
-                        "response_bytes": 0, "read_units": 0.5, "write_units": 0.0, "outcome": "success",
-                        "duration_us": 2000, "held_us": 0
-                    });
-                    state.events += &format!("{call}\n");
-                }
-            }
             state.events += &format!("{delivered}\n{run}\n");
         }
         let lines = state.events.lines().skip(from);
@@ -655,6 +647,29 @@ async fn host(option: &dyn Fn(&str) -> Option<String>) {
     }
     stop.recv().await;
     fs::remove_file(ready_file).unwrap();
+}
+
+/// Events of ten invocations that read five items each, one after another.
+fn loop_of_calls() -> String {
+    let mut events = String::new();
+    for number in 1..=10 {
+        let request_id = format!("loop-{number}");
+        for turn in 1..=5 {
+            let call = json!({
+                "at_us": 2000 * turn, "event": "call", "function": "GetProduct", "request_id": request_id,
+                "operation": "DynamoDB.GetItem", "resource": "ProductsTable", "request_bytes": 0, "response_bytes": 0,
+                "read_units": 0.5, "write_units": 0.0, "outcome": "success", "duration_us": 2000, "held_us": 0
+            });
+            events += &format!("{call}\n");
+        }
+        let run = json!({
+            "at_us": 12_000, "event": "invocation", "function": "GetProduct", "request_id": request_id,
+            "source": "GET /products/{id}", "cold": false, "queued_us": 0, "duration_us": 12_000, "held_us": 0,
+            "outcome": "success"
+        });
+        events += &format!("{run}\n");
+    }
+    events
 }
 
 /// What AWS would take: more than this program does.

@@ -733,7 +733,7 @@ fn something_that_the_adviser_finds_fails_the_run_and_is_in_its_report() {
         "{}",
         run.output
     );
-    let says = "ProcessOrders makes 5 GetItem calls to OrdersTable an invocation: 4 round trips could be saved with BatchGetItem, at the same capacity.";
+    let says = "GetProduct makes 5 GetItem calls to ProductsTable a request: 4 round trips could be saved with BatchGetItem, at the same capacity.";
     assert!(run.output.contains(says), "{}", run.output);
     let report = report(&run);
     let findings = table(section(&report, "advice"), "Findings");
