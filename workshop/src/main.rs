@@ -26,7 +26,8 @@
 //! | [`advise`] | what the log of events says could be better |
 //! | [`insights`] | queries over log files |
 //! | [`labs`] | the lessons of `labs/` |
-//! | [`session`], [`program`], [`files`], [`percentile`] | Ctrl-C and output, other programs, small helpers |
+//! | [`ratio`], [`percentile`] | whether two times differ, and the order of numbers |
+//! | [`session`], [`program`], [`files`] | Ctrl-C and output, other programs, small helpers |
 
 #![allow(
     unreachable_pub,
@@ -57,6 +58,7 @@ mod prices;
 mod program;
 mod prove;
 mod provisioned;
+mod ratio;
 mod render;
 mod report;
 mod report_lines;

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Results;
 use super::row::Row;
-use crate::compare::{ratio, width};
 use crate::gates::Gate;
+use crate::ratio::{ratio, width};
 
 /// Fewer rounds have no spread that tells anything.
 const LEAST_ROUNDS: usize = 5;

@@ -15,19 +15,16 @@ use crate::bench::{Request, Requests, logical_id};
 use crate::files::{read_json, write_json};
 use crate::machine::Machine;
 use crate::percentile::percentile;
+use crate::ratio::{Ratio, Verdict, ratio, width};
 use crate::report::{write, write_quietly};
 use crate::session::{BadInput, Session};
 
-mod ratio;
 mod render;
 mod report;
 mod rounds;
 mod runs;
 mod sides;
 
-use ratio::LEAST_EFFECT;
-pub use ratio::{Ratio, Verdict, ratio, width};
-pub use render::NO_DIFFERENCE;
 pub use rounds::fill;
 use rounds::{Measured, measure, start};
 use runs::Run;

@@ -1,12 +1,10 @@
 //! A comparison as text.
 
 use super::Comparison;
-use super::ratio::{LEAST_EFFECT, Ratio, Verdict};
 use super::rounds::WARM;
 use crate::machine::{MEASURED, SIMULATED, conditions};
+use crate::ratio::{LEAST_EFFECT, NO_DIFFERENCE, Ratio, Verdict};
 use crate::table::{row, table};
-
-pub const NO_DIFFERENCE: &str = "no difference that could be told";
 
 pub fn text(comparison: &Comparison) -> String {
     let Comparison {

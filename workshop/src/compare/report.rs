@@ -1,9 +1,10 @@
 //! The page of a comparison.
 
+use super::Comparison;
 use super::render::verdict;
 use super::rounds::WARM;
-use super::{Comparison, LEAST_EFFECT, Verdict};
 use crate::machine::{MEASURED, SIMULATED};
+use crate::ratio::LEAST_EFFECT;
 use crate::report::model::{
     Chart, ChartKind, Fact, Kind, Outcome, Report, Section, Table, VERSION, cells, facts, known,
 };
@@ -63,11 +64,6 @@ pub fn report(comparison: &Comparison) -> Report {
         ("verdict", ""),
     ];
     let rows = times.iter().map(|it| {
-        let verdict = match it.ratio.verdict {
-            Verdict::Slower => "slower",
-            Verdict::Quicker => "quicker",
-            Verdict::NoDifference => "no difference",
-        };
         cells![
             it.what.as_str(),
             known(Some(it.before_ms)),
@@ -75,7 +71,7 @@ pub fn report(comparison: &Comparison) -> Report {
             known(Some(it.ratio.ratio)),
             known(Some(it.ratio.from)),
             known(Some(it.ratio.to)),
-            verdict,
+            it.ratio.verdict.word(),
         ]
     });
     let title = "Medians, and the ratio with its interval";
@@ -140,10 +136,10 @@ pub fn report(comparison: &Comparison) -> Report {
 
 #[cfg(test)]
 mod tests {
-    use super::super::ratio::Ratio;
     use super::super::{Count, Time};
     use super::*;
     use crate::machine::Machine;
+    use crate::ratio::{Ratio, Verdict};
 
     #[test]
     fn a_comparison_has_its_ratios_and_what_differs() {

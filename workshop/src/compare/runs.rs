@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use local::events::Caller;
 use serde::Deserialize;
 
-use super::render::NO_DIFFERENCE;
 use crate::machine::MEASURED;
+use crate::ratio::NO_DIFFERENCE;
 use crate::report::model::{Fact, Kind, Outcome, Report, Section, Table, VERSION};
 use crate::table::{row, table};
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::lesson::{Check, Lesson, Limit, Variant};
 use super::measure::{Measure, Prices, Round};
 use crate::advise::Rule;
-use crate::compare::{ratio, width};
+use crate::ratio::{ratio, width};
 
 /// What a variant has come to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

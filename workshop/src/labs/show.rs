@@ -18,9 +18,9 @@ use super::measure::{Measure, Per, Round, What};
 use super::progress::{Prediction, Predicts, Progress};
 use super::stage::{Stage, Theatre, Wrong};
 use super::{Place, query, run_name, verdicts};
-use crate::compare::{NO_DIFFERENCE, Ratio, Verdict, ratio, width};
 use crate::files::write_json;
 use crate::machine::{MEASURED, Machine, SIMULATED, commit, conditions};
+use crate::ratio::{NO_DIFFERENCE, Ratio, Verdict, ratio, width};
 use crate::report::model::{
     Chart, ChartKind, Fact, Kind, Outcome, Report, Section, Table, VERSION, cells, facts, rounded,
 };
@@ -396,19 +396,11 @@ fn causes(shown: &Shown) -> Vec<Row> {
 fn times(shown: &Shown) -> Vec<Row> {
     let rows = shown.ratios.iter().map(|it| {
         let Ratio { ratio, from, to, .. } = it.ratio;
-        let verdict = word(it);
+        let verdict = it.ratio.verdict.word();
         let variant = it.variant.as_str();
         row! { "time": it.what.as_str(), "of": variant, "to that of before": ratio, "from": from, "to": to, "verdict": verdict }
     });
     rows.collect()
-}
-
-fn word(compared: &Compared) -> &'static str {
-    match compared.ratio.verdict {
-        Verdict::Slower => "slower",
-        Verdict::Quicker => "quicker",
-        Verdict::NoDifference => NO_DIFFERENCE,
-    }
 }
 
 /// Why variants were not measured to the end.
@@ -475,7 +467,13 @@ fn report(shown: &Shown) -> Report {
         let Ratio {
             ratio, from, to, ..
         } = it.ratio;
-        cells![name, rounded(ratio), rounded(from), rounded(to), word(it)]
+        cells![
+            name,
+            rounded(ratio),
+            rounded(from),
+            rounded(to),
+            it.ratio.verdict.word()
+        ]
     });
     let ratios = Table::new(TIMES_OF_PAIRS, shown.origin(), &columns).with(rows);
     let charts = if ratios.rows.is_empty() {

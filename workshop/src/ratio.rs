@@ -18,6 +18,19 @@ pub enum Verdict {
     NoDifference,
 }
 
+/// Of times of which neither is quicker.
+pub const NO_DIFFERENCE: &str = "no difference that could be told";
+
+impl Verdict {
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Slower => "slower",
+            Self::Quicker => "quicker",
+            Self::NoDifference => NO_DIFFERENCE,
+        }
+    }
+}
+
 /// After divided by before: the geometric mean of the middle rounds, and an interval.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Ratio {
