@@ -9,7 +9,8 @@ use serde_json::json;
 
 use super::build::build;
 use super::judge::{Taken, Verdict, compares, is_advised, judge};
-use super::lesson::{Judge, Lesson, Variant};
+use super::lab::Judge;
+use super::lesson::{Lesson, Variant};
 use super::progress::Progress;
 use super::stage::{Stage, Theatre, Wrong};
 use super::{Place, load_test, query, run_name, template};

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::lesson::{Check, Lesson, Limit, Variant};
+use super::lab::{Check, Limit};
+use super::lesson::{Lesson, Variant};
 use super::measure::{Measure, Prices, Round};
 use crate::advise::Rule;
 use crate::ratio::{ratio, width};

@@ -1,20 +1,11 @@
-//! A lesson: its folder in `labs/`, and what `lab.toml` says. `labs/CONTRIBUTING.md` explains each key.
+//! A lesson: its folder in `labs/`, its variants and their files.
 
-use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use fs_err as fs;
-use serde::{Deserialize, Serialize};
 
-use super::load_test::LoadTest;
-use super::measure::Measure;
-use super::progress::Predicts;
-use super::query::Query;
-use super::steps::Step;
-use super::template::TemplateRules;
-use crate::advise::Rule;
+use super::lab::{Lab, Todo};
 use crate::session::BadInput;
 
 /// The SAM application of a lesson, in its folder.
@@ -30,147 +21,6 @@ pub struct Lesson {
     pub lab: Lab,
 }
 
-/// `lab.toml`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Lab {
-    pub title: String,
-    /// For a student who has not done it before.
-    pub minutes: u32,
-    pub level: Level,
-    /// The file that a student edits.
-    pub edits: String,
-    /// Whether `template.yaml` is edited too. It has variants then, as if it were the only file.
-    #[serde(default)]
-    pub edits_template: bool,
-    pub todo: Todo,
-    /// Each says a little more than the one before.
-    pub hints: Vec<String>,
-    /// Parameters of the template.
-    #[serde(default)]
-    pub parameters: BTreeMap<String, String>,
-    /// What it is judged by.
-    #[serde(flatten)]
-    pub judge: Judge,
-    /// What passes, in the order in which it is looked at: the first failure is the verdict. A judge may have its own.
-    #[serde(default)]
-    pub check: Vec<Check>,
-    /// Other numbers that `make lab` shows.
-    #[serde(default)]
-    pub show: Vec<Measure>,
-    /// A part of the sentence with which `before` and the untouched exercise fail.
-    pub before_fails: String,
-    /// What the adviser finds in `before` and the untouched exercise; nothing if it is not said. In the solution it finds
-    /// nothing.
-    pub advice: Option<Rule>,
-    pub cheat: Vec<Cheat>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Level {
-    Beginner,
-    Intermediate,
-    Advanced,
-}
-
-/// The comment that makes the exercise of `before`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Todo {
-    /// The line of `before` that it stands above, without its indent.
-    pub above: String,
-    /// It begins with `TODO`.
-    pub text: String,
-}
-
-/// What judges a lesson. Where that is another program, such as Artillery, it is a variant of its own.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Judge {
-    /// Requests to the lesson's application, and the host's log of what they caused.
-    Run(Run),
-    /// Artillery, which runs the load test that is edited against a sound service and broken ones.
-    LoadTest(LoadTest),
-    /// Rules for the template that is edited.
-    Template(TemplateRules),
-    /// Queries over the logs of the lesson's application.
-    Query(Query),
-}
-
-impl Judge {
-    /// What a student predicts of it.
-    pub fn predicts(&self) -> &'static Predicts {
-        match self {
-            Self::Run(_) | Self::Query(_) => &Predicts {
-                names: &["calls", "ms", "usd"],
-                asks: "your exercise once it is mended",
-                example: "calls=2 ms=10 usd=3",
-                means: "calls a request, ms of a warm invocation, dollars a million requests",
-            },
-            Self::LoadTest(_) => &Predicts {
-                names: &["caught"],
-                asks: "your exercise as it is now",
-                example: "caught=3",
-                means: "how many of the broken services it catches as it is now",
-            },
-            Self::Template(_) => &Predicts {
-                names: &["held"],
-                asks: "your exercise as it is now",
-                example: "held=5",
-                means: "how many of the rules hold",
-            },
-        }
-    }
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Run {
-    /// How often a check takes the steps.
-    pub rounds: u64,
-    /// Invocations at one time of all functions together; 1,000 unless set.
-    pub account_concurrency: Option<u32>,
-    /// Taken once, before anything is counted.
-    #[serde(default)]
-    pub prepare: Vec<Step>,
-    /// Taken in each round.
-    pub step: Vec<Step>,
-}
-
-/// A number that is measured, and what it has to be.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Check {
-    #[serde(flatten)]
-    pub measure: Measure,
-    #[serde(flatten)]
-    pub limit: Limit,
-    /// What a failure says: `{measured}` and `{wanted}` are put in.
-    pub says: String,
-}
-
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Limit {
-    AtMost(f64),
-    AtLeast(f64),
-    Equals(f64),
-    /// Of `before` in the same rounds; the whole interval has to be below.
-    RatioAtMost(f64),
-}
-
-/// A wrong answer that has to be found out.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Cheat {
-    pub name: String,
-    /// A part of the sentence with which it fails; no other variant fails with it.
-    pub fails: String,
-    /// What the adviser finds in it; not looked at if it is not said.
-    pub advice: Option<Rule>,
-}
-
 /// One of the ways in which a lesson's code is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Variant {
@@ -178,21 +28,6 @@ pub enum Variant {
     Exercise,
     Solution,
     Cheat(String),
-}
-
-impl Judge {
-    /// Its lists, each in an order that is drawn for this run.
-    pub fn lists(&self, run: &str) -> BTreeMap<String, Vec<String>> {
-        let Self::Query(query) = self else {
-            return BTreeMap::new();
-        };
-        let mut lists = query.shuffled.clone();
-        let mut hasher = DefaultHasher::new();
-        run.hash(&mut hasher);
-        let mut random = fastrand::Rng::with_seed(hasher.finish());
-        lists.values_mut().for_each(|list| random.shuffle(list));
-        lists
-    }
 }
 
 impl Lesson {

@@ -1,22 +1,21 @@
 //! Judges a load test: Artillery runs it against a service that keeps its promise, which has to pass, and against broken
 //! ones, each of which has to fail.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 use fs_err as fs;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use serde::Deserialize;
 use serde_json::Value;
 use tokio::process::Command;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::judge::{Checked, Verdict};
+use super::lab::{Broken, LoadTest};
 use super::lesson::{Lesson, Variant};
-use super::stand_in::{Answer, Behaviour, Change, StandIn};
+use super::stand_in::{Behaviour, StandIn};
 use crate::artillery::{Aggregate, Report, node};
 use crate::files::{read_json, read_yaml};
 use crate::program::{Program, how};
@@ -37,41 +36,6 @@ const SPOILT: [(f64, &str, f64); 3] = [
     (0.99, "p99", 180.0),
     (1.0, "max", 400.0),
 ];
-
-/// The table `[load_test]` of `lab.toml`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LoadTest {
-    /// Seconds that its phases may last.
-    pub seconds: f64,
-    /// Fewer requests try nothing.
-    pub at_least: u64,
-    /// More are another load than was promised.
-    pub at_most: u64,
-    /// What the service has promised, in a few words.
-    pub promise: String,
-    /// By the start of method and path.
-    pub answers: BTreeMap<String, Answer>,
-    /// What an answer takes.
-    pub ms: u64,
-    /// What is unusual about the service, within its promise.
-    #[serde(default)]
-    pub changes: Vec<Change>,
-    pub broken: Vec<Broken>,
-}
-
-/// A service that does not keep its promise.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Broken {
-    pub name: String,
-    /// What it is, such as `a service that …`.
-    pub says: String,
-    #[serde(default)]
-    pub changes: Vec<Change>,
-    /// All that it takes up in a second.
-    pub a_second: Option<u64>,
-}
 
 /// How a run ended.
 struct Ran {

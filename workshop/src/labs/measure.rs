@@ -98,8 +98,8 @@ pub enum Per {
     Round,
 }
 
-/// What happened in one round, as far as it counts: in each of its parts, of which there is at least one.
-#[derive(Debug)]
+/// What happened in one round, as far as it counts, in each of its parts.
+#[derive(Debug, Default)]
 pub struct Round(pub Vec<Part>);
 
 /// What happened in a part of a round.
@@ -122,7 +122,7 @@ pub struct Part {
 }
 
 impl Round {
-    /// What is counted now.
+    /// What is counted now: the last part, or one without a name before the first.
     pub fn now(&mut self) -> &mut Part {
         if self.0.is_empty() {
             self.0.push(Part::default());
@@ -134,12 +134,6 @@ impl Round {
     /// All events of the round.
     pub fn events(&self) -> impl Iterator<Item = &Entry> {
         self.0.iter().flat_map(|part| &part.events)
-    }
-}
-
-impl Default for Round {
-    fn default() -> Self {
-        Self(vec![Part::default()])
     }
 }
 

@@ -3,7 +3,8 @@
 //!
 //! | module | is about |
 //! |---|---|
-//! | [`lesson`] | the folder of a lesson, its `lab.toml` and its variants |
+//! | [`lab`] | what `lab.toml` says |
+//! | [`lesson`] | the folder of a lesson, its variants and their files |
 //! | [`steps`] | what is sent in a round, and the values put into it |
 //! | [`build`] | the binaries of the variants |
 //! | [`stage`] | one variant on a host of its own |
@@ -24,6 +25,7 @@ mod build;
 pub mod check;
 pub mod hand_in;
 mod judge;
+mod lab;
 mod lesson;
 mod load_test;
 mod measure;

@@ -9,9 +9,9 @@ use fs_err as fs;
 use serde::{Deserialize, Serialize};
 
 use super::judge::Verdict;
+use super::lab::Predicts;
 use super::lesson::Lesson;
 use crate::files::{read_json, write_json};
-use crate::session::BadInput;
 
 #[derive(Debug)]
 pub struct Progress {
@@ -98,28 +98,10 @@ impl fmt::Display for Prediction {
     }
 }
 
-/// The numbers of a prediction.
-#[derive(Debug)]
-pub struct Predicts {
-    pub names: &'static [&'static str],
-    /// Of what.
-    pub asks: &'static str,
-    pub example: &'static str,
-    /// What they are.
-    pub means: &'static str,
-}
-
-impl Predicts {
-    fn refused(&self, given: &str) -> anyhow::Error {
-        let Self { example, means, .. } = self;
-        let why = format!("PREDICT={given} is no prediction; write PREDICT=\"{example}\": {means}");
-        BadInput(why).into()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::session::BadInput;
 
     const RUN: Predicts = Predicts {
         names: &["calls", "ms", "usd"],

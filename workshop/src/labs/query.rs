@@ -7,13 +7,14 @@ use anyhow::{Context, Result, bail};
 use fs_err as fs;
 use local::conditions::Medians;
 use local::events::Event;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Value as Json, json};
 
 use super::Place;
 use super::build::build;
 use super::judge::{Checked, Verdict, short};
-use super::lesson::{Lesson, Run, Variant};
+use super::lab::{Answer, Query};
+use super::lesson::{Lesson, Variant};
 use super::measure::{Measure, Prices, Round, What};
 use super::progress::Prediction;
 use super::run_name;
@@ -26,41 +27,6 @@ use crate::percentile::ms;
 use crate::prices;
 use crate::session::{BadInput, Session};
 use crate::table::{row, table};
-
-/// `[query]` of `lab.toml`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Query {
-    /// Lists that are put into another order in each run: `{name:1}` is the first of one.
-    #[serde(default)]
-    pub shuffled: BTreeMap<String, Vec<String>>,
-    /// What is sent, so that there is a log.
-    pub run: Run,
-    /// What passes, in the order in which it is looked at: the first failure is the verdict.
-    pub answer: Vec<Answer>,
-}
-
-/// What a query has to find. It is one of `unpicked`, `never`, `first` and `columns`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Answer {
-    /// Its name: what follows `##` above it.
-    query: String,
-    /// It picks nothing out of the shuffled lists by what is written in it.
-    #[serde(default)]
-    unpicked: bool,
-    /// The first row has not all of these values.
-    never: Option<BTreeMap<String, Json>>,
-    /// The first row has these values. Of a path, such as `@log`, the last part counts.
-    first: Option<BTreeMap<String, Json>>,
-    /// The columns have the numbers that the solution finds in the same log.
-    #[serde(default)]
-    columns: Vec<String>,
-    /// The column by which rows are found; without it, it is the first row.
-    by: Option<String>,
-    /// What a failure says: `{measured}` and `{wanted}` are put in.
-    says: String,
-}
 
 /// Of a number: results are compared to within rounding.
 const NEAR: f64 = 0.005;

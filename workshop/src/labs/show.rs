@@ -13,9 +13,10 @@ use time::format_description::well_known::Rfc3339;
 
 use super::build::build;
 use super::judge::{Taken, compared};
-use super::lesson::{Judge, Lesson, Run, Variant};
+use super::lab::{Judge, Predicts, Run};
+use super::lesson::{Lesson, Variant};
 use super::measure::{Measure, Per, Round, What};
-use super::progress::{Prediction, Predicts, Progress};
+use super::progress::{Prediction, Progress};
 use super::stage::{Stage, Theatre, Wrong};
 use super::{Place, query, run_name, verdicts};
 use crate::files::write_json;

@@ -15,7 +15,8 @@ use serde_json::Value;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::lesson::{Judge, Lesson, Run, Variant};
+use super::lab::{Judge, Run};
+use super::lesson::{Lesson, Variant};
 use super::measure::{Part, Prices, Round};
 use super::steps::{Expect, Names, Poll, Send, Step, Times, keeps};
 use super::tables::Tables;

@@ -9,7 +9,8 @@ use time::OffsetDateTime;
 use time::macros::format_description;
 
 use super::Place;
-use super::lesson::{Lesson, Level, Variant};
+use super::lab::Level;
+use super::lesson::{Lesson, Variant};
 use super::progress::Progress;
 use crate::session::{BadInput, Session};
 use crate::table::{row, table};

@@ -1,79 +1,18 @@
 //! Judges a template by rules: it is resolved as the host resolves it, and each rule says what it objects to, with a number.
 //! Nothing is started, and nothing is asked of AWS.
 
-use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use anyhow::Result;
-use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::Place;
 use super::judge::{Checked, Verdict};
+use super::lab::{Keep, Kind, TemplateRules};
 use super::lesson::{Lesson, Variant};
 use crate::files::read_yaml;
 use crate::host::resolved;
 use crate::session::{BadInput, Session};
-
-/// The table `[template]` of `lab.toml`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TemplateRules {
-    /// What has to stay, or nothing is left that could be wrong.
-    pub keep: Vec<Keep>,
-    /// What each function calls, and so has to be allowed.
-    pub calls: BTreeMap<String, Vec<String>>,
-    /// In this order: the first that is broken is the verdict.
-    pub rule: Vec<Rule>,
-}
-
-/// A part of the template that stays as it is.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Keep {
-    /// A JSON pointer into the resolved template.
-    pub at: String,
-    pub is: Value,
-}
-
-/// One rule.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Rule {
-    pub rule: Kind,
-    /// What a failure says: `{who}`, `{measured}` and `{wanted}` are put in.
-    pub says: String,
-}
-
-/// What is looked at. The sources are in the lesson's README.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Kind {
-    /// What has to stay is there.
-    Kept,
-    /// A function is allowed what it calls.
-    Allowed,
-    /// A function behind the API has no longer timeout than the API.
-    ApiTimeout,
-    /// A queue hides a message for six timeouts of its function.
-    Visibility,
-    /// A queue has a dead-letter queue, after five deliveries at least.
-    DeadLetters,
-    /// A failed message is reported by itself.
-    PartialFailures,
-    /// Someone hears of a message in the dead-letter queue.
-    Alarm,
-    /// No statement has a wildcard, and no policy is one of AWS's that allow everything of a service.
-    LeastPrivilege,
-    /// A function's log group is in the template, with its retention.
-    Retention,
-    /// No account and no region is written down.
-    Portable,
-    /// No resource that may have to be replaced has a name of its own.
-    Names,
-    /// Nothing is paid for by the hour.
-    OnDemand,
-}
 
 /// What a rule objects to.
 #[derive(Debug, PartialEq)]
