@@ -89,7 +89,7 @@ async fn handle(
 async fn read(client: &Client, id: &str) -> Result<Option<String>, Error> {
     let call = client.get_item().table_name(env::var("PRODUCTS_TABLE")?);
     let call = call.key("id", AttributeValue::S(id.to_owned()));
-    // What is remembered is read consistently: an old answer that comes just after a write would stay for a whole TTL.
+    // A consistent read: an old answer, just after a write, would be remembered for a whole TTL.
     let found = call.consistent_read(true).send().await?;
     Ok(found.item().map(|item| {
         let text = |name| item.get(name).and_then(|it| it.as_s().ok());

@@ -384,7 +384,7 @@ mod tests {
         assert_eq!(found.len(), 1, "10 for each one");
         scans(5, scan(1000, 101, 25.0)).finds_nothing();
         scans(5, scan(1000, 1000, 25.0)).finds_nothing(); // there is no filter
-        // What is read in vain fits into the half unit that any read takes.
+        // Nothing is lost: the items read in vain fit into the half unit that any read takes.
         scans(5, scan(20, 1, 0.5)).finds_nothing();
         let found = scans(5, scan(20, 1, 0.6)).found();
         assert_eq!(found.len(), 1);

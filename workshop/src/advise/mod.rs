@@ -43,7 +43,7 @@ pub struct Finding {
     pub number: f64,
 }
 
-/// What is looked for. Its name in JSON and in `lab.toml` has hyphens: `n-plus-one`.
+/// A kind of finding. Its name in JSON and in `lab.toml` has hyphens: `n-plus-one`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Rule {
@@ -114,7 +114,7 @@ impl Rule {
             }
             Self::Memory => "memory that is far too small or far too large",
             Self::HiddenErrors => "calls that fail often, which a retry hides",
-            Self::LogCosts => "a log that costs more than the runs it is about",
+            Self::LogCosts => "a log that costs more than its runs and all their calls",
         }
     }
 

@@ -1,9 +1,14 @@
 //! What an invocation is given and pays: memory, the first request of an environment, and the log.
 
+use std::collections::BTreeMap;
+
+use local::events::Invocation;
+
 use super::seen::Function;
 use super::{Finding, Known, LEAST, Rule};
 use crate::percentile::{ms, percentile};
 use crate::report::model::short;
+use crate::report::money::Money;
 
 /// MB that buy one vCPU (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html>).
 const VCPU_MB: f64 = 1769.0;
@@ -34,10 +39,6 @@ const COLD_HELD_MS: f64 = 100.0;
 /// Environments. One may have been started while the machine was busy, two may be a pair.
 const COLD_STARTS: usize = 3;
 
-/// So many times its runs a log may cost. A function's metrics are lines of its log too, and a quick one is cheap to run: as
-/// much as the runs is no waste. From twice on the log is the bill.
-const LOG_DEAR: f64 = 2.0;
-
 const MILLION: f64 = 1e6;
 
 /// Memory that makes a function slow and no cheaper, or dear and no quicker. Warm invocations count.
@@ -48,9 +49,7 @@ pub fn memory(function: &Function<'_>, known: &Known<'_>) -> Option<Finding> {
         return None;
     }
     let mb = f64::from(warm[0].memory_mb);
-    let sum = |of: &dyn Fn(&local::events::Invocation) -> f64| -> f64 {
-        warm.iter().map(|it| of(it)).sum()
-    };
+    let sum = |of: &dyn Fn(&Invocation) -> f64| -> f64 { warm.iter().map(|it| of(it)).sum() };
     let (took, held) = (sum(&|it| ms(it.duration)), sum(&|it| ms(it.held)));
     let cpu = sum(&|it| it.cpu.map_or(0.0, ms));
     let (name, count) = (function.name, warm.len());
@@ -117,28 +116,32 @@ pub fn cold_start(function: &Function<'_>) -> Option<Finding> {
     Some(Rule::ColdStart.finding(name, longer, says))
 }
 
-/// A log that costs far more than its runs, by what the function itself prints: Lambda's own lines come in any case.
+/// A log that costs more than its runs with all their calls, by what the function itself prints: Lambda's own lines come in any
+/// case.
 pub fn log_costs(function: &Function<'_>, known: &Known<'_>) -> Option<Finding> {
-    let warm: Vec<_> = function.warm().map(|it| it.invocation).collect();
+    let warm: Vec<_> = function.warm().collect();
     if warm.len() < LEAST {
         return None;
     }
     let count = warm.len() as f64;
-    let bytes = warm.iter().map(|it| it.log_bytes as f64).sum::<f64>() / count;
-    let gb_seconds = warm
-        .iter()
-        .map(|it| ms(it.duration).ceil() / 1e3 * f64::from(it.memory_mb) / 1024.0);
-    let compute =
-        gb_seconds.sum::<f64>() / count * known.prices.gb_second(known.architecture).ok()?;
-    let runs = MILLION * (compute + known.prices.usd("lambda_request").ok()?);
+    let mean = |of: &dyn Fn(&Invocation) -> f64| -> f64 {
+        warm.iter().map(|it| of(it.invocation)).sum::<f64>() / count
+    };
+    let name = function.name;
+    let memory = BTreeMap::from([(name.to_owned(), f64::from(warm[0].invocation.memory_mb))]);
+    let money = Money::new(known.prices.clone(), known.architecture, memory)?;
+    let calls = warm.iter().flat_map(|it| &it.calls);
+    let calls: Option<f64> = calls.map(|it| money.call(it.call)).sum();
+    let runs = money.run(name, mean(&|it| ms(it.duration).ceil()))? + calls? / count;
+    let bytes = mean(&|it| it.log_bytes as f64);
     let log = MILLION * bytes / 1e9 * known.prices.usd("log_gb").ok()?;
-    if log <= LOG_DEAR * runs {
+    if log <= runs {
         return None;
     }
-    let (name, each) = (function.name, function.each());
     let says = format!(
-        "{name} prints {} bytes {each}: ${} a million, where the runs themselves are ${}.",
+        "{name} prints {} bytes {}: ${} a million, more than the ${} of the runs themselves with all their calls.",
         bytes.round(),
+        function.each(),
         short(log),
         short(runs),
     );
@@ -147,7 +150,9 @@ pub fn log_costs(function: &Function<'_>, known: &Known<'_>) -> Option<Finding> 
 
 #[cfg(test)]
 mod tests {
-    use super::super::seen::tests::{Made, ms};
+    use local::events::Call;
+
+    use super::super::seen::tests::{Made, get, ms};
 
     /// Invocations of this memory, duration, CPU time and time held back.
     fn runs(count: usize, memory_mb: u32, took: f64, cpu: f64, held: f64) -> Made {
@@ -228,22 +233,29 @@ mod tests {
     }
 
     #[test]
-    fn a_log_is_found_that_costs_twice_as_much_as_its_runs() {
-        // 10 ms of 256 MB are $0.042 a million, with the fee $0.242: twice that are 967 bytes.
-        let printing = |count: usize, bytes: u64| {
+    fn a_log_is_found_that_costs_more_than_its_runs_and_their_calls() {
+        // 10 ms of 256 MB are $0.042 a million, with the fee $0.242: 483 bytes.
+        let printing = |count: usize, bytes: u64, calls: &[&[Call]]| {
             let mut made = Made::default();
             for _ in 0..count {
-                made.run(&[]).log_bytes = bytes;
+                made.run(calls).log_bytes = bytes;
             }
             made
         };
-        printing(5, 967).finds(
+        printing(5, 484, &[]).finds(
             "log-costs",
-            "F prints 967 bytes a request: $0.484 a million, where the runs themselves are $0.242.",
+            "F prints 484 bytes a request: $0.242 a million, more than the $0.242 of the runs themselves with all their calls.",
         );
-        printing(5, 966).finds_nothing();
-        printing(4, 5000).finds_nothing();
-        let mut made = printing(5, 0);
+        printing(5, 483, &[]).finds_nothing();
+        printing(4, 5000, &[]).finds_nothing();
+        // Half a read unit is $0.063 a million: 125 bytes more.
+        let read = [Call {
+            read_units: 0.5,
+            ..get("Things")
+        }];
+        printing(5, 608, &[&read]).finds_nothing();
+        assert_eq!(printing(5, 609, &[&read]).found().len(), 1);
+        let mut made = printing(5, 0, &[]);
         made.cold(0.0).log_bytes = 50_000;
         made.finds_nothing();
     }
