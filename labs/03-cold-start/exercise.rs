@@ -20,7 +20,8 @@ static PRODUCTS: Table = Table::named_by("PRODUCTS_TABLE");
 static SHELVES: Table = Table::named_by("SHELVES_TABLE");
 
 // TODO: the first request waits for all that this program does until then. Build one client for both tables, use it once
-// before `run`, give it only the certificates that it needs (amazon-roots.pem), and start no more threads than one.
+// before `run`, give it only the certificates that it needs (amazon-roots.pem) and a TLS library that starts quickly
+// (in Cargo.toml too), and start no more threads than one.
 #[tokio::main]
 async fn main() -> Result<(), Error> {
     run(service_fn(get_product)).await
@@ -63,7 +64,7 @@ impl Table {
 /// A client for DynamoDB. Lambda sets region and credentials as variables.
 async fn dynamodb() -> Result<Client, Error> {
     let https = aws_smithy_http_client::Builder::new()
-        .tls_provider(Provider::Rustls(CryptoMode::Ring))
+        .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
         .build_https();
     let config = aws_config::defaults(BehaviorVersion::latest())
         .http_client(https)

@@ -15,13 +15,19 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// `local` beside this program, which `make test-labs` has built.
+/// The program that is tested: the one that students have, if WORKSHOP names it.
+fn program() -> PathBuf {
+    let built = env!("CARGO_BIN_EXE_workshop");
+    std::env::var_os("WORKSHOP").map_or_else(|| built.into(), PathBuf::from)
+}
+
+/// `local` beside it, which `make test-labs` has built.
 fn local() -> PathBuf {
-    Path::new(env!("CARGO_BIN_EXE_workshop")).with_file_name("local")
+    program().with_file_name("local")
 }
 
 fn workshop(arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_workshop"));
+    let mut command = Command::new(program());
     command
         .args(arguments)
         .current_dir(root())
@@ -395,6 +401,13 @@ fn an_exercise_is_before_with_its_todo() {
         );
         let todo: Vec<_> = text(todo, "text").trim().lines().collect();
         assert_eq!(more, todo, "{name}: `make reset LAB={name}` sets it back");
+        if lab.contains_key("edits_manifest") {
+            let [own, before] = ["Cargo.toml", "before/Cargo.toml"]
+                .map(|it| fs::read_to_string(lesson.join(it)).unwrap());
+            let before = before.replace("../before.rs", "exercise.rs");
+            let before = before.replace("-before\"", "-exercise\"");
+            assert_eq!(own, before, "{name}: `make reset LAB={name}` sets it back");
+        }
     }
 }
 
@@ -403,14 +416,9 @@ fn every_file_of_a_cheat_is_named_and_every_name_has_a_file() {
     for lesson in lessons() {
         let files = fs::read_dir(lesson.join("cheats")).unwrap();
         let files: BTreeSet<_> = files
-            .map(|it| {
-                it.unwrap()
-                    .path()
-                    .file_stem()
-                    .unwrap()
-                    .to_string_lossy()
-                    .into_owned()
-            })
+            .map(|it| it.unwrap().path())
+            .filter(|it| it.file_name().unwrap() != "Cargo.toml")
+            .map(|it| it.file_stem().unwrap().to_string_lossy().into_owned())
             .collect();
         let lab = lab(&lesson);
         let named: BTreeSet<_> = tables(&lab, "cheat")

@@ -65,7 +65,7 @@ impl Table {
 /// A client for DynamoDB. Lambda sets region and credentials as variables.
 async fn dynamodb() -> Result<Client, Error> {
     let https = aws_smithy_http_client::Builder::new()
-        .tls_provider(Provider::Rustls(CryptoMode::Ring))
+        .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
         .build_https();
     let config = aws_config::defaults(BehaviorVersion::latest())
         .http_client(https)

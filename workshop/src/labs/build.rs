@@ -1,6 +1,6 @@
 //! The binaries of a lesson's variants.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -37,38 +37,57 @@ pub async fn build(
     }
     let known = known(labs).await?;
     let mut all = Vec::new();
+    let mut by_crate: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     for variant in variants {
         let mut binaries = Binaries::new();
         for folder in code_folders(&lesson.template(variant))? {
             let name = binary(&folder, variant, &known);
-            if !known.contains(&name) {
+            let Some(own) = known.get(&name) else {
                 let shown = labs.display();
                 bail!("no crate in {shown} has the binary {name}");
-            }
-            binaries.insert(folder, target.join("lab").join(name));
+            };
+            binaries.insert(folder, target.join("lab").join(&name));
+            // All other crates are built with one set of features, so that their dependencies are built once.
+            let own = if lesson.lab.edits_manifest && own.is_of(lesson) {
+                own.name.as_str()
+            } else {
+                ""
+            };
+            by_crate.entry(own).or_default().insert(name);
         }
         all.push(binaries);
     }
-    let mut cargo = cargo(labs, target);
-    cargo.args(["build", "--quiet", "--offline", "--profile", "lab"]);
-    for path in all.iter().flat_map(BTreeMap::values) {
-        cargo.arg("--bin").arg(path.file_name().unwrap_or_default());
-    }
-    let mut child = cargo
-        .kill_on_drop(true)
-        .spawn()
-        .context("cargo cannot be started; the README says what you need")?;
-    let status = session
-        .or_interrupted(async { Ok(child.wait().await?) })
-        .await?;
-    if !status.success() {
-        let names: Vec<_> = variants.iter().map(Variant::name).collect();
-        let names = names.join(", ");
-        return Err(BadInput(format!(
-            "lesson {} ({names}) cannot be built; what the compiler says is above",
-            lesson.number
-        ))
-        .into());
+    for (own, names) in by_crate {
+        let mut cargo = cargo(labs, target);
+        cargo.args(["build", "--workspace", "--quiet", "--offline"]);
+        cargo.args(["--profile", "lab"]);
+        if !own.is_empty() {
+            // Cargo unites the features that all crates ask of a dependency; the other variants' are left out.
+            let others = known.values().filter(|it| it.name != own);
+            let others = others.filter(|it| it.is_of(lesson));
+            for name in others.map(|it| &it.name).collect::<BTreeSet<_>>() {
+                cargo.args(["--exclude", name]);
+            }
+        }
+        for name in names {
+            cargo.args(["--bin", &name]);
+        }
+        let mut child = cargo
+            .kill_on_drop(true)
+            .spawn()
+            .context("cargo cannot be started; the README says what you need")?;
+        let status = session
+            .or_interrupted(async { Ok(child.wait().await?) })
+            .await?;
+        if !status.success() {
+            let names: Vec<_> = variants.iter().map(Variant::name).collect();
+            let names = names.join(", ");
+            return Err(BadInput(format!(
+                "lesson {} ({names}) cannot be built; what the compiler says is above",
+                lesson.number
+            ))
+            .into());
+        }
     }
     // Where the template says that the code is, so that `local` and `sam deploy` take the student's.
     for (variant, binaries) in variants.iter().zip(&all) {
@@ -82,13 +101,13 @@ pub async fn build(
 }
 
 /// A variant's binary for a folder of code. A cheat that has none of its own for a function shares the solution's.
-fn binary(folder: &str, variant: &Variant, known: &[String]) -> String {
+fn binary(folder: &str, variant: &Variant, known: &BTreeMap<String, Crate>) -> String {
     let Some(stem) = folder.strip_suffix(EXERCISE) else {
         return folder.to_owned(); // the same for all
     };
     let own = format!("{stem}{}", variant.binary());
     match variant {
-        Variant::Cheat(_) if !known.contains(&own) => format!("{stem}solution"),
+        Variant::Cheat(_) if !known.contains_key(&own) => format!("{stem}solution"),
         _ => own,
     }
 }
@@ -107,16 +126,43 @@ fn code_folders(template: &Path) -> Result<Vec<String>> {
     Ok(folders.collect())
 }
 
+/// What a binary is built of.
+#[derive(Debug)]
+struct Crate {
+    name: String,
+    /// Below that of all lessons.
+    folder: PathBuf,
+}
+
+impl Crate {
+    fn is_of(&self, lesson: &Lesson) -> bool {
+        self.folder.starts_with(lesson.name())
+    }
+}
+
 /// All binaries of the lessons.
-async fn known(labs: &Path) -> Result<Vec<String>> {
+async fn known(labs: &Path) -> Result<BTreeMap<String, Crate>> {
     let mut metadata = cargo(labs, labs);
     metadata.args(["metadata", "--no-deps", "--offline", "--format-version=1"]);
     let metadata: Value = serde_json::from_str(&output(&mut metadata).await?)?;
     let packages = metadata["packages"].as_array().into_iter().flatten();
-    let targets = packages.filter_map(|it| it["targets"].as_array()).flatten();
-    let binaries = targets.filter(|it| it["kind"][0] == "bin");
-    let names = binaries.filter_map(|it| it["name"].as_str().map(str::to_owned));
-    Ok(names.collect())
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let all = text(&metadata["workspace_root"]);
+    let mut known = BTreeMap::new();
+    for package in packages {
+        let manifest = text(&package["manifest_path"]);
+        let folder = Path::new(&manifest).parent();
+        let folder = folder.and_then(|it| it.strip_prefix(&all).ok());
+        let targets = package["targets"].as_array().into_iter().flatten();
+        for target in targets.filter(|it| it["kind"][0] == "bin") {
+            let own = Crate {
+                name: text(&package["name"]),
+                folder: folder.unwrap_or(Path::new("")).to_owned(),
+            };
+            known.insert(text(&target["name"]), own);
+        }
+    }
+    Ok(known)
 }
 
 fn cargo(labs: &Path, target: &Path) -> Command {
@@ -146,7 +192,14 @@ mod tests {
 
     #[test]
     fn a_function_of_a_variant_is_its_own_or_the_one_for_all() {
-        let known = ["lab-06-send-cheat-lost", "lab-06-status"].map(str::to_owned);
+        let known = ["lab-06-send-cheat-lost", "lab-06-status"].map(|name| {
+            let own = Crate {
+                name: "lab-06".to_owned(),
+                folder: "06-later".into(),
+            };
+            (name.to_owned(), own)
+        });
+        let known = BTreeMap::from(known);
         let cheat = Variant::Cheat("lost".to_owned());
         for (folder, variant, expected) in [
             (

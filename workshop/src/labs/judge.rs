@@ -225,7 +225,7 @@ mod tests {
 
     fn judged(checks: &[Check], own: &[f64], before: &[f64]) -> Verdict {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let prices = Prices::read(&root, &json!({})).unwrap();
+        let prices = Prices::read(&root, &json!({}), &root).unwrap();
         let [own, before] = [rounds(own), rounds(before)];
         let [own, before] = [&own, &before].map(|rounds| Taken {
             rounds,

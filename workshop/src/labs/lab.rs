@@ -25,6 +25,9 @@ pub struct Lab {
     /// Whether `template.yaml` is edited too. It has variants then, as if it were the only file.
     #[serde(default)]
     pub edits_template: bool,
+    /// Whether the exercise's `Cargo.toml` is edited too. The variants are then crates of their own.
+    #[serde(default)]
+    pub edits_manifest: bool,
     pub todo: Todo,
     /// Each says a little more than the one before.
     pub hints: Vec<String>,

@@ -11,6 +11,8 @@ use crate::session::BadInput;
 /// The SAM application of a lesson, in its folder.
 const TEMPLATE: &str = "template.yaml";
 
+const MANIFEST: &str = "Cargo.toml";
+
 /// A lesson that was found.
 #[derive(Debug)]
 pub struct Lesson {
@@ -111,12 +113,15 @@ impl Lesson {
             .collect()
     }
 
-    /// The names of the files that the student edits: the one with the TODO, and the template if that is edited too.
+    /// The names of the files that the student edits: the one with the TODO, and template and manifest if they are edited
+    /// too.
     pub fn edited(&self) -> Vec<&str> {
         let template = self.lab.edits_template.then_some(TEMPLATE);
+        let manifest = self.lab.edits_manifest.then_some(MANIFEST);
         [self.lab.edits.as_str()]
             .into_iter()
             .chain(template)
+            .chain(manifest)
             .collect()
     }
 
@@ -125,14 +130,27 @@ impl Lesson {
         let extension = Path::new(edited).extension().unwrap_or_default();
         match variant {
             Variant::Exercise => self.folder.join(edited),
+            other if edited == MANIFEST => self.folder.join(other.name()).join(edited),
             other => self.folder.join(other.name()).with_extension(extension),
         }
+    }
+
+    /// A file of another variant as the exercise's.
+    pub fn as_exercise(&self, edited: &str, variant: &Variant) -> Result<String> {
+        let text = fs::read_to_string(self.source(edited, variant))?;
+        if edited != MANIFEST {
+            return Ok(text);
+        }
+        // The exercise's crate is the lesson's folder, and another variant's is a folder in it.
+        let name = variant.name();
+        let text = text.replace(&format!("../{name}."), "exercise.");
+        Ok(text.replace(&format!("-{name}\""), "-exercise\""))
     }
 
     /// A file as a student finds it: that of `before`, with the TODO if it is the one that has it.
     pub fn untouched(&self, edited: &str) -> Result<String> {
         let file = self.source(edited, &Variant::Before);
-        let before = fs::read_to_string(&file)?;
+        let before = self.as_exercise(edited, &Variant::Before)?;
         if edited != self.lab.edits {
             return Ok(before);
         }
@@ -277,6 +295,27 @@ mod tests {
         }
         let untouched = edited.untouched("template.yaml").unwrap();
         assert_eq!(untouched, "Resources: {}\n");
+    }
+
+    #[test]
+    fn a_manifest_that_is_edited_is_that_of_the_folder_and_other_variants_have_one_each() {
+        let labs = tempfile::tempdir().unwrap();
+        let edited = LAB.replace("hints = []", "hints = []\nedits_manifest = true");
+        let edited = lesson(labs.path(), &edited).unwrap();
+        assert_eq!(edited.edited(), ["exercise.rs", "Cargo.toml"]);
+        for (variant, expected) in [
+            (Variant::Before, "before/Cargo.toml"),
+            (Variant::Exercise, "Cargo.toml"),
+            (Variant::Solution, "solution/Cargo.toml"),
+        ] {
+            let file = edited.source("Cargo.toml", &variant);
+            assert_eq!(file, edited.folder.join(expected));
+        }
+        fs::create_dir(edited.folder.join("before")).unwrap();
+        let before = "name = \"lab-07-before\"\npath = \"../before.rs\"\n# as before\n";
+        fs::write(edited.folder.join("before/Cargo.toml"), before).unwrap();
+        let expected = "name = \"lab-07-exercise\"\npath = \"exercise.rs\"\n# as before\n";
+        assert_eq!(edited.untouched("Cargo.toml").unwrap(), expected);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::Path;
 
 use anyhow::Result;
+use fs_err as fs;
 use local::events::{Call, Ended, Entry, Event, Handshake, Invocation, Messages, Move, Outcome};
 use serde::Deserialize;
 use serde_json::Value;
@@ -76,8 +77,9 @@ pub enum What {
     EndToEndMs,
     WaitMs,
     WorstWaitMs,
-    // As the template says.
+    // Of each function, before any request.
     ConfiguredMb,
+    BinaryMb,
     // Of a million requests.
     GbSeconds,
     Usd,
@@ -141,6 +143,8 @@ impl Round {
 #[derive(Debug, Clone)]
 pub struct Function {
     pub memory_mb: f64,
+    /// Of its program; none if that is not there.
+    pub binary_mb: Option<f64>,
     /// USD of a GB-second on its processor.
     pub gb_second: f64,
     /// Environments of provisioned concurrency.
@@ -168,8 +172,8 @@ pub struct Prices {
 }
 
 impl Prices {
-    /// From a resolved template and `deploy/prices.json`.
-    pub fn read(root: &Path, template: &Value) -> Result<Self> {
+    /// From a resolved template, the folder with the code of its functions, and `deploy/prices.json`.
+    pub fn read(root: &Path, template: &Value, code: &Path) -> Result<Self> {
         let prices = prices::Prices::read(root)?;
         let price = |name: &str| prices.usd(name);
         let mut functions = BTreeMap::new();
@@ -184,6 +188,7 @@ impl Prices {
             let kept = &kept["ProvisionedConcurrentExecutions"];
             let function = Function {
                 memory_mb: number(&properties["MemorySize"]).unwrap_or(128) as f64, // Lambda's default
+                binary_mb: binary_mb(&properties["CodeUri"], code),
                 gb_second: price(&format!("gb_second_{processor}"))?,
                 provisioned: number(kept).unwrap_or(0),
                 provisioned_gb_second: price(&format!("provisioned_gb_second_{processor}"))?,
@@ -199,6 +204,13 @@ impl Prices {
             sqs_call: price("sqs_request")?,
         })
     }
+}
+
+/// The size of the program that stands in for that of a `CodeUri`.
+fn binary_mb(code_uri: &Value, code: &Path) -> Option<f64> {
+    let folder = Path::new(code_uri.as_str()?).file_name()?;
+    let program = fs::metadata(code.join(folder).join("bootstrap")).ok()?;
+    Some(program.len() as f64 / 1e6)
 }
 
 /// A number of a template, which may stand in quotes.
@@ -425,6 +437,13 @@ impl Measure {
         (other > 0.0).then(|| own / other)
     }
 
+    /// The largest of the functions that are measured.
+    fn largest(&self, prices: &Prices, of: impl Fn(&Function) -> Option<f64>) -> Option<f64> {
+        let wanted = |name: &String| self.function.as_ref().is_none_or(|it| it == name);
+        let functions = prices.functions.iter().filter(|(name, _)| wanted(name));
+        functions.filter_map(|(_, it)| of(it)).reduce(f64::max)
+    }
+
     fn number(&self, rounds: &[&Round], part: Option<&str>, prices: &Prices) -> Option<f64> {
         let it = Counted::of(rounds, self, part, prices);
         let median = |values: &[f64]| percentile(values, 50.0);
@@ -478,12 +497,8 @@ impl Measure {
                     |run: &Invocation| Some(prices.functions.get(&run.function)?.cpu_share());
                 return median(&it.each(false, |run| Some(ms(run.cpu?) / share(run)?)));
             }
-            What::ConfiguredMb => {
-                let wanted = |name: &&String| self.function.as_ref().is_none_or(|it| it == *name);
-                let functions = prices.functions.iter();
-                let sizes = functions.filter(|(name, _)| wanted(name));
-                return sizes.map(|(_, it)| it.memory_mb).reduce(f64::max);
-            }
+            What::ConfiguredMb => return self.largest(prices, |it| Some(it.memory_mb)),
+            What::BinaryMb => return self.largest(prices, |it| it.binary_mb),
             What::ColdMs => return median(&it.each(true, |run| Some(ms(run.own())))),
             What::WarmMs => return median(&it.each(false, |run| Some(ms(run.duration)))),
             What::MemoryMb => {
@@ -553,6 +568,7 @@ impl fmt::Display for Measure {
             What::WarmCpuMs => ("warm CPU, ms", false),
             What::ShareMs => ("warm CPU at its share of a CPU, ms", false),
             What::ConfiguredMb => ("configured memory, MB", false),
+            What::BinaryMb => ("binary, MB", false),
             What::ColdMs => ("cold start, own ms", false),
             What::WarmMs => ("warm duration, ms", false),
             What::MemoryMb => ("memory, MB", false),

@@ -25,8 +25,10 @@ use crate::insights::{Found, Named, Record, Value, parse_all, read_folder};
 use crate::machine::{MEASURED, Machine, SIMULATED, commit, conditions};
 use crate::percentile::ms;
 use crate::prices;
+use crate::report::model::{Fact, Kind, Outcome, Report, Section, Table, VERSION, facts};
+use crate::report::write_quietly;
 use crate::session::{BadInput, Session};
-use crate::table::{row, table};
+use crate::table::{Row, row, table};
 
 /// Of a number: results are compared to within rounding.
 const NEAR: f64 = 0.005;
@@ -315,6 +317,8 @@ impl Looked {
     }
 }
 
+const COSTS: &str = "What a line costs";
+
 /// What `workshop lab` needs to know.
 #[derive(Debug)]
 pub struct Show<'a> {
@@ -372,15 +376,68 @@ pub async fn show(
             .map(|(name, found)| json!({"query": name, "rows": found.json()}));
         json!({"variant": variant, "queries": found.collect::<Vec<_>>()})
     });
-    let machine = Machine::this().await;
+    let (machine, commit) = (Machine::this().await, commit(&session.root).await);
     let shown = json!({
         "lesson": lesson.name(), "title": lesson.lab.title, "started_at": show.started_at, "machine": machine,
-        "commit": commit(&session.root).await, "conditions": observed.conditions, "rounds": show.rounds,
+        "commit": commit, "conditions": observed.conditions, "rounds": show.rounds,
         "prediction": show.prediction, "variants": rows.collect::<Vec<_>>(), "costs": costs,
     });
     let target = place.target(session);
     fs::create_dir_all(&target)?;
     write_json(&target.join(format!("{}.json", lesson.name())), &shown)?;
+    let origin = match observed.conditions {
+        Some(_) => SIMULATED,
+        None => MEASURED,
+    };
+    let costs = costs.iter().map(|it| {
+        row! { "function": it.function.as_str(), "invocations": it.invocations, "log bytes a request": it.log_bytes,
+            "log, $ a million": it.log_usd_a_million, "run, $ a million": it.run_usd_a_million }
+    });
+    let costs: Vec<Row> = costs.collect();
+    let mut names: Vec<&String> = Vec::new();
+    for (name, _) in found.iter().flat_map(|(_, found)| found) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    let all_found = names.into_iter().map(|name| {
+        let of = found.iter().filter_map(|(variant, found)| {
+            let (_, found) = found.iter().find(|(own, _)| own == name)?;
+            Some((format!("{name}, {variant}"), found))
+        });
+        (name.as_str(), of.collect())
+    });
+    let all_found: Vec<(&str, Vec<_>)> = all_found.collect();
+    let sections = all_found.iter().map(|(name, of)| section(name, of, origin));
+    let mut sections: Vec<_> = sections.collect();
+    sections.push(Section {
+        id: "costs".to_owned(),
+        title: COSTS.to_owned(),
+        notes: Vec::new(),
+        tables: vec![Table::of_rows(COSTS, origin, costs.clone())],
+        charts: Vec::new(),
+    });
+    let mut all_facts = vec![Fact::new("rounds", show.rounds.to_string())];
+    all_facts.extend(predicted(show).map(|it| Fact::new("you predicted", it)));
+    all_facts.extend(facts(
+        &machine,
+        commit.as_deref(),
+        observed.conditions.as_ref(),
+    ));
+    let report = Report {
+        version: VERSION,
+        kind: Kind::Lesson,
+        title: format!("Lesson {}: {}", lesson.name(), lesson.lab.title),
+        started_at: show.started_at.clone(),
+        outcome: Outcome::Unjudged,
+        verdict: "What the queries of all three find in the same logs; `make check` judges them."
+            .to_owned(),
+        gates: Vec::new(),
+        gates_origin: origin.to_owned(),
+        facts: all_facts,
+        sections,
+    };
+    let page = write_quietly(&target, &report)?;
     if show.json {
         session.say(serde_json::to_string_pretty(&shown)?);
         return Ok(true);
@@ -393,37 +450,44 @@ pub async fn show(
         conditions(observed.conditions.as_ref()),
         show.rounds
     )];
-    let origin = match observed.conditions {
-        Some(_) => SIMULATED,
-        None => MEASURED,
-    };
-    let questions = found
-        .iter()
-        .flat_map(|(_, found)| found.iter().map(|(name, _)| name));
-    let mut names: Vec<&String> = Vec::new();
-    for name in questions {
-        if !names.contains(&name) {
-            names.push(name);
-        }
-    }
-    for name in names {
-        for (variant, found) in &found {
-            if let Some((_, found)) = found.iter().find(|(own, _)| own == name) {
-                parts.push(found.text(&format!("{name}, {variant}"), origin));
-            }
-        }
-    }
-    let rows = costs.iter().map(|it| {
-        row! { "function": it.function.as_str(), "invocations": it.invocations, "log bytes a request": it.log_bytes,
-            "log, $ a million": it.log_usd_a_million, "run, $ a million": it.run_usd_a_million }
-    });
-    parts.push(table("What a line costs", origin, rows));
-    parts.push(match &show.prediction {
-        Some(predicted) => format!("You predicted, of the slow request: {predicted}"),
+    let of_all = all_found.iter().flat_map(|(_, of)| of);
+    parts.extend(of_all.map(|(title, found)| found.text(title, origin)));
+    parts.push(table(COSTS, origin, costs));
+    parts.push(match predicted(show) {
+        Some(predicted) => format!("You predicted, {predicted}"),
         None => "No prediction: PREDICT=\"calls=2 ms=10 usd=3\" keeps yours.".to_owned(),
     });
+    let page = page.strip_prefix(&session.root).unwrap_or(&page).display();
+    parts.push(format!("Report: {page}"));
     session.say(parts.join("\n\n"));
     Ok(true)
+}
+
+fn predicted(show: &Show<'_>) -> Option<String> {
+    let predicted = show.prediction.as_ref();
+    predicted.map(|it| format!("of the slow request: {it}"))
+}
+
+/// What the query of this name has found, of each variant.
+fn section(name: &str, of: &[(String, &Found)], origin: &str) -> Section {
+    let tables = of.iter().map(|(title, found)| {
+        let columns: Vec<_> = found.columns.iter().map(|it| (it.as_str(), "")).collect();
+        let rows = found.json();
+        let rows = rows.as_array().into_iter().flatten().map(|row| {
+            let cells = found.columns.iter().map(|it| row[it].clone());
+            cells.collect::<Vec<_>>()
+        });
+        Table::new(title, origin, &columns).with(rows)
+    });
+    Section {
+        id: name
+            .to_lowercase()
+            .replace(|it: char| !it.is_alphanumeric(), "-"),
+        title: name.to_owned(),
+        notes: Vec::new(),
+        tables: tables.collect(),
+        charts: Vec::new(),
+    }
 }
 
 /// Of each function: its log beside its run.
@@ -508,7 +572,7 @@ mod tests {
         let observed = Observed {
             log: log.concat(),
             rounds: Vec::new(),
-            prices: Prices::read(&root, &Json::Null).unwrap(),
+            prices: Prices::read(&root, &Json::Null, &root).unwrap(),
             names,
             conditions: None,
         };

@@ -134,7 +134,7 @@ impl Stage {
         let client = Client::builder().no_proxy().timeout(REQUEST_LIMIT);
         Ok(Self {
             variant,
-            prices: Prices::read(&session.root, &template)?,
+            prices: Prices::read(&session.root, &template, &out.join("code"))?,
             rounds: Vec::new(),
             tables: Tables::of(&host.ready)?,
             names: table_names(&template),

@@ -163,8 +163,8 @@ pub fn solution(session: &Session, arguments: &Solution) -> Result<bool> {
     }
     for edited in lesson.edited() {
         let file = lesson.source(edited, &Variant::Solution);
-        let text = fs::read_to_string(&file)?;
         if !arguments.copy {
+            let text = fs::read_to_string(&file)?;
             let shown = file.strip_prefix(&session.root).unwrap_or(&file).display();
             session.say(format!("{}\n\nThis is {shown}.", text.trim_end()));
             continue;
@@ -172,7 +172,7 @@ pub fn solution(session: &Session, arguments: &Solution) -> Result<bool> {
         let exercise = lesson.folder.join(edited);
         let had = fs::read_to_string(&exercise).unwrap_or_default();
         let kept = one.keep(session, &lesson, edited, &had)?;
-        fs::write(&exercise, text)?;
+        fs::write(&exercise, lesson.as_exercise(edited, &Variant::Solution)?)?;
         let kept = kept.strip_prefix(&session.root).unwrap_or(&kept).display();
         session.say(format!(
             "The solution is in the place of the exercise. What you had is in {kept}."

@@ -15,8 +15,12 @@ use super::lesson::{Lesson, Variant};
 use super::progress::Prediction;
 use crate::files::write_json;
 use crate::machine::{MEASURED, Machine, commit};
+use crate::report::model::{Fact, Kind, Outcome, Report, Section, Table, VERSION, facts};
+use crate::report::write_quietly;
 use crate::session::Session;
-use crate::table::{row, table};
+use crate::table::{Row, row, table};
+
+const HOLDS: &str = "What holds";
 
 /// The result; `target/labs/<lesson>.json`.
 #[derive(Debug, Serialize)]
@@ -73,21 +77,18 @@ pub async fn run(
     let target = place.target(session);
     fs::create_dir_all(&target)?;
     write_json(&target.join(format!("{}.json", lesson.name())), &shown)?;
+    let page = write_quietly(&target, &report(&shown))?;
     session.say(if json {
         serde_json::to_string_pretty(&shown)?
     } else {
-        text(&shown, lesson)
+        let page = page.strip_prefix(&session.root).unwrap_or(&page).display();
+        format!("{}\n\nReport: {page}", text(&shown, lesson))
     });
     Ok(true)
 }
 
-fn text(shown: &Shown, lesson: &Lesson) -> String {
-    let mut parts = vec![format!(
-        "Lesson {}: {}\n{}",
-        shown.lesson,
-        shown.title,
-        shown.machine.describe()
-    )];
+/// Each check, and which variants it holds for.
+fn holds(shown: &Shown) -> Vec<Row> {
     // Variants that were refused before their checks have none.
     let checks = shown.variants.iter().map(|it| &it.verdict.checks);
     let longest = checks.max_by_key(|it| it.len());
@@ -100,7 +101,53 @@ fn text(shown: &Shown, lesson: &Lesson) -> String {
         };
         row! { "check": check.what.as_str(), "before": of(0), "exercise": of(1), "solution": of(2) }
     });
-    parts.push(table("What holds", MEASURED, rows));
+    rows.collect()
+}
+
+/// The page of the lesson. It says of the exercise what `make check` would.
+fn report(shown: &Shown) -> Report {
+    let exercise = &shown.variants[1].verdict;
+    let outcome = if exercise.passed {
+        Outcome::Passed
+    } else {
+        Outcome::Failed
+    };
+    let predicted = shown.prediction.iter();
+    let predicted = predicted.map(|it| Fact::new("you predicted", it.to_string()));
+    let verdicts = shown.variants.iter().map(|it| {
+        row! { "variant": it.variant.as_str(), "seconds": (it.seconds * 10.0).round() / 10.0, "verdict": it.verdict.says.as_str() }
+    });
+    let verdicts = Table::of_rows("Verdicts", MEASURED, verdicts);
+    Report {
+        version: VERSION,
+        kind: Kind::Lesson,
+        title: format!("Lesson {}: {}", shown.lesson, shown.title),
+        started_at: shown.started_at.clone(),
+        outcome,
+        verdict: exercise.says.clone(),
+        gates: Vec::new(),
+        gates_origin: MEASURED.to_owned(),
+        facts: predicted
+            .chain(facts(&shown.machine, shown.commit.as_deref(), None))
+            .collect(),
+        sections: vec![Section {
+            id: "holds".to_owned(),
+            title: HOLDS.to_owned(),
+            notes: Vec::new(),
+            tables: vec![Table::of_rows(HOLDS, MEASURED, holds(shown)), verdicts],
+            charts: Vec::new(),
+        }],
+    }
+}
+
+fn text(shown: &Shown, lesson: &Lesson) -> String {
+    let mut parts = vec![format!(
+        "Lesson {}: {}\n{}",
+        shown.lesson,
+        shown.title,
+        shown.machine.describe()
+    )];
+    parts.push(table(HOLDS, MEASURED, holds(shown)));
     let predicts = lesson.lab.judge.predicts();
     let predicted = |it: &Prediction| predicts.names.first().and_then(|name| it.get(name));
     match shown.prediction.as_ref().and_then(predicted) {
