@@ -616,7 +616,7 @@ mod tests {
             "F": {"Type": "AWS::Serverless::Function", "Properties": {"MemorySize": 512}},
             "Table": {"Type": "AWS::DynamoDB::Table"},
         }});
-        Prices::read(&root, &template).unwrap()
+        Prices::read(&root, &template, &root).unwrap()
     }
 
     fn entry(at_us: u64, event: Event) -> Entry {
@@ -883,11 +883,35 @@ mod tests {
         let template = json!({"Resources": {
             "A": function(json!(256), json!(8)), "B": function(json!("1024"), json!("1")), "C": plain,
         }});
-        let prices = Prices::read(&root, &template).unwrap();
+        let prices = Prices::read(&root, &template, &root).unwrap();
         let usd = Measure::plain(What::UsdMonth).of(&[], &prices).unwrap();
         // Three GB for 730 hours.
         let expected = 3.0 * 730.0 * 3600.0 * 0.0000041667;
         assert!((usd - expected).abs() < 1e-9, "{usd} {expected}");
+    }
+
+    #[test]
+    fn the_largest_program_is_that_of_the_folder_that_a_code_uri_ends_in() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let code = tempfile::tempdir().unwrap();
+        for (name, bytes) in [("a", 2_000_000), ("b", 3_500_000)] {
+            fs::create_dir(code.path().join(name)).unwrap();
+            fs::write(code.path().join(name).join("bootstrap"), vec![0; bytes]).unwrap();
+        }
+        let function = |uri: &str| json!({"Type": "AWS::Serverless::Function", "Properties": {"CodeUri": uri}});
+        let template = json!({"Resources": {
+            "A": function("target/a/"), "B": function("target/b"), "C": function("target/c/"),
+        }});
+        let prices = Prices::read(&root, &template, code.path()).unwrap();
+        let of = |function: Option<&str>| {
+            let measure = Measure {
+                function: function.map(str::to_owned),
+                ..Measure::plain(What::BinaryMb)
+            };
+            measure.of(&[], &prices)
+        };
+        assert_eq!(of(None), Some(3.5));
+        assert_eq!([of(Some("A")), of(Some("C"))], [Some(2.0), None]);
     }
 
     #[test]
