@@ -14,6 +14,9 @@ use local::stack::{Options, Stack};
 use local::template_verb::{self, TemplateArguments, parameter};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Runs a SAM template on this machine.
 ///
 /// Hosts, on 127.0.0.1 only: functions on provided.al2023 behind an HTTP API,
