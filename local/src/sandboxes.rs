@@ -2,11 +2,12 @@
 //! the CPU that they are entitled to. Each call to AWS names its environment by a session token.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getpgid};
+use parking_lot::Mutex;
 
 use crate::conditions::Share;
 use crate::usage::{self, Usage};
@@ -57,7 +58,7 @@ pub(crate) struct Entered {
 impl Sandboxes {
     /// Registers a new environment.
     pub(crate) fn enter(&self, function: &str) -> Entered {
-        let mut running = self.running();
+        let mut running = self.0.lock();
         let number = running.started.entry(function.to_owned()).or_default();
         *number += 1;
         let number = *number;
@@ -77,12 +78,7 @@ impl Sandboxes {
 
     /// The one that sends this session token, if it still runs.
     pub(crate) fn of_token(&self, token: &str) -> Option<Arc<Sandbox>> {
-        self.running().by_token.get(token).cloned()
-    }
-
-    fn running(&self) -> MutexGuard<'_, Running> {
-        // Every change is one step, so it is valid even if a thread panicked while holding it.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().by_token.get(token).cloned()
     }
 }
 
@@ -96,14 +92,14 @@ impl std::ops::Deref for Entered {
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        self.all.running().by_token.remove(&self.sandbox.name);
+        self.all.0.lock().by_token.remove(&self.sandbox.name);
     }
 }
 
 impl Sandbox {
     /// Its first process runs, in this group, with this share of a CPU.
     pub(crate) fn runs(&self, process: Pid, group: Pid, share: Option<Share>) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.processes = vec![process];
         state.group = Some(group);
         state.share = share;
@@ -111,7 +107,7 @@ impl Sandbox {
 
     /// Its init phase is over: from now on it has these vCPUs.
     pub(crate) fn settles(&self, vcpus: f64) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         if let Some(root) = state.processes.first() {
             state.processes = usage::process_tree(*root);
         }
@@ -122,18 +118,18 @@ impl Sandbox {
 
     /// It begins or ends an invocation.
     pub(crate) fn works_on(&self, request_id: Option<&str>) {
-        self.state().request_id = request_id.map(str::to_owned);
+        self.state.lock().request_id = request_id.map(str::to_owned);
     }
 
     /// The invocation that it runs.
     pub(crate) fn request_id(&self) -> Option<String> {
-        self.state().request_id.clone()
+        self.state.lock().request_id.clone()
     }
 
     /// The moment at which Lambda would have done the work that is done now: now, or later.
     pub(crate) fn done_at(&self) -> Instant {
         let now = Instant::now();
-        let mut state = self.state();
+        let mut state = self.state.lock();
         if state.share.is_none() {
             return now;
         }
@@ -146,17 +142,17 @@ impl Sandbox {
 
     /// How long it has waited for its share of a CPU since the last call of this.
     pub(crate) fn take_held(&self) -> Duration {
-        std::mem::take(&mut self.state().held)
+        std::mem::take(&mut self.state.lock().held)
     }
 
     /// The resources used so far; the last known values once it is gone.
     pub(crate) fn usage(&self) -> Usage {
-        self.state().usage()
+        self.state.lock().usage()
     }
 
     /// Sends a signal to its processes, if they still run.
     pub(crate) fn signal(&self, signal: Signal) {
-        let state = self.state();
+        let state = self.state.lock();
         for pid in &state.processes {
             // The id of a process that is gone may belong to a stranger now.
             if state.group.is_some() && getpgid(Some(*pid)).ok() == state.group {
@@ -168,7 +164,7 @@ impl Sandbox {
     /// Kills all its processes, those too that it started lately.
     pub(crate) fn kill(&self) {
         {
-            let mut state = self.state();
+            let mut state = self.state.lock();
             let root = state.processes.first().copied();
             for pid in root.into_iter().flat_map(usage::process_tree) {
                 if !state.processes.contains(&pid) {
@@ -177,10 +173,6 @@ impl Sandbox {
             }
         }
         self.signal(Signal::SIGKILL);
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -11,9 +11,10 @@ mod share;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::chance;
@@ -299,7 +300,7 @@ impl Conditions {
         };
         let name = format!("{what}/{of}");
         let number = {
-            let mut drawn = numbers.drawn.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut drawn = numbers.drawn.lock();
             let number = drawn.entry(name.clone()).or_default();
             *number += 1;
             *number

@@ -8,9 +8,10 @@ mod totals;
 mod us;
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use totals::Totals;
@@ -363,7 +364,7 @@ impl Log {
             at_us: self.now(),
             event,
         });
-        let mut state = self.state();
+        let mut state = self.0.state.lock();
         state.totals.add(&entry.event);
         state.kept.push_back(entry);
         if state.kept.len() > KEPT {
@@ -374,7 +375,7 @@ impl Log {
 
     /// The number that the next event will have.
     pub fn next(&self) -> u64 {
-        let state = self.state();
+        let state = self.0.state.lock();
         state.first + state.kept.len() as u64
     }
 
@@ -392,7 +393,7 @@ impl Log {
     /// At most `most` events from this number on, and the number of the first of them. That is a
     /// later one if those before are no longer kept.
     pub fn since(&self, number: u64, most: usize) -> (u64, Vec<Arc<Entry>>) {
-        let state = self.state();
+        let state = self.0.state.lock();
         let first = number.max(state.first);
         let skipped = usize::try_from(first - state.first).unwrap_or(usize::MAX);
         let entries = state.kept.iter().skip(skipped).take(most).cloned();
@@ -401,22 +402,17 @@ impl Log {
 
     /// The sums so far, without the depth of the queues.
     pub(crate) fn snapshot(&self) -> Snapshot {
-        self.state().totals.snapshot()
+        self.0.state.lock().totals.snapshot()
     }
 
     /// Starts the sums from zero. The events stay.
     pub fn reset_sums(&self) {
-        self.state().totals.reset();
+        self.0.state.lock().totals.reset();
     }
 
     /// Adds a queue whose trigger has started. From now on the sums show it.
     pub(crate) fn know_trigger(&self, queue: &str) {
-        self.state().totals.trigger(queue);
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        // Every change is one step, so they are valid even if a thread panicked while holding them.
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.state.lock().totals.trigger(queue);
     }
 }
 

@@ -8,8 +8,10 @@
 mod plan;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use parking_lot::Mutex;
 
 use crate::events::{Event, Log};
 use crate::sandboxes::Sandbox;
@@ -59,13 +61,13 @@ impl Faults {
 
     /// The current plan.
     pub fn plan(&self) -> Plan {
-        Plan::clone(&self.progress().plan)
+        Plan::clone(&self.0.progress.lock().plan)
     }
 
     /// Starts to follow another plan, from its first decision. The default plan has no faults.
     pub fn set(&self, plan: Plan) {
         let on = !plan.faults.is_empty();
-        let mut progress = self.progress();
+        let mut progress = self.0.progress.lock();
         progress.plan = Arc::new(plan);
         progress.calls.clear();
         self.0.on.store(on, Ordering::Relaxed);
@@ -81,7 +83,7 @@ impl Faults {
             return Vec::new();
         }
         let (plan, number) = {
-            let mut progress = self.progress();
+            let mut progress = self.0.progress.lock();
             let key = (caller.to_owned(), operation.to_owned());
             let number = progress.calls.entry(key).or_default();
             *number += 1;
@@ -96,7 +98,7 @@ impl Faults {
         if !self.are_on() {
             return Vec::new();
         }
-        let plan = Arc::clone(&self.progress().plan);
+        let plan = Arc::clone(&self.0.progress.lock().plan);
         plan.strikes(&sandbox.function, "environment", sandbox.number)
     }
 
@@ -128,13 +130,5 @@ impl Faults {
     pub(crate) fn log(&self, kind: Kind) {
         let kind = kind.to_string();
         self.0.log.add(Event::Fault { kind });
-    }
-
-    fn progress(&self) -> MutexGuard<'_, Progress> {
-        // Every change is one step, so it is valid even if a thread panicked while holding it.
-        self.0
-            .progress
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
     }
 }

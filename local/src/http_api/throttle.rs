@@ -1,8 +1,9 @@
 //! Throttling of a route: a bucket of tokens, as API Gateway has it.
 //! <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-throttling.html>
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
+
+use parking_lot::Mutex;
 
 use crate::template;
 
@@ -45,7 +46,7 @@ impl Throttle {
     }
 
     fn lets_through_at(&self, now: Instant) -> bool {
-        let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut bucket = self.bucket.lock();
         let new = now.saturating_duration_since(bucket.at).as_secs_f64() * self.rate;
         bucket.tokens = (bucket.tokens + new).min(self.burst);
         bucket.at = bucket.at.max(now);

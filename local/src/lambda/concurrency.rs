@@ -1,11 +1,11 @@
 //! The concurrency of the account, and each function's share of it.
 //! <https://docs.aws.amazon.com/lambda/latest/dg/lambda-concurrency.html>
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::lock;
 use crate::template;
 
 /// What AWS keeps for the functions without a reservation. A smaller account has nothing to
@@ -52,7 +52,7 @@ impl AccountConcurrency {
                 spec.provisioned_concurrency,
             ),
         };
-        let mut reserved = lock(reserved);
+        let mut reserved = reserved.lock();
         let left = limit - *reserved;
         if wanted > 0 && left.saturating_sub(UNRESERVED.min(*limit)) < wanted {
             return Err(format!(

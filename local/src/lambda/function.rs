@@ -1,10 +1,11 @@
 //! A function as its callers see it, and how many environments it has.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 use tokio::time::Instant;
@@ -17,7 +18,7 @@ use super::invocation::{Caller, Job, Request};
 use super::log::LogFile;
 use super::pool::{Place, Pool};
 use super::process::Setup;
-use super::{Host, MAX_PAYLOAD, environment, lock};
+use super::{Host, MAX_PAYLOAD, environment};
 use crate::events::{self, Ended, Event};
 use crate::template;
 
@@ -93,7 +94,7 @@ impl Function {
     }
 
     async fn start_provisioned(&self) -> Result<(), InvokeError> {
-        let start = |_| self.start_environment(&mut lock(&self.0.pool), true);
+        let start = |_| self.start_environment(&mut self.0.pool.lock(), true);
         let count = self.spec().provisioned_concurrency;
         let starting: Vec<_> = (0..count).map(start).collect();
         for ready in starting {
@@ -128,7 +129,7 @@ impl Function {
         if request.event.len() > MAX_EVENT {
             return Err(InvokeError::EventTooLarge);
         }
-        if lock(&self.0.pool).stopped {
+        if self.0.pool.lock().stopped {
             return Err(InvokeError::Stopped);
         }
         let function = self.clone();
@@ -170,7 +171,7 @@ impl Function {
             tokio::select! {
                 biased;
                 result = &mut result => return result.unwrap_or(Err(InvokeError::Stopped)),
-                () = tokio::time::sleep(SETTLING) => self.scale_out(&mut lock(&self.0.pool)),
+                () = tokio::time::sleep(SETTLING) => self.scale_out(&mut self.0.pool.lock()),
             }
         }
         result.await.unwrap_or(Err(InvokeError::Stopped))
@@ -208,7 +209,7 @@ impl Function {
     /// environment that will soon be free.
     fn submit(&self, job: Job) -> bool {
         let code = Code::of(&self.spec().code_dir.join("bootstrap"));
-        let mut pool = lock(&self.0.pool);
+        let mut pool = self.0.pool.lock();
         if pool.stopped {
             // A dropped job means that its caller gets no answer.
             return false;
@@ -248,7 +249,7 @@ impl Function {
         tokio::spawn(async move {
             life.await;
             // Others may be needed in its place.
-            let mut pool = lock(&function.0.pool);
+            let mut pool = function.0.pool.lock();
             if provisioned && !pool.stopped {
                 function.start_environment(&mut pool, true);
             }
@@ -260,7 +261,7 @@ impl Function {
     /// Ends all environments and waits until they are gone. Running invocations are cut off.
     pub async fn shutdown(&self) {
         {
-            let mut pool = lock(&self.0.pool);
+            let mut pool = self.0.pool.lock();
             pool.stopped = true;
             pool.waiting.clear();
         }
@@ -271,7 +272,7 @@ impl Function {
     /// Ends the idle environments, as AWS does after a while or after a deployment, and waits until
     /// they are gone. The next invocation is then a cold start.
     pub async fn reap(&self) {
-        let idle = std::mem::take(&mut lock(&self.0.pool).idle);
+        let idle = std::mem::take(&mut self.0.pool.lock().idle);
         // Dropping the sender of its invocations ends an environment.
         let ending: Vec<_> = idle.into_iter().map(|idle| idle.gone).collect();
         for gone in ending {
@@ -282,7 +283,7 @@ impl Function {
 
     /// Its execution environments at this moment.
     pub fn environments(&self) -> Environments {
-        let pool = lock(&self.0.pool);
+        let pool = self.0.pool.lock();
         let (environments, starting, idle) = (pool.environments, pool.starting, pool.idle.len());
         Environments {
             environments,

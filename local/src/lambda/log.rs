@@ -3,14 +3,13 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, PipeReader, Read, Write};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::net::unix::pipe::Receiver;
 use tokio::task::JoinHandle;
-
-use super::lock;
 
 /// Longer lines are split, as in CloudWatch Logs:
 /// [256 KB](https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/cloudwatch_limits_cwl.html).
@@ -74,7 +73,7 @@ impl Log {
     pub(super) fn write(&self, lines: impl AsRef<[u8]>) {
         let lines = lines.as_ref();
         self.file.write(lines);
-        let mut tail = lock(&self.tail);
+        let mut tail = self.tail.lock();
         tail.extend_from_slice(lines);
         // Not at each line, because the rest has to be moved.
         if tail.len() > 4 * LOG_TAIL {
@@ -85,12 +84,12 @@ impl Log {
 
     /// Forgets the lines of the invocation before.
     pub(super) fn start_tail(&self) {
-        lock(&self.tail).clear();
+        self.tail.lock().clear();
     }
 
     /// The last bytes since the start.
     pub(super) fn tail(&self) -> Bytes {
-        let tail = lock(&self.tail);
+        let tail = self.tail.lock();
         Bytes::copy_from_slice(&tail[tail.len().saturating_sub(LOG_TAIL)..])
     }
 }
@@ -150,7 +149,7 @@ impl Output {
             ..
         } = &*self.pipe;
         while matches!(self.pipe.copy(|buffer| (&*reader).read(buffer)), Ok(1..)) {}
-        let mut partial = lock(partial);
+        let mut partial = partial.lock();
         if !partial.is_empty() {
             partial.push(b'\n');
             log.write(&*partial);
@@ -175,7 +174,7 @@ impl Pipe {
     /// Reads once and writes the complete lines. Zero means the end of the pipe.
     fn copy(&self, read: impl Fn(&mut [u8]) -> io::Result<usize>) -> io::Result<usize> {
         let mut buffer = [0; 16 * 1024];
-        let mut partial = lock(&self.partial);
+        let mut partial = self.partial.lock();
         let length = loop {
             match read(&mut buffer) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}

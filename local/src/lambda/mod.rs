@@ -28,7 +28,6 @@ mod runtime_api;
 mod tmp;
 
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::conditions::Conditions;
@@ -81,9 +80,4 @@ pub struct Host {
     pub log: Log,
     /// Where environments are found by others.
     pub sandboxes: Sandboxes,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // No thread panics while holding one, and its content would be valid even then.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,13 +1,13 @@
 //! Assigns invocations to execution environments.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::code::Code;
 use super::invocation::Job;
-use super::lock;
 
 /// Waiting invocations, or idle environments. There is never one of each.
 #[derive(Debug, Default)]
@@ -120,7 +120,7 @@ impl Place {
     /// The environment is free.
     pub(super) fn free(&mut self) -> Next {
         let shared = Arc::clone(&self.pool);
-        let mut pool = lock(&shared);
+        let mut pool = shared.lock();
         if self.code != pool.code {
             return Next::End;
         }
@@ -143,18 +143,18 @@ impl Place {
     /// The environment has received the job that it waited for.
     pub(super) fn running(&mut self) {
         let shared = Arc::clone(&self.pool);
-        self.change(&mut lock(&shared), Stage::Running);
+        self.change(&mut shared.lock(), Stage::Running);
     }
 
     /// The invocation's result is sent; the environment will be free in a moment.
     pub(super) fn settling(&mut self) {
         let shared = Arc::clone(&self.pool);
-        self.change(&mut lock(&shared), Stage::Settling);
+        self.change(&mut shared.lock(), Stage::Settling);
     }
 
     /// Takes an idle environment out of service. False if it has received a job in the meantime.
     pub(super) fn withdraw(&self) -> bool {
-        let mut pool = lock(&self.pool);
+        let mut pool = self.pool.lock();
         let at = pool.idle.iter().position(|idle| idle.id == self.id);
         at.map(|at| pool.idle.remove(at)).is_some()
     }
@@ -176,7 +176,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         self.withdraw();
         let shared = Arc::clone(&self.pool);
-        let mut pool = lock(&shared);
+        let mut pool = shared.lock();
         self.change(&mut pool, Stage::Running);
         pool.environments -= 1;
     }

@@ -14,9 +14,10 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
@@ -151,7 +152,7 @@ impl Sqs {
     /// # Errors
     /// If the queue does not exist.
     pub fn visibility_timeout(&self, queue: &str) -> Result<Duration, Refusal> {
-        let store = self.store();
+        let store = self.store.lock();
         let seconds = store.queue(queue)?.attributes.number("VisibilityTimeout");
         Ok(Duration::from_secs(seconds.unsigned_abs()))
     }
@@ -199,7 +200,7 @@ impl Sqs {
     async fn receive_message(&self, asked: &Receive) -> Result<Value, Refusal> {
         let queue = queue_name(&asked.queue_url)?;
         let attribute = "ReceiveMessageWaitTimeSeconds";
-        let default = self.store().queue(queue)?.attributes.number(attribute);
+        let default = self.store.lock().queue(queue)?.attributes.number(attribute);
         let most = asked.max_number_of_messages.unwrap_or(1);
         if !(1..=10).contains(&most) {
             let reason = "Must be between 1 and 10, if provided.";
@@ -233,7 +234,7 @@ impl Sqs {
     ) -> Result<Vec<Message>, Refusal> {
         let deadline = Instant::now() + wait;
         loop {
-            let arrivals = self.store().queue(queue)?.arrivals.clone();
+            let arrivals = self.store.lock().queue(queue)?.arrivals.clone();
             // Hears what arrives from here on.
             let arrived = arrivals.notified();
             let received = self.with(|store, now| {
@@ -260,7 +261,7 @@ impl Sqs {
     /// Moves messages, step by step, until the task is done. Others have their turn in between.
     async fn carry_out(self, handle: String) {
         loop {
-            let next = self.store().step(&handle, now());
+            let next = self.store.lock().step(&handle, now());
             match next {
                 None => return,
                 Some(Duration::ZERO) => tokio::task::yield_now().await,
@@ -273,7 +274,7 @@ impl Sqs {
         &self,
         work: impl FnOnce(&mut Store, i64) -> Result<T, Refusal>,
     ) -> Result<T, Refusal> {
-        let mut store = self.store();
+        let mut store = self.store.lock();
         let done = store.transaction(|store| work(store, now()));
         let moved = std::mem::take(&mut store.moved);
         drop(store);
@@ -289,11 +290,6 @@ impl Sqs {
             }));
         }
         done
-    }
-
-    fn store(&self) -> MutexGuard<'_, Store> {
-        // A transaction that a panic broke off was rolled back.
-        self.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
