@@ -1,17 +1,13 @@
 //! Runs a SAM template on this machine: Lambda, HTTP API, SQS triggers, DynamoDB.
 
-use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use local::conditions::Conditions;
 use local::faults::Plan;
 use local::lambda::enter_user_namespace;
 use local::stack::{Options, Stack};
-use local::template_verb::{self, TemplateArguments, parameter};
+use local::template_verb::{self, TemplateArguments};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 #[global_allocator]
@@ -35,47 +31,11 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 struct Arguments {
     #[command(subcommand)]
     verb: Option<Verb>,
-    /// The SAM template to run
-    #[arg(long, value_name = "FILE", default_value = "template.yaml")]
-    template: PathBuf,
-    /// A value for a parameter of the template; may be repeated
-    #[arg(long = "parameter", value_name = "NAME=VALUE", value_parser = parameter)]
-    parameters: Vec<(String, String)>,
-    /// Port of the HTTP API; 0 takes any free one
-    #[arg(long, value_name = "PORT", default_value_t = 3000)]
-    port: u16,
-    /// Port of the control server (meter, state of the functions); 0 takes any free one
-    #[arg(long, value_name = "PORT", default_value_t = 3001)]
-    control_port: u16,
-    /// Folder of the logs, one file for each function
-    #[arg(long, value_name = "DIR", default_value = "target/local/logs")]
-    log_dir: PathBuf,
-    /// Keep tables and queues in this folder; without it they are in memory
-    #[arg(long, value_name = "DIR")]
-    data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    options: Options,
     /// Inject these faults from the start (docs/faults.md); `PUT /faults` on the control port changes them
     #[arg(long, value_name = "FILE")]
     faults: Option<PathBuf>,
-    /// Take each function's code from this folder, under the last part of its `CodeUri`
-    #[arg(long, value_name = "DIR")]
-    code_dir: Option<PathBuf>,
-    /// End execution environments that were idle for this long
-    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..))]
-    idle_timeout: u64,
-    /// Show the functions' logs on the terminal too, each line behind the function's name
-    #[arg(long)]
-    logs: bool,
-    /// Environment variables for the functions, as JSON in the form of `sam local --env-vars`:
-    /// {"FunctionLogicalId": {"NAME": "value"}, "Parameters": {"NAME": "value of all functions"}}
-    #[arg(long, value_name = "FILE", verbatim_doc_comment)]
-    env_file: Option<PathBuf>,
-    /// Invocations at one time, of all functions together; a new AWS account has 10
-    #[arg(long, value_name = "NUMBER", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    account_concurrency: u32,
-    /// What AWS takes where this machine takes almost nothing: `none`, `lambda` (published numbers), or
-    /// a file of your own (docs/conditions.md)
-    #[arg(long, value_name = "NAME|FILE", default_value = "none", value_parser = Conditions::read)]
-    conditions: Conditions,
     /// Once all is up, write URLs and process id to this file, as JSON; it is removed at the end
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
@@ -111,14 +71,14 @@ fn main() -> ExitCode {
 async fn run(arguments: Arguments) -> Result<(), String> {
     let listened = StopSignal::listen();
     let mut stop = listened.map_err(|e| format!("cannot listen for Ctrl-C: {e}"))?;
-    let ready_file = arguments.ready_file.clone();
+    let ready_file = arguments.ready_file;
     let faults = arguments.faults.as_deref().map(read_faults).transpose()?;
     if let Some(path) = &ready_file {
         // A run that was killed could not remove its own file.
         let _ = std::fs::remove_file(path);
     }
     let stack = tokio::select! {
-        stack = Stack::start(options(arguments)) => stack?,
+        stack = Stack::start(arguments.options) => stack?,
         // Nothing is running yet except processes that end with their guard.
         () = stop.received() => return Ok(()),
     };
@@ -149,23 +109,6 @@ fn read_faults(path: &Path) -> Result<Plan, String> {
     let json = std::fs::read(path)
         .map_err(|e| format!("cannot read the faults of {shown} (--faults): {e}"))?;
     Plan::parse(&json).map_err(|e| format!("{shown} (--faults): {e}"))
-}
-
-fn options(arguments: Arguments) -> Options {
-    Options {
-        template: arguments.template,
-        parameters: BTreeMap::from_iter(arguments.parameters),
-        port: arguments.port,
-        control_port: arguments.control_port,
-        code_dir: arguments.code_dir,
-        data_dir: arguments.data_dir,
-        log_dir: arguments.log_dir,
-        idle_timeout: Duration::from_secs(arguments.idle_timeout),
-        account_concurrency: arguments.account_concurrency,
-        log_to_terminal: arguments.logs,
-        env_file: arguments.env_file,
-        conditions: arguments.conditions,
-    }
 }
 
 /// Ctrl-C or SIGTERM.
@@ -227,9 +170,7 @@ fn write_at_once(path: &Path, content: &str) -> std::io::Result<()> {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{}", std::process::id()));
     let beside = PathBuf::from(name);
-    let mut file = std::fs::File::create(&beside)?;
-    file.write_all(content.as_bytes())?;
-    file.write_all(b"\n")?;
+    std::fs::write(&beside, format!("{content}\n"))?;
     std::fs::rename(&beside, path)
 }
 
@@ -245,23 +186,15 @@ fn banner(stack: &Stack) -> String {
     for function in &template.functions {
         for route in &function.routes {
             let method = route.method.as_deref().unwrap_or("ANY");
-            lines.push(format!(
-                "    {method:<7} {:<28} {}",
-                route.path, function.logical_id
-            ));
+            let (path, id) = (&route.path, &function.logical_id);
+            lines.push(format!("    {method:<7} {path:<28} {id}"));
         }
     }
-    let triggers = template.functions.iter().flat_map(|function| {
-        function
-            .queue_triggers
-            .iter()
-            .map(move |trigger| (trigger, function))
-    });
-    for (trigger, function) in triggers {
-        lines.push(format!(
-            "    SQS     {:<28} {}",
-            trigger.queue, function.logical_id
-        ));
+    for function in &template.functions {
+        for trigger in &function.queue_triggers {
+            let (queue, id) = (&trigger.queue, &function.logical_id);
+            lines.push(format!("    SQS     {queue:<28} {id}"));
+        }
     }
     lines.push(format!("  AWS endpoint  {}", stack.aws_endpoint_url()));
     lines.push(format!("    its CA      {}", stack.ca_file().display()));

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::Args;
+use clap::builder::TypedValueParser;
 use futures_util::future::join_all;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
@@ -22,6 +24,7 @@ use crate::lambda::{self, AccountConcurrency, Function, Host, Machine, Request};
 use crate::serve::Server;
 use crate::sqs_trigger::SqsTrigger;
 use crate::template::{self, Context, Template};
+use crate::template_verb::parameter;
 
 /// `AWS::StackName`; resources without a name are called `local-<logical id>`.
 const STACK_NAME: &str = "local";
@@ -30,32 +33,46 @@ const STACK_NAME: &str = "local";
 /// and no longer than a person waits after Ctrl-C.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(5);
 
-/// The template, ports and folders of a stack.
-#[derive(Debug, Clone)]
+/// The options of a stack.
+#[derive(Debug, Clone, Args)]
 pub struct Options {
-    /// The SAM template.
+    /// The SAM template to run
+    #[arg(long, value_name = "FILE", default_value = "template.yaml")]
     pub template: PathBuf,
-    /// Values for its parameters.
-    pub parameters: BTreeMap<String, String>,
-    /// Port of the HTTP API on 127.0.0.1; 0 is any free one.
+    /// A value for a parameter of the template; may be repeated
+    #[arg(long = "parameter", value_name = "NAME=VALUE", value_parser = parameter)]
+    pub parameters: Vec<(String, String)>,
+    /// Port of the HTTP API; 0 takes any free one
+    #[arg(long, value_name = "PORT", default_value_t = 3000)]
     pub port: u16,
-    /// Port of the control server on 127.0.0.1; 0 is any free one.
+    /// Port of the control server (meter, state of the functions); 0 takes any free one
+    #[arg(long, value_name = "PORT", default_value_t = 3001)]
     pub control_port: u16,
-    /// If set, a function's code is in this folder, under the last part of its `CodeUri`.
-    pub code_dir: Option<PathBuf>,
-    /// If set, tables and queues are kept here; otherwise they are in memory.
-    pub data_dir: Option<PathBuf>,
-    /// Folder of the logs, one file for each function.
+    /// Folder of the logs, one file for each function
+    #[arg(long, value_name = "DIR", default_value = "target/local/logs")]
     pub log_dir: PathBuf,
-    /// How long an execution environment may be idle before it ends.
+    /// Keep tables and queues in this folder; without it they are in memory
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Take each function's code from this folder, under the last part of its `CodeUri`
+    #[arg(long, value_name = "DIR")]
+    pub code_dir: Option<PathBuf>,
+    /// End execution environments that were idle for this long
+    #[arg(long, value_name = "SECONDS", default_value = "300", value_parser = clap::value_parser!(u64).range(1..).map(Duration::from_secs))]
     pub idle_timeout: Duration,
-    /// How many invocations the account may run at one time.
-    pub account_concurrency: u32,
-    /// Whether the functions' logs also go to the terminal.
+    /// Show the functions' logs on the terminal too, each line behind the function's name
+    #[arg(long = "logs")]
     pub log_to_terminal: bool,
-    /// If set, environment variables for the functions.
+    /// Environment variables for the functions, as JSON in the form of `sam local --env-vars`:
+    /// {"FunctionLogicalId": {"NAME": "value"}, "Parameters": {"NAME": "value of all functions"}}
+    #[arg(long, value_name = "FILE", verbatim_doc_comment)]
     pub env_file: Option<PathBuf>,
-    /// What AWS takes where this machine takes almost nothing.
+    /// Invocations at one time, of all functions together; a new AWS account has 10
+    #[arg(long, value_name = "NUMBER", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub account_concurrency: u32,
+    /// What AWS takes where this machine takes almost nothing: `none`, `lambda` (published numbers), or
+    /// a file of your own (docs/conditions.md)
+    #[arg(long, value_name = "NAME|FILE", default_value = "none", value_parser = Conditions::read)]
     pub conditions: Conditions,
 }
 
@@ -107,8 +124,9 @@ impl Stack {
             region: REGION.to_owned(),
             account: ACCOUNT.to_owned(),
         };
-        let mut template = template::load(&options.template, &options.parameters, &context)
-            .map_err(|e| e.to_string())?;
+        let parameters = BTreeMap::from_iter(options.parameters);
+        let template = template::load(&options.template, &parameters, &context);
+        let mut template = template.map_err(|e| e.to_string())?;
         if let Some(code_dir) = &options.code_dir {
             for function in &mut template.functions {
                 let name = function.code_dir.file_name().unwrap_or_default();

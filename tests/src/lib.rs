@@ -4,7 +4,7 @@
 
 mod kept;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, mpsc};
 use std::time::Duration;
@@ -348,7 +348,7 @@ pub(crate) fn options(name: &str, change: fn(String) -> String) -> Options {
 }
 
 /// Everybody may write to the catalogue, as often as a test likes.
-fn parameters() -> BTreeMap<String, String> {
+fn parameters() -> Vec<(String, String)> {
     let parameters = [
         ("CatalogueWrites", "open"),
         ("ThrottleRate", "10000"),

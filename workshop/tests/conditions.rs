@@ -3,7 +3,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -411,7 +410,7 @@ async fn the_probe_finds_on_the_local_host_the_times_that_its_conditions_hold_an
     symlink(built, code.join("bootstrap")).unwrap();
     let stack = Stack::start(Options {
         template: root().join("workshop/probe/template.yaml"),
-        parameters: BTreeMap::new(),
+        parameters: Vec::new(),
         port: 0,
         control_port: 0,
         code_dir: Some(folder.path().join("code")),
