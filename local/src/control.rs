@@ -62,7 +62,7 @@ impl Control {
 
     /// The log of events, as it grows.
     fn events(&self, query: &str) -> Answer {
-        let log = self.aws.log().clone();
+        let log = self.aws.services.log.clone();
         let Some((from, until)) = range(query, log.next()) else {
             let why = "the query is from=start, from=now or from=<number>, until=now, or both\n";
             return serve::text(StatusCode::BAD_REQUEST, why);
@@ -85,7 +85,7 @@ impl Control {
         };
         match Plan::parse(&body) {
             Ok(plan) => {
-                self.aws.faults().set(plan);
+                self.aws.services.faults.set(plan);
                 serve::empty(StatusCode::NO_CONTENT)
             }
             Err(error) => serve::text(StatusCode::BAD_REQUEST, format!("{error}\n")),
@@ -148,7 +148,7 @@ impl serve::Service for Control {
             (&Method::GET, "/") => serve::text(StatusCode::OK, HELP),
             (&Method::GET, "/meter") => serve::json(StatusCode::OK, &self.aws.measured()),
             (&Method::POST, "/meter/reset") => {
-                self.aws.log().reset_sums();
+                self.aws.services.log.reset_sums();
                 done()
             }
             (&Method::POST, "/environments/reap") => {
@@ -164,12 +164,14 @@ impl serve::Service for Control {
             }
             (&Method::GET, "/events") => self.events(parts.uri.query().unwrap_or_default()),
             (&Method::GET, "/conditions") => {
-                serve::json(StatusCode::OK, &self.aws.conditions().medians())
+                serve::json(StatusCode::OK, &self.aws.services.conditions.medians())
             }
-            (&Method::GET, "/faults") => serve::json(StatusCode::OK, &self.aws.faults().plan()),
+            (&Method::GET, "/faults") => {
+                serve::json(StatusCode::OK, &self.aws.services.faults.plan())
+            }
             (&Method::PUT, "/faults") => self.set_faults(body).await,
             (&Method::DELETE, "/faults") => {
-                self.aws.faults().set(Plan::default());
+                self.aws.services.faults.set(Plan::default());
                 done()
             }
             (_, "/" | "/meter" | "/functions" | "/events" | "/conditions") => {

@@ -83,7 +83,7 @@ async fn run(arguments: Arguments) -> Result<(), String> {
         () = stop.received() => return Ok(()),
     };
     if let Some(plan) = faults {
-        stack.aws().faults().set(plan);
+        stack.aws.services.faults.set(plan);
     }
     let ready_file = ready_file
         .map(|path| ReadyFile::write(path, &stack))
@@ -141,12 +141,12 @@ struct ReadyFile {
 impl ReadyFile {
     fn write(path: PathBuf, stack: &Stack) -> Result<ReadyFile, String> {
         let content = serde_json::json!({
-            "api_url": stack.api_url(),
-            "control_url": stack.control_url(),
-            "aws_endpoint_url": stack.aws_endpoint_url(),
-            "ca_file": stack.ca_file(),
-            "log_dir": stack.log_dir(),
-            "events_since_us": stack.aws().log().started_at_us(),
+            "api_url": stack.api_url,
+            "control_url": stack.control_url,
+            "aws_endpoint_url": stack.aws.endpoint_url,
+            "ca_file": stack.aws.ca_file,
+            "log_dir": stack.log_dir,
+            "events_since_us": stack.aws.services.log.started_at_us(),
             "pid": std::process::id(),
         });
         write_at_once(&path, &content.to_string())
@@ -176,13 +176,13 @@ fn write_at_once(path: &Path, content: &str) -> std::io::Result<()> {
 
 /// The text printed when the stack is up.
 fn banner(stack: &Stack) -> String {
-    let template = stack.template();
+    let template = &stack.template;
     let mut lines = Vec::new();
     for notice in &template.notices {
         lines.push(format!("local: left out: {notice}"));
     }
     lines.push(String::new());
-    lines.push(format!("  HTTP API      {}", stack.api_url()));
+    lines.push(format!("  HTTP API      {}", stack.api_url));
     for function in &template.functions {
         for route in &function.routes {
             let method = route.method.as_deref().unwrap_or("ANY");
@@ -196,16 +196,16 @@ fn banner(stack: &Stack) -> String {
             lines.push(format!("    SQS     {queue:<28} {id}"));
         }
     }
-    lines.push(format!("  AWS endpoint  {}", stack.aws_endpoint_url()));
-    lines.push(format!("    its CA      {}", stack.ca_file().display()));
-    lines.push(format!("  Control       {}", stack.control_url()));
-    let faults = stack.aws().faults().plan();
+    lines.push(format!("  AWS endpoint  {}", stack.aws.endpoint_url));
+    lines.push(format!("    its CA      {}", stack.aws.ca_file.display()));
+    lines.push(format!("  Control       {}", stack.control_url));
+    let faults = stack.aws.services.faults.plan();
     if !faults.faults.is_empty() {
         let (count, seed) = (faults.faults.len(), faults.seed);
         lines.push(format!("  Faults        {count} rules, seed {seed}"));
     }
-    lines.push(format!("  Conditions    {}", stack.aws().conditions()));
-    lines.push(format!("  Logs          {}", stack.log_dir().display()));
+    lines.push(format!("  Conditions    {}", stack.aws.services.conditions));
+    lines.push(format!("  Logs          {}", stack.log_dir.display()));
     let read = template
         .functions
         .iter()
@@ -220,7 +220,7 @@ fn banner(stack: &Stack) -> String {
         } else {
             &route.path
         };
-        lines.push(format!("\n  Try           curl {}{path}", stack.api_url()));
+        lines.push(format!("\n  Try           curl {}{path}", stack.api_url));
     }
     lines.push("  Stop          Ctrl-C\n\n".to_owned());
     lines.join("\n")

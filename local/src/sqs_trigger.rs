@@ -59,16 +59,16 @@ impl SqsTrigger {
         F: Fn(String, Bytes) -> R + Send + Sync + 'static,
         R: Future<Output = Result<Bytes, InvokeError>> + Send + 'static,
     {
-        aws.log().know_trigger(&trigger.queue);
+        aws.services.log.know_trigger(&trigger.queue);
         let mapping = Arc::new(Mapping {
             queue_arn: queue_arn(queue),
             trigger,
             queue: queue.to_owned(),
             function: function.to_owned(),
-            sqs: aws.sqs().clone(),
-            log: aws.log().clone(),
-            faults: aws.faults().clone(),
-            conditions: aws.conditions().clone(),
+            sqs: aws.services.sqs.clone(),
+            log: aws.services.log.clone(),
+            faults: aws.services.faults.clone(),
+            conditions: aws.services.conditions.clone(),
             invoke,
         });
         let (stop, stopped) = oneshot::channel();

@@ -85,12 +85,17 @@ pub struct Stack {
     triggers: Vec<SqsTrigger>,
     api: HttpApi,
     functions: Vec<Function>,
-    aws: Arc<Aws>,
-    template: Template,
-    api_url: String,
-    control_url: String,
-    log_folder: Folder,
-    _data_folder: Option<Folder>,
+    /// DynamoDB, SQS and the meter.
+    pub aws: Arc<Aws>,
+    /// The resolved template.
+    pub template: Template,
+    /// `http://127.0.0.1:<port>` of the HTTP API.
+    pub api_url: String,
+    /// `http://127.0.0.1:<port>` of the control server.
+    pub control_url: String,
+    /// Folder of the logs.
+    pub log_dir: PathBuf,
+    _locks: (File, Option<File>),
     children: Children,
 }
 
@@ -108,17 +113,15 @@ impl Stack {
             listen(options.control_port, "--control-port").await?;
 
         // Functions run in folders of their own, where a relative path would mean another file.
-        let log_folder = Folder::take(&options.log_dir, "--log-dir")?;
-        let log_dir = &log_folder.path;
-        let data_folder = match &options.data_dir {
-            Some(data_dir) => Some(Folder::take(data_dir, "--data-dir")?),
-            None => None,
-        };
-        let data_dir = data_folder.as_ref().map(|folder| folder.path.as_path());
-        let aws = Arc::new(Aws::start(log_dir, data_dir, options.conditions.clone()).await?);
+        let (log_dir, log_lock) = take(&options.log_dir, "--log-dir")?;
+        let data = options.data_dir.as_deref();
+        let data = data.map(|data_dir| take(data_dir, "--data-dir"));
+        let (data_dir, data_lock) = data.transpose()?.unzip();
+        let conditions = options.conditions.clone();
+        let aws = Arc::new(Aws::start(&log_dir, data_dir.as_deref(), conditions).await?);
 
         let context = Context {
-            aws_endpoint_url: aws.endpoint_url().to_owned(),
+            aws_endpoint_url: aws.endpoint_url.clone(),
             api_url: api_url.clone(),
             stack_name: STACK_NAME.to_owned(),
             region: REGION.to_owned(),
@@ -146,18 +149,18 @@ impl Stack {
         let host = Host {
             region: REGION.to_owned(),
             account_id: ACCOUNT.to_owned(),
-            aws_endpoint_url: aws.endpoint_url().to_owned(),
-            ca_file: aws.ca_file().to_owned(),
+            aws_endpoint_url: aws.endpoint_url.clone(),
+            ca_file: aws.ca_file.clone(),
             children_group: children.group(),
             log_dir: log_dir.clone(),
             log_to_terminal: options.log_to_terminal,
             idle_timeout: options.idle_timeout,
             concurrency: AccountConcurrency::new(options.account_concurrency),
             machine,
-            faults: aws.faults().clone(),
+            faults: aws.services.faults.clone(),
             conditions: options.conditions.clone(),
-            log: aws.log().clone(),
-            sandboxes: aws.sandboxes().clone(),
+            log: aws.services.log.clone(),
+            sandboxes: aws.services.sandboxes.clone(),
         };
         let mut functions = Vec::with_capacity(template.functions.len());
         for spec in &template.functions {
@@ -177,45 +180,10 @@ impl Stack {
             template,
             api_url,
             control_url,
-            log_folder,
-            _data_folder: data_folder,
+            log_dir,
+            _locks: (log_lock, data_lock),
             children,
         })
-    }
-
-    /// `http://127.0.0.1:<port>` of the HTTP API.
-    pub fn api_url(&self) -> &str {
-        &self.api_url
-    }
-
-    /// `http://127.0.0.1:<port>` of the control server.
-    pub fn control_url(&self) -> &str {
-        &self.control_url
-    }
-
-    /// `https://127.0.0.1:<port>` of DynamoDB and SQS.
-    pub fn aws_endpoint_url(&self) -> &str {
-        self.aws.endpoint_url()
-    }
-
-    /// The certificate that clients of the AWS endpoint have to trust, in PEM.
-    pub fn ca_file(&self) -> &Path {
-        self.aws.ca_file()
-    }
-
-    /// DynamoDB, SQS and the meter, without the endpoint in between.
-    pub fn aws(&self) -> &Aws {
-        &self.aws
-    }
-
-    /// Folder of the logs.
-    pub fn log_dir(&self) -> &Path {
-        &self.log_folder.path
-    }
-
-    /// The resolved template.
-    pub fn template(&self) -> &Template {
-        &self.template
     }
 
     /// Resolves if the stack cannot go on, with one line for people.
@@ -285,27 +253,20 @@ async fn listen(port: u16, option: &str) -> Result<(TcpListener, String), String
     Ok((listener, format!("http://{address}")))
 }
 
-/// A folder that only this stack writes to. The system releases the lock however this process ends.
-#[derive(Debug)]
-struct Folder {
-    path: PathBuf,
-    _lock: File,
-}
-
-impl Folder {
-    fn take(path: &Path, option: &str) -> Result<Folder, String> {
-        let shown = path.display();
-        let unusable = |e: io::Error| format!("cannot use the folder {shown} ({option}): {e}");
-        let path = std::path::absolute(path).map_err(unusable)?;
-        fs::create_dir_all(&path).map_err(unusable)?;
-        let lock = File::create(path.join(".lock")).map_err(unusable)?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Folder { path, _lock: lock }),
-            Err(TryLockError::WouldBlock) => Err(format!(
-                "the folder {shown} is used by another running `local`: stop that one, or choose \
-                 another folder with {option}"
-            )),
-            Err(TryLockError::Error(e)) => Err(unusable(e)),
-        }
+/// Makes a folder to which only this stack writes, until the lock is dropped. The system releases it
+/// however this process ends.
+fn take(path: &Path, option: &str) -> Result<(PathBuf, File), String> {
+    let shown = path.display();
+    let unusable = |e: io::Error| format!("cannot use the folder {shown} ({option}): {e}");
+    let path = std::path::absolute(path).map_err(unusable)?;
+    fs::create_dir_all(&path).map_err(unusable)?;
+    let lock = File::create(path.join(".lock")).map_err(unusable)?;
+    match lock.try_lock() {
+        Ok(()) => Ok((path, lock)),
+        Err(TryLockError::WouldBlock) => Err(format!(
+            "the folder {shown} is used by another running `local`: stop that one, or choose another \
+             folder with {option}"
+        )),
+        Err(TryLockError::Error(e)) => Err(unusable(e)),
     }
 }

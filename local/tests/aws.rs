@@ -113,7 +113,7 @@ async fn calls_are_metered_by_caller_operation_and_capacity() {
     let snapshot = host.aws.measured();
     let writer = &snapshot.functions["Writer"];
     assert_eq!((writer.connections, writer.tls_handshakes), (1, 1));
-    let (_, entries) = host.aws.log().since(0, usize::MAX);
+    let (_, entries) = host.aws.services.log.since(0, usize::MAX);
     let handshakes = entries.iter().filter_map(|entry| match &entry.event {
         Event::Call(call) if call.function == "Writer" => Some(call.handshake),
         _ => None,
@@ -160,7 +160,7 @@ async fn calls_are_metered_by_caller_operation_and_capacity() {
         );
     }
 
-    host.aws.log().reset_sums();
+    host.aws.services.log.reset_sums();
     assert!(host.aws.measured().functions.is_empty());
 }
 
@@ -295,7 +295,7 @@ async fn a_client_that_does_not_trust_the_ca_gets_no_answer() {
     let host = Host::start(&[table("Things")], &[]).await;
     // Another run has another authority.
     let other = Host::start(&[], &[]).await;
-    let pem = std::fs::read(other.aws.ca_file()).unwrap();
+    let pem = std::fs::read(&other.aws.ca_file).unwrap();
     for trust in [
         TrustStore::default(),
         TrustStore::empty().with_pem_certificate(pem),
@@ -474,8 +474,8 @@ async fn only_the_certificate_is_on_disk_and_only_while_it_is_used() {
             .map(|entry| entry.unwrap().path())
             .collect::<Vec<_>>()
     };
-    assert_eq!(files(), [aws.ca_file()]);
-    let pem = std::fs::read_to_string(aws.ca_file()).unwrap();
+    assert_eq!(files(), [aws.ca_file.as_path()]);
+    let pem = std::fs::read_to_string(&aws.ca_file).unwrap();
     assert_eq!(pem.matches("-----BEGIN").count(), 1);
     assert!(pem.starts_with("-----BEGIN CERTIFICATE-----"));
     drop(aws);
@@ -494,7 +494,7 @@ async fn tables_and_queues_in_a_data_folder_are_there_the_next_time() {
     let first = start(&tables, &queues("30")).await.unwrap();
     put(&dynamodb(&first, "Client"), "local-Things", "one", "kept").await;
     let client = sqs(&first, "Client");
-    let url = format!("{}/000000000000/local-OrdersQueue", first.endpoint_url());
+    let url = format!("{}/000000000000/local-OrdersQueue", first.endpoint_url);
     let sent = client.send_message().queue_url(url).message_body("kept");
     sent.send().await.unwrap();
     drop(first);
@@ -516,9 +516,9 @@ async fn tables_and_queues_in_a_data_folder_are_there_the_next_time() {
         .await
         .unwrap();
     let url = url.queue_url().unwrap();
-    assert!(url.starts_with(second.endpoint_url()), "{url}");
+    assert!(url.starts_with(&second.endpoint_url), "{url}");
     // The template's new setting applies to the old queue.
-    let visibility = second.sqs().visibility_timeout("local-OrdersQueue");
+    let visibility = second.services.sqs.visibility_timeout("local-OrdersQueue");
     assert_eq!(visibility, Ok(Duration::from_secs(60)));
     let received = client
         .receive_message()

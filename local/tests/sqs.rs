@@ -32,7 +32,7 @@ fn trace() -> MessageSystemAttributeValue {
 }
 
 fn orders_url(host: &Host) -> String {
-    host.aws.queue_url("local-OrdersQueue")
+    host.queue_url("local-OrdersQueue")
 }
 
 #[tokio::test]
@@ -82,7 +82,7 @@ async fn the_sdk_sends_receives_and_deletes_by_queue_url() {
 #[tokio::test]
 async fn a_missing_queue_is_a_typed_error() {
     let host = Host::start(&[], &queues("30")).await;
-    let url = host.aws.queue_url("local-Missing");
+    let url = host.queue_url("local-Missing");
     let client = sqs(&host.aws, "PlaceOrder");
     let refused = client
         .send_message()
@@ -152,7 +152,7 @@ async fn a_trace_header_is_given_to_who_asks_for_it_and_is_no_attribute_of_the_s
     let host = Host::start(&[], &queues("30")).await;
     let client = sqs(&host.aws, "Client");
     // From this one messages may be received as often as one likes.
-    let url = host.aws.queue_url("local-OrdersDeadLetterQueue");
+    let url = host.queue_url("local-OrdersDeadLetterQueue");
     let text = MessageAttributeValue::builder().data_type("String");
     let text = text.string_value("web").build().unwrap();
     let entry = |id: &str| {
@@ -218,7 +218,7 @@ async fn a_client_that_leaves_a_long_poll_takes_no_message_with_it() {
     let host = Host::start(&[], &queues("30")).await;
     let url = orders_url(&host);
     let other = sqs(&host.aws, "Patient");
-    let depth = || host.aws.sqs().depth("local-OrdersQueue").unwrap();
+    let depth = || host.aws.services.sqs.depth("local-OrdersQueue").unwrap();
     // The host learns a moment later that a client has left; a poll that stays takes every message.
     for attempt in 1..=20 {
         let client = sqs(&host.aws, "Impatient");
@@ -323,7 +323,7 @@ async fn a_move_task_brings_dead_letters_back() {
         let sending = client.send_message().queue_url(&url).message_body(body);
         sending.send().await.unwrap();
     }
-    let depth = |queue: &str| host.aws.sqs().depth(queue).unwrap().visible;
+    let depth = |queue: &str| host.aws.services.sqs.depth(queue).unwrap().visible;
     // `maxReceiveCount` is 2.
     for _ in 0..3 {
         let receive = client.receive_message().queue_url(&url);

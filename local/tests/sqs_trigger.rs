@@ -42,10 +42,10 @@ fn trigger(batch_size: u32) -> QueueTrigger {
 const ORDERS_NAME: &str = "local-OrdersQueue";
 
 async fn send(host: &Host, bodies: impl IntoIterator<Item = String>) {
-    let url = host.aws.queue_url(ORDERS_NAME);
+    let url = host.queue_url(ORDERS_NAME);
     for body in bodies {
         let call = json!({"QueueUrl": url, "MessageBody": body}).to_string();
-        let sqs = host.aws.sqs();
+        let sqs = &host.aws.services.sqs;
         sqs.call("SendMessage", call.as_bytes()).await.unwrap();
     }
 }
@@ -142,7 +142,7 @@ async fn the_event_is_what_aws_sends() {
         .binary_value(Blob::new([1, 2]));
     let sent = sqs(&host.aws, "PlaceOrder")
         .send_message()
-        .queue_url(host.aws.queue_url(ORDERS_NAME))
+        .queue_url(host.queue_url(ORDERS_NAME))
         .message_body("{\"order\":\"ä\"}")
         .message_attributes("channel", text.build().unwrap())
         .message_attributes("seal", bytes.build().unwrap())
@@ -284,14 +284,15 @@ async fn poison_goes_to_the_dead_letter_queue_untouched_and_harms_no_other() {
     assert!(empty(depth));
     let received = host
         .aws
-        .sqs()
+        .services
+        .sqs
         .receive("local-OrdersDeadLetterQueue", 1, Duration::ZERO)
         .await
         .unwrap();
     assert_eq!(received[0].body, "poison");
 
     // The log has the way of each message.
-    let (_, entries) = host.aws.log().since(0, usize::MAX);
+    let (_, entries) = host.aws.services.log.since(0, usize::MAX);
     let way = |change: Move| -> Vec<String> {
         let changes = entries.iter().filter_map(|entry| match &entry.event {
             Event::Messages(it) if it.change == change && it.queue == ORDERS => Some(&it.ids),
@@ -501,7 +502,8 @@ async fn shutdown_stops_a_long_poll_and_lets_an_invocation_finish() {
     // Polling has stopped, and the poll that was under way takes nothing.
     send(&host, ["later".to_owned()]).await;
     let received = aws
-        .sqs()
+        .services
+        .sqs
         .receive(ORDERS_NAME, 10, Duration::ZERO)
         .await
         .unwrap();

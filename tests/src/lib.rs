@@ -79,7 +79,7 @@ impl Shop {
         });
         let stack = wait.recv().expect("the shop starts");
         Self {
-            api_url: stack.api_url().to_owned(),
+            api_url: stack.api_url.clone(),
             stack,
             host,
             stop,
@@ -178,7 +178,7 @@ impl Shop {
 
     /// The log of a function so far, Lambda's lines included; the last lines may not be there yet.
     pub fn log(&self, function: &str) -> String {
-        let path = self.stack.log_dir().join(format!("{function}.log"));
+        let path = self.stack.log_dir.join(format!("{function}.log"));
         let bytes = fs::read(path).unwrap_or_default();
         String::from_utf8(bytes).expect("a log is UTF-8")
     }
@@ -191,7 +191,7 @@ impl Shop {
     }
 
     async fn told(&self, path: &str) -> Value {
-        let reply = reqwest::get(format!("{}{path}", self.stack.control_url())).await;
+        let reply = reqwest::get(format!("{}{path}", self.stack.control_url)).await;
         reply
             .expect("the control listener answers")
             .json()
@@ -201,7 +201,7 @@ impl Shop {
 
     /// Has these faults injected from now on, and no others; `docs/faults.md` has the form.
     pub async fn inject(&self, plan: &Value) {
-        let url = format!("{}/faults", self.stack.control_url());
+        let url = format!("{}/faults", self.stack.control_url);
         let request = reqwest::Client::new().put(url).body(plan.to_string());
         let reply = request.send().await.expect("the control listener answers");
         let status = reply.status();
@@ -211,7 +211,7 @@ impl Shop {
 
     /// Sets what the host has metered to zero.
     pub async fn reset_meter(&self) {
-        let url = format!("{}/meter/reset", self.stack.control_url());
+        let url = format!("{}/meter/reset", self.stack.control_url);
         let reply = reqwest::Client::new().post(url).send().await;
         let status = reply.expect("the control listener answers").status();
         assert!(status.is_success(), "{status}");
@@ -219,7 +219,7 @@ impl Shop {
 
     /// Base address of the control server.
     pub fn control_url(&self) -> &str {
-        self.stack.control_url()
+        &self.stack.control_url
     }
 
     /// Has no faults injected from now on.
@@ -229,7 +229,7 @@ impl Shop {
 
     /// All items of a table, past the functions.
     pub async fn items(&self, table: &str) -> Vec<Item> {
-        let tables = &self.stack.template().tables;
+        let tables = &self.stack.template.tables;
         let table = tables.iter().find(|it| it.logical_id == table);
         let name = &table.expect("the template has the table").name;
         let client = self.dynamodb();
@@ -247,7 +247,7 @@ impl Shop {
     }
 
     fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
-        let pem = fs::read(self.stack.ca_file()).expect("the certificate is there");
+        let pem = fs::read(&self.stack.aws.ca_file).expect("the certificate is there");
         let trust = TrustStore::empty().with_pem_certificate(pem);
         let tls = TlsContext::builder().with_trust_store(trust).build();
         let http_client = aws_smithy_http_client::Builder::new()
@@ -259,13 +259,14 @@ impl Shop {
             .region(Region::from_static("us-east-1"))
             .credentials_provider(Credentials::from_keys("tests", "secret", None))
             .http_client(http_client)
-            .endpoint_url(self.stack.aws_endpoint_url());
+            .endpoint_url(&self.stack.aws.endpoint_url);
         aws_sdk_dynamodb::Client::from_conf(config.build())
     }
 
     /// Puts a message into a queue, past the functions.
     pub async fn send_message(&self, queue: &str, body: &str) {
-        let url = self.stack.aws().queue_url(self.queue_name(queue));
+        let (endpoint, name) = (&self.stack.aws.endpoint_url, self.queue_name(queue));
+        let url = format!("{endpoint}/000000000000/{name}");
         let call = json!({"QueueUrl": url, "MessageBody": body}).to_string();
         let sent = self.sqs().call("SendMessage", call.as_bytes()).await;
         sent.expect("the queue takes the message");
@@ -310,11 +311,11 @@ impl Shop {
     }
 
     fn sqs(&self) -> &Sqs {
-        self.stack.aws().sqs()
+        &self.stack.aws.services.sqs
     }
 
     fn queue_name(&self, logical_id: &str) -> &str {
-        let queues = &self.stack.template().queues;
+        let queues = &self.stack.template.queues;
         let queue = queues.iter().find(|queue| queue.logical_id == logical_id);
         &queue.expect("the template has the queue").name
     }

@@ -425,7 +425,7 @@ async fn the_probe_finds_on_the_local_host_the_times_that_its_conditions_hold_an
     let stack = stack.await.unwrap();
     let url = format!(
         "{}/2015-03-31/functions/Probe/invocations",
-        stack.control_url()
+        stack.control_url
     );
     let ask = async |task: &str, samples: u32| -> Value {
         let event = json!({"task": task, "samples": samples}).to_string();

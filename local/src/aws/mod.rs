@@ -21,7 +21,7 @@ use hyper::body::Incoming;
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
-use crate::aws_json::{ACCOUNT, Operation, Refusal, Service};
+use crate::aws_json::{Operation, Refusal, Service};
 use crate::conditions::{Conditions, wait_until};
 use crate::dynamodb::{DynamoDb, Units};
 use crate::events::{Call, Event, Handshake, Log, Outcome, Snapshot};
@@ -52,24 +52,33 @@ const QUERY_ERROR: HeaderName = HeaderName::from_static("x-amzn-query-error");
 /// The TLS endpoint, and the services behind it.
 #[derive(Debug)]
 pub struct Aws {
-    url: String,
-    ca_file: PathBuf,
+    /// `https://127.0.0.1:<port>`, without a slash at the end.
+    pub endpoint_url: String,
+    /// The certificate, as PEM, that a client has to trust. Deleted when this is dropped.
+    pub ca_file: PathBuf,
+    /// What the endpoint leads to.
+    pub services: Arc<Services>,
     _server: Server,
-    services: Arc<Services>,
 }
 
+/// The services, what disturbs calls to them, and what is known of the calls.
 #[derive(Debug)]
-struct Services {
+pub struct Services {
+    /// The queues, without the endpoint in between.
+    pub sqs: Sqs,
+    /// Everything that happens.
+    pub log: Log,
+    /// None until a plan is set.
+    pub faults: Faults,
+    /// The environments, which call the endpoint.
+    pub sandboxes: Sandboxes,
+    /// The conditions of this run.
+    pub conditions: Conditions,
     dynamodb: DynamoDb,
-    sqs: Sqs,
     /// Empty until the functions have started, which need this endpoint to start.
     functions: OnceLock<Vec<Function>>,
     /// Logical ids of the template's tables and queues, by name.
     resources: OnceLock<BTreeMap<String, String>>,
-    log: Log,
-    faults: Faults,
-    sandboxes: Sandboxes,
-    conditions: Conditions,
 }
 
 impl Aws {
@@ -100,9 +109,9 @@ impl Aws {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .await
             .map_err(listen)?;
-        let url = format!("https://{}", listener.local_addr().map_err(listen)?);
+        let endpoint_url = format!("https://{}", listener.local_addr().map_err(listen)?);
         let log = Log::default();
-        let sqs = Sqs::open(data_dir, &url, log.clone());
+        let sqs = Sqs::open(data_dir, &endpoint_url, log.clone());
         let services = Arc::new(Services {
             dynamodb: DynamoDb::open(data_dir)
                 .map_err(|e| format!("cannot start DynamoDB: {e}"))?,
@@ -119,8 +128,8 @@ impl Aws {
             ..Policy::plain(MOST_CONNECTIONS)
         };
         Ok(Aws {
-            _server: Server::start(listener, policy, Endpoint(Arc::clone(&services))),
-            url,
+            _server: Server::start(listener, policy, Arc::clone(&services)),
+            endpoint_url,
             ca_file,
             services,
         })
@@ -152,46 +161,6 @@ impl Aws {
         let _ = self.services.functions.set(functions.to_vec());
     }
 
-    /// `https://127.0.0.1:<port>`, without a slash at the end.
-    pub fn endpoint_url(&self) -> &str {
-        &self.url
-    }
-
-    /// The URL of a queue by its name (not its logical id).
-    pub fn queue_url(&self, name: &str) -> String {
-        format!("{}/{ACCOUNT}/{name}", self.url)
-    }
-
-    /// The certificate, as PEM, that a client has to trust. Deleted when this is dropped.
-    pub fn ca_file(&self) -> &Path {
-        &self.ca_file
-    }
-
-    /// The log of everything that happens.
-    pub fn log(&self) -> &Log {
-        &self.services.log
-    }
-
-    /// The environments, which call this endpoint.
-    pub fn sandboxes(&self) -> &Sandboxes {
-        &self.services.sandboxes
-    }
-
-    /// The conditions of this run.
-    pub fn conditions(&self) -> &Conditions {
-        &self.services.conditions
-    }
-
-    /// The injected faults; none until a plan is set.
-    pub fn faults(&self) -> &Faults {
-        &self.services.faults
-    }
-
-    /// The queues, without the endpoint in between.
-    pub fn sqs(&self) -> &Sqs {
-        &self.services.sqs
-    }
-
     /// The sums of the log, and the queues with their depth now.
     pub fn measured(&self) -> Snapshot {
         let mut sums = self.services.log.snapshot();
@@ -213,10 +182,6 @@ impl Drop for Aws {
     }
 }
 
-/// Answers the requests of the endpoint.
-#[derive(Clone)]
-struct Endpoint(Arc<Services>);
-
 /// The answer of a service, and the capacity that the call consumed.
 struct Reply {
     result: Result<Bytes, Refusal>,
@@ -235,7 +200,7 @@ impl From<Refusal> for Reply {
     }
 }
 
-impl serve::Service for Endpoint {
+impl serve::Service for Arc<Services> {
     async fn answer(
         &self,
         request: Request<Incoming>,
@@ -256,17 +221,17 @@ impl serve::Service for Endpoint {
         };
         if let Some(handshake) = handshake {
             let function = caller.clone();
-            self.0.log.add(Event::Connection {
+            self.log.add(Event::Connection {
                 function,
                 handshake,
             });
         }
         if let Some(name) = invoke_api::function(parts.uri.path()) {
-            let functions = self.0.functions.get().map_or(&[][..], Vec::as_slice);
+            let functions = self.functions.get().map_or(&[][..], Vec::as_slice);
             return Ok(invoke_api::invoke(functions, &name, &parts, body).await);
         }
         let handshake = handshake.map(|kind| (kind, connection.handshake));
-        let call = Arrived::new(&self.0, caller, &operation, &parts.headers, handshake);
+        let call = Arrived::new(self, caller, &operation, &parts.headers, handshake);
         let reply = call.answer(&operation, body, &parts.headers).await?;
         Ok(render(&operation, reply))
     }

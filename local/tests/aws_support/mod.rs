@@ -34,6 +34,11 @@ impl Host {
         let aws = start(dir.path(), None, tables, queues).await.unwrap();
         Host { aws, _dir: dir }
     }
+
+    /// The URL of a queue by its name (not its logical id).
+    pub(crate) fn queue_url(&self, name: &str) -> String {
+        format!("{}/000000000000/{name}", self.aws.endpoint_url)
+    }
 }
 
 pub(crate) async fn start(
@@ -103,7 +108,7 @@ pub(crate) fn queues(visibility_timeout: &str) -> [Queue; 2] {
 }
 
 pub(crate) fn dynamodb(aws: &Aws, caller: &str) -> aws_sdk_dynamodb::Client {
-    let pem = std::fs::read(aws.ca_file()).unwrap();
+    let pem = std::fs::read(&aws.ca_file).unwrap();
     dynamodb_trusting(aws, caller, TrustStore::empty().with_pem_certificate(pem))
 }
 
@@ -119,13 +124,13 @@ pub(crate) fn dynamodb_trusting(
             .credentials_provider(Credentials::from_keys(caller, "secret", None))
             .retry_config(RetryConfig::disabled())
             .http_client(http_client(trust))
-            .endpoint_url(aws.endpoint_url())
+            .endpoint_url(&aws.endpoint_url)
             .build(),
     )
 }
 
 pub(crate) fn sqs(aws: &Aws, caller: &str) -> aws_sdk_sqs::Client {
-    let pem = std::fs::read(aws.ca_file()).unwrap();
+    let pem = std::fs::read(&aws.ca_file).unwrap();
     aws_sdk_sqs::Client::from_conf(
         aws_sdk_sqs::Config::builder()
             .behavior_version(aws_sdk_sqs::config::BehaviorVersion::latest())
@@ -133,7 +138,7 @@ pub(crate) fn sqs(aws: &Aws, caller: &str) -> aws_sdk_sqs::Client {
             .credentials_provider(Credentials::from_keys(caller, "secret", None))
             .retry_config(aws_sdk_sqs::config::retry::RetryConfig::disabled())
             .http_client(http_client(TrustStore::empty().with_pem_certificate(pem)))
-            .endpoint_url(aws.endpoint_url())
+            .endpoint_url(&aws.endpoint_url)
             .build(),
     )
 }
@@ -191,7 +196,7 @@ pub(crate) async fn send(
 ) -> Answer {
     let mut roots = rustls::RootCertStore::empty();
     roots
-        .add(CertificateDer::from_pem_file(aws.ca_file()).unwrap())
+        .add(CertificateDer::from_pem_file(&aws.ca_file).unwrap())
         .unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider)
@@ -199,7 +204,7 @@ pub(crate) async fn send(
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let address = aws.endpoint_url().strip_prefix("https://").unwrap();
+    let address = aws.endpoint_url.strip_prefix("https://").unwrap();
     let stream = tokio::net::TcpStream::connect(address).await.unwrap();
     let stream = tokio_rustls::TlsConnector::from(Arc::new(config))
         .connect(ServerName::try_from(name).unwrap(), stream)

@@ -66,7 +66,7 @@ async fn the_id_of_a_product_names_no_order() {
 
 #[tokio::test]
 async fn names_of_tables_attributes_and_expressions_are_only_ids_that_nobody_has() {
-    let tables = &shop().stack().template().tables;
+    let tables = &shop().stack().template.tables;
     assert_eq!(tables.len(), 2);
     for table in tables {
         shop()
@@ -95,7 +95,7 @@ async fn headers_and_parameters_that_other_layers_know_change_nothing() {
     shop()
         .has_product("confined-untouched", "confined", 100, 7)
         .await;
-    let table = &shop().stack().template().tables[1].name;
+    let table = &shop().stack().template.tables[1].name;
     let headers = [
         ("x-amz-target", "DynamoDB_20120810.DeleteTable"),
         ("x-http-method-override", "DELETE"),

@@ -14,7 +14,7 @@ use shop_tests::{PATIENCE, Shop};
 
 /// The logs of a stack, by file name.
 fn logs(shop: &Shop) -> BTreeMap<String, String> {
-    let files = fs::read_dir(shop.stack().log_dir()).unwrap();
+    let files = fs::read_dir(&shop.stack().log_dir).unwrap();
     let logs = files.map(|entry| {
         let entry = entry.unwrap();
         let bytes = fs::read(entry.path()).unwrap();

@@ -70,7 +70,7 @@ async fn the_system_s_store_is_read_when_a_certificate_needs_it_and_not_before()
 
     let patience = Instant::now() + PATIENCE;
     loop {
-        let needed = read_in_init(shop().stack().aws_endpoint_url());
+        let needed = read_in_init(&shop().stack().aws.endpoint_url);
         if needed >= store {
             return;
         }
