@@ -4,10 +4,13 @@
 //! <https://smithy.io/2.0/aws/protocols/aws-json-1_0-protocol.html>
 
 use std::fmt;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, StatusCode};
 use serde_json::json;
+
+use crate::events::ItemsRead;
 
 /// The region that all services here report.
 pub(crate) const REGION: &str = "us-east-1";
@@ -65,7 +68,8 @@ impl fmt::Display for Operation {
 }
 
 /// A call that a service refused.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {message}", self.name())]
 pub struct Refusal {
     /// The HTTP status.
     pub status: StatusCode,
@@ -90,6 +94,11 @@ impl Refusal {
             query_error: None,
             body: None,
         }
+    }
+
+    /// `kind` without its namespace.
+    pub(crate) fn name(&self) -> &str {
+        self.kind.rsplit('#').next().unwrap_or_default()
     }
 
     /// Whether the caller can do something about it.
@@ -118,11 +127,35 @@ impl Refusal {
     }
 }
 
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = self.kind.rsplit('#').next().unwrap_or_default();
-        write!(f, "{name}: {}", self.message)
+/// The answer of a service, and the capacity that the call consumed.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) result: Result<Bytes, Refusal>,
+    pub(crate) units: Units,
+    /// AWS's time, where a fault has set another one.
+    pub(crate) date: Option<SystemTime>,
+}
+
+/// Capacity units of one call, and what a `Query` or a `Scan` read for them.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Units {
+    pub(crate) read: f64,
+    pub(crate) write: f64,
+    pub(crate) items: Option<ItemsRead>,
+}
+
+impl From<Result<Bytes, Refusal>> for Reply {
+    fn from(result: Result<Bytes, Refusal>) -> Reply {
+        Reply {
+            result,
+            units: Units::default(),
+            date: None,
+        }
     }
 }
 
-impl std::error::Error for Refusal {}
+impl From<Refusal> for Reply {
+    fn from(refusal: Refusal) -> Reply {
+        Err(refusal).into()
+    }
+}

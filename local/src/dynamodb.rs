@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::aws_json::{Operation, Refusal, Service};
+use crate::aws_json::{Operation, Refusal, Reply, Service, Units};
 use crate::events::ItemsRead;
 use crate::template::Table;
 
@@ -37,19 +37,11 @@ pub(crate) struct DynamoDb {
     calls: mpsc::UnboundedSender<Request>,
 }
 
-/// Capacity units of one call, and what a `Query` or a `Scan` read for them.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(crate) struct Units {
-    pub(crate) read: f64,
-    pub(crate) write: f64,
-    pub(crate) items: Option<ItemsRead>,
-}
-
 #[derive(Debug)]
 struct Request {
     operation: String,
     body: Bytes,
-    reply: oneshot::Sender<(Result<Bytes, Refusal>, Units)>,
+    reply: oneshot::Sender<Reply>,
 }
 
 impl DynamoDb {
@@ -86,11 +78,7 @@ impl DynamoDb {
     }
 
     /// Makes one call of the JSON protocol, and says what capacity it consumed.
-    pub(crate) async fn call(
-        &self,
-        operation: &str,
-        body: Bytes,
-    ) -> (Result<Bytes, Refusal>, Units) {
+    pub(crate) async fn call(&self, operation: &str, body: Bytes) -> Reply {
         let (reply, answered) = oneshot::channel();
         let operation = operation.to_owned();
         let _ = self.calls.send(Request {
@@ -100,7 +88,7 @@ impl DynamoDb {
         });
         answered.await.unwrap_or_else(|_| {
             let error = DynoxideError::InternalServerError("DynamoDB has ended".to_owned());
-            (Err(refusal(&error)), Units::default())
+            refusal(&error).into()
         })
     }
 
@@ -139,8 +127,8 @@ impl DynamoDb {
     }
 
     async fn json(&self, operation: &str, body: &Value) -> Result<Value, String> {
-        let (answer, _) = self.call(operation, body.to_string().into()).await;
-        let answer = answer.map_err(|refusal| refusal.to_string())?;
+        let reply = self.call(operation, body.to_string().into()).await;
+        let answer = reply.result.map_err(|refusal| refusal.to_string())?;
         serde_json::from_slice(&answer).map_err(|e| e.to_string())
     }
 }
@@ -163,23 +151,25 @@ fn keys(table: &Value) -> Vec<(&str, &Value)> {
     keys
 }
 
-fn answer(database: &Database, operation: &str, body: &[u8]) -> (Result<Bytes, Refusal>, Units) {
+fn answer(database: &Database, operation: &str, body: &[u8]) -> Reply {
     match run(database, operation, body) {
-        Ok((body, units)) => (Ok(body.into()), units),
+        Ok((body, units)) => Reply {
+            units,
+            ..Ok(body.into()).into()
+        },
         Err(DynoxideError::EnvelopedValidation(message)) => {
             // AWS words it so for writes of one item.
             let enveloped = matches!(operation, "PutItem" | "UpdateItem" | "DeleteItem");
             let envelope = if enveloped { REQUEST_VALIDATION } else { "" };
             let error = DynoxideError::ValidationException(format!("{envelope}{message}"));
-            (Err(refusal(&error)), Units::default())
+            refusal(&error).into()
         }
         Err(DynoxideError::UnsupportedCapability(_)) => {
             let name = operation.to_owned();
             let service = Service::DynamoDb;
-            let refusal = Refusal::unknown_operation(&Operation { service, name });
-            (Err(refusal), Units::default())
+            Refusal::unknown_operation(&Operation { service, name }).into()
         }
-        Err(error) => (Err(refusal(&error)), Units::default()),
+        Err(error) => refusal(&error).into(),
     }
 }
 
@@ -370,11 +360,10 @@ mod tests {
             for (name, value) in more.as_object().into_iter().flatten() {
                 body[name] = value.clone();
             }
-            let (answer, units) = database.call(operation, body.to_string().into()).await;
-            answer.expect("it is answered");
-            units
-                .items
-                .map(|ItemsRead { scanned, matched }| (scanned, matched))
+            let reply = database.call(operation, body.to_string().into()).await;
+            reply.result.expect("it is answered");
+            let items = reply.units.items;
+            items.map(|ItemsRead { scanned, matched }| (scanned, matched))
         };
         assert_eq!(read("Scan", json!({})).await, Some((3, 1)));
         let key = json!({

@@ -122,8 +122,7 @@ fn error(operation: &str, status: u16, kind: &str, message: &str) -> Refusal {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut refusal = Refusal::new(status, kind, message);
     if operation.starts_with("SQS.") {
-        let name = kind.rsplit('#').next().unwrap_or_default();
-        refusal.query_error = Some(name.to_owned());
+        refusal.query_error = Some(refusal.name().to_owned());
     }
     refusal
 }

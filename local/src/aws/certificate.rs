@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use getrandom::SysRng;
 use rcgen::{
-    BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, PKCS_RSA_SHA256,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, PKCS_RSA_SHA256,
 };
 use rsa::pkcs8::EncodePrivateKey;
 use rustls::ServerConfig;
@@ -18,52 +18,31 @@ type Error = Box<dyn std::error::Error + Send + Sync>;
 /// The names that clients connect to.
 const NAMES: [&str; 3] = ["127.0.0.1", "::1", "localhost"];
 
-/// A certificate authority made for this run. Its key never leaves memory, so that trusting it
-/// means trusting this process alone.
-pub(super) struct Authority {
-    certificate: Certificate,
-    issuer: Issuer<'static, KeyPair>,
-}
+/// Makes a certificate authority for this run, in about 0.1 s: its certificate as PEM, which clients
+/// have to trust, and TLS 1.3 and 1.2 with a certificate that it signed; HTTP/1.1 only, like DynamoDB
+/// and SQS. Its key never leaves memory, so that trusting it means trusting this process alone.
+pub(super) fn authority() -> Result<(String, Arc<ServerConfig>), Error> {
+    let mut root = params(&[], "local AWS endpoint CA")?;
+    root.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    root.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let root_key = key()?;
+    let pem = root.self_signed(&root_key)?.pem();
 
-impl Authority {
-    /// Makes a new key and certificate, in about 0.1 s.
-    pub(super) fn new() -> Result<Authority, Error> {
-        let mut params = params(&[], "local AWS endpoint CA")?;
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let key = key()?;
-        let certificate = params.self_signed(&key)?;
-        Ok(Authority {
-            certificate,
-            issuer: Issuer::new(params, key),
-        })
-    }
-
-    /// The certificate that clients have to trust.
-    pub(super) fn certificate_pem(&self) -> String {
-        self.certificate.pem()
-    }
-
-    /// TLS 1.3 and 1.2 with a certificate for loopback; HTTP/1.1 only, like DynamoDB and SQS.
-    pub(super) fn server_config(&self) -> Result<Arc<ServerConfig>, Error> {
-        let mut params = params(&NAMES, "127.0.0.1")?;
-        // OpenSSL in strict mode (Python 3.13) requires this extension.
-        params.use_authority_key_identifier_extension = true;
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        let key = key()?;
-        let certificate = params.signed_by(&key, &self.issuer)?;
-        let mut config =
-            ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-                .with_safe_default_protocol_versions()?
-                .with_no_client_auth()
-                .with_single_cert(
-                    vec![certificate.der().clone()],
-                    PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
-                )?;
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Arc::new(config))
-    }
+    let mut params = params(&NAMES, "127.0.0.1")?;
+    // OpenSSL in strict mode (Python 3.13) requires this extension.
+    params.use_authority_key_identifier_extension = true;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    let key = key()?;
+    let certificate = params.signed_by(&key, &Issuer::new(root, root_key))?;
+    let key_der = PrivatePkcs8KeyDer::from(key.serialize_der());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], key_der.into())?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok((pem, Arc::new(config)))
 }
 
 /// RSA with 2048 bits, as [Amazon's authorities](https://www.amazontrust.com/repository/) sign for

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, DATE};
@@ -21,9 +21,9 @@ use hyper::body::Incoming;
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
-use crate::aws_json::{Operation, Refusal, Service};
+use crate::aws_json::{Operation, Refusal, Reply, Service};
 use crate::conditions::{Conditions, wait_until};
-use crate::dynamodb::{DynamoDb, Units};
+use crate::dynamodb::DynamoDb;
 use crate::events::{Call, Event, Handshake, Log, Outcome, Snapshot};
 use crate::faults::Faults;
 use crate::invoke_api;
@@ -32,7 +32,6 @@ use crate::sandboxes::{Sandbox, Sandboxes};
 use crate::serve::{self, Answer, Connection, HungUp, Policy, Server, Unread};
 use crate::sqs::Sqs;
 use crate::template;
-use certificate::Authority;
 use struck::Struck;
 
 /// DynamoDB's limit for a request, in bytes; SQS's is lower.
@@ -97,14 +96,11 @@ impl Aws {
             std::fs::create_dir_all(dir)
                 .map_err(|e| format!("cannot use the folder {}: {e}", dir.display()))?;
         }
-        let authority = Authority::new()
+        let (pem, tls) = certificate::authority()
             .map_err(|e| format!("cannot make a certificate for the AWS endpoint: {e}"))?;
         let ca_file = ca_dir.join("ca.pem");
-        std::fs::write(&ca_file, authority.certificate_pem())
+        std::fs::write(&ca_file, pem)
             .map_err(|e| format!("cannot write {}: {e}", ca_file.display()))?;
-        let tls = authority
-            .server_config()
-            .map_err(|e| format!("cannot make a certificate for the AWS endpoint: {e}"))?;
         let listen = |e| format!("cannot start the AWS endpoint: {e}");
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .await
@@ -179,24 +175,6 @@ impl Drop for Aws {
     fn drop(&mut self) {
         // The file may be gone already, and a certificate without its key is harmless.
         let _ = std::fs::remove_file(&self.ca_file);
-    }
-}
-
-/// The answer of a service, and the capacity that the call consumed.
-struct Reply {
-    result: Result<Bytes, Refusal>,
-    units: Units,
-    /// AWS's time, where a fault has set another one.
-    date: Option<SystemTime>,
-}
-
-impl From<Refusal> for Reply {
-    fn from(refusal: Refusal) -> Reply {
-        Reply {
-            result: Err(refusal),
-            units: Units::default(),
-            date: None,
-        }
     }
 }
 
@@ -292,7 +270,7 @@ impl<'a> Arrived<'a> {
             Err(refusal) => {
                 call.outcome = outcome::of(refusal);
                 call.response_bytes = refusal.body().len() as u64;
-                call.error = refusal.kind.rsplit('#').next().map(str::to_owned);
+                call.error = Some(refusal.name().to_owned());
             }
         }
         Ok(reply)
@@ -359,24 +337,15 @@ impl Services {
     }
 
     async fn call(&self, operation: &Operation, body: Bytes) -> Reply {
-        let (result, units) = match operation.service {
+        match operation.service {
             Service::DynamoDb | Service::DynamoDbStreams => {
                 self.dynamodb.call(&operation.name, body).await
             }
             Service::Sqs => {
                 let result = self.sqs.call(&operation.name, &body).await;
-                let result = result.map(|answer| answer.to_string().into());
-                (result, Units::default())
+                result.map(|answer| answer.to_string().into()).into()
             }
-            Service::Other => {
-                let refusal = Refusal::unknown_operation(operation);
-                (Err(refusal), Units::default())
-            }
-        };
-        Reply {
-            result,
-            units,
-            date: None,
+            Service::Other => Refusal::unknown_operation(operation).into(),
         }
     }
 }

@@ -24,7 +24,7 @@ struct Reason {
 
 /// A transaction that only conditions cancelled counts as one condition that did not hold.
 pub(super) fn of(refusal: &Refusal) -> Outcome {
-    match refusal.kind.rsplit('#').next().unwrap_or_default() {
+    match refusal.name() {
         "ConditionalCheckFailedException" => Outcome::ConditionalFailure,
         "TransactionCanceledException" => {
             let body = refusal.body();

@@ -11,9 +11,8 @@ use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 use time::{OffsetDateTime, PrimitiveDateTime};
 
-use super::Reply;
 use super::answers::{self, PartialRead};
-use crate::aws_json::Refusal;
+use crate::aws_json::{Refusal, Reply};
 use crate::faults::{Faults, Kind, Strike};
 use crate::sandboxes::Sandbox;
 use crate::serve::HungUp;
