@@ -14,13 +14,10 @@ const UNRESERVED: u32 = 100;
 
 /// The concurrency of an account. Clones are the same account.
 #[derive(Debug, Clone)]
-pub struct AccountConcurrency(Arc<Account>);
-
-#[derive(Debug)]
-struct Account {
+pub struct AccountConcurrency {
     limit: u32,
     /// Set aside for functions of their own.
-    reserved: Mutex<u32>,
+    reserved: Arc<Mutex<u32>>,
     /// The rest.
     unreserved: Arc<Semaphore>,
 }
@@ -30,21 +27,17 @@ impl AccountConcurrency {
     /// [quota](https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html) is 1,000
     /// unless it is raised, and ten for a new account.
     pub fn new(limit: u32) -> AccountConcurrency {
-        AccountConcurrency(Arc::new(Account {
+        AccountConcurrency {
             limit,
-            reserved: Mutex::new(0),
+            reserved: Arc::default(),
             unreserved: Arc::new(Semaphore::new(limit as usize)),
-        }))
+        }
     }
 
     /// The concurrency of one function. A reservation, or else provisioned concurrency, is taken
     /// from the account's.
     pub(super) fn share(&self, spec: &template::Function) -> Result<Concurrency, String> {
-        let Account {
-            limit,
-            reserved,
-            unreserved,
-        } = &*self.0;
+        let limit = self.limit;
         let (property, wanted) = match spec.reserved_concurrency {
             Some(reserved) => ("ReservedConcurrentExecutions", reserved),
             None => (
@@ -52,29 +45,29 @@ impl AccountConcurrency {
                 spec.provisioned_concurrency,
             ),
         };
-        let mut reserved = reserved.lock();
+        let mut reserved = self.reserved.lock();
         let left = limit - *reserved;
-        if wanted > 0 && left.saturating_sub(UNRESERVED.min(*limit)) < wanted {
+        if wanted > 0 && left.saturating_sub(UNRESERVED.min(limit)) < wanted {
             return Err(format!(
                 "{property} of {wanted} would leave less than {} of the account's {limit} \
                  unreserved ({left} are left); lower it, or raise --account-concurrency",
-                UNRESERVED.min(*limit)
+                UNRESERVED.min(limit)
             ));
         }
         *reserved += wanted;
-        unreserved.forget_permits(wanted as usize);
+        self.unreserved.forget_permits(wanted as usize);
         Ok(Concurrency {
             own: Arc::new(Semaphore::new(wanted as usize)),
             shared: match spec.reserved_concurrency {
                 Some(_) => None,
-                None => Some(Arc::clone(unreserved)),
+                None => Some(Arc::clone(&self.unreserved)),
             },
         })
     }
 }
 
 /// The concurrency of one function.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Concurrency {
     own: Arc<Semaphore>,
     /// Used once its own is used up; a reservation is also a limit.

@@ -28,7 +28,7 @@ const OTHER_DESCRIPTORS: u64 = 200;
 /// What all environments of a stack share. Clones are the same machine.
 #[derive(Debug, Clone)]
 pub struct Machine {
-    pub(super) tmp: TmpFolders,
+    pub(super) tmp: Arc<TmpFolders>,
     starts: Arc<Semaphore>,
     /// Environments that the limit of open files allows.
     room: Arc<Semaphore>,
@@ -67,7 +67,7 @@ impl Machine {
 
     /// A notice for people if this machine differs from AWS.
     pub fn notice(&self) -> Option<&'static str> {
-        (!self.tmp.are_mounted()).then_some(
+        (!self.tmp.mounts).then_some(
             "a /tmp of its own for each environment: this system has no mount namespaces for us, \
              so TMPDIR names a folder of its own",
         )

@@ -42,25 +42,22 @@ pub fn enter_user_namespace() {
 #[cfg(not(target_os = "linux"))]
 pub fn enter_user_namespace() {}
 
-/// The folders of one run. Clones are the same; the last one removes them.
-#[derive(Debug, Clone)]
-pub(super) struct TmpFolders(Arc<Run>);
-
+/// The folders of one run, which are removed with it.
 #[derive(Debug)]
-struct Run {
+pub(super) struct TmpFolders {
     folder: TempDir,
     /// Tells a later run that this one has not been killed.
     _lock: File,
     /// Folders that environments see even if they are below `/tmp`.
     visible: Vec<PathBuf>,
-    /// Whether environments get mount namespaces.
-    mounts: bool,
+    /// Whether environments have a `/tmp` of their own, rather than a folder in `TMPDIR`.
+    pub(super) mounts: bool,
 }
 
 impl TmpFolders {
     /// Makes the folder of this run below the system's temporary folder, and removes those of runs
     /// that were killed.
-    pub(super) fn create(visible: Vec<PathBuf>) -> Result<TmpFolders, String> {
+    pub(super) fn create(visible: Vec<PathBuf>) -> Result<Arc<TmpFolders>, String> {
         let parent = std::env::temp_dir();
         remove_abandoned(&parent);
         let open = || {
@@ -79,7 +76,7 @@ impl TmpFolders {
         })?;
         let trial = folder.path().to_owned();
         let mounts = thread::spawn(move || isolate(&trial, &[]).is_ok()).join();
-        Ok(TmpFolders(Arc::new(Run {
+        Ok(Arc::new(TmpFolders {
             folder,
             _lock: lock,
             visible: visible
@@ -87,18 +84,13 @@ impl TmpFolders {
                 .filter_map(|folder| folder.canonicalize().ok())
                 .collect(),
             mounts: mounts.unwrap_or(false),
-        })))
-    }
-
-    /// Whether environments have a `/tmp` of their own, rather than a folder in `TMPDIR`.
-    pub(super) fn are_mounted(&self) -> bool {
-        self.0.mounts
+        }))
     }
 
     /// The folder of a new environment that runs the code in `code_dir`.
-    pub(super) fn folder(&self, code_dir: &Path) -> Tmp {
+    pub(super) fn folder(self: &Arc<Self>, code_dir: &Path) -> Tmp {
         let name = Uuid::new_v4().simple().to_string();
-        let mut visible = self.0.visible.clone();
+        let mut visible = self.visible.clone();
         visible.push(code_dir.to_owned());
         // It may be a link to a file elsewhere.
         let bootstrap = code_dir.join("bootstrap").canonicalize().ok();
@@ -109,9 +101,9 @@ impl TmpFolders {
                 .map(Path::to_owned),
         );
         Tmp {
-            folder: self.0.folder.path().join(name),
+            folder: self.folder.path().join(name),
             visible,
-            run: self.clone(),
+            run: Arc::clone(self),
         }
     }
 }
@@ -138,18 +130,18 @@ fn remove_abandoned(parent: &Path) {
 pub(super) struct Tmp {
     folder: PathBuf,
     visible: Vec<PathBuf>,
-    run: TmpFolders,
+    run: Arc<TmpFolders>,
 }
 
 impl Tmp {
     /// The value of `TMPDIR`, if it has to tell the function where its folder is.
     pub(super) fn variable(&self) -> Option<&Path> {
-        (!self.run.are_mounted()).then_some(&self.folder)
+        (!self.run.mounts).then_some(&self.folder)
     }
 
     /// Starts a process that sees this folder.
     pub(super) async fn spawn(&self, mut command: Command) -> io::Result<Child> {
-        let mounted = self.run.are_mounted();
+        let mounted = self.run.mounts;
         let (tmp, visible) = (self.folder.clone(), self.visible.clone());
         fs::create_dir_all(&tmp)?;
         let runtime = Handle::current();
