@@ -147,8 +147,6 @@ impl Stack {
         aws.create(&template.tables, &template.queues).await?;
 
         let host = Host {
-            region: REGION.to_owned(),
-            account_id: ACCOUNT.to_owned(),
             aws_endpoint_url: aws.endpoint_url.clone(),
             ca_file: aws.ca_file.clone(),
             children_group: children.group(),

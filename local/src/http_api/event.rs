@@ -15,11 +15,18 @@ use http::request::Parts;
 use percent_encoding::percent_decode_str;
 use serde_json::json;
 use time::OffsetDateTime;
+use time::format_description::BorrowedFormatItem;
+use time::macros::format_description;
+
+use crate::aws_json::ACCOUNT;
+
+/// `12/Mar/2020:19:03:58 +0000`.
+const ACCESS_LOG: &[BorrowedFormatItem<'_>] =
+    format_description!("[day]/[month repr:short]/[year]:[hour]:[minute]:[second] +0000");
 
 /// The parts of the event that are not in the request.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Context<'a> {
-    pub(super) account_id: &'a str,
     pub(super) request_id: &'a str,
     pub(super) source_ip: IpAddr,
     /// The port that the client called.
@@ -56,7 +63,7 @@ pub(super) fn encode(
         "rawQueryString": query,
         "headers": headers(&request.headers, body.len(), context),
         "requestContext": {
-            "accountId": context.account_id,
+            "accountId": ACCOUNT,
             "apiId": "local",
             "domainName": domain_name,
             "domainPrefix": domain_name.split('.').next(),
@@ -70,7 +77,7 @@ pub(super) fn encode(
             "requestId": context.request_id,
             "routeKey": context.route_key,
             "stage": "$default",
-            "time": access_log_time(context.now),
+            "time": context.now.format(ACCESS_LOG).unwrap_or_default(),
             "timeEpoch": context.now.unix_timestamp_nanos() / 1_000_000,
         },
         "isBase64Encoded": is_base64_encoded,
@@ -181,16 +188,4 @@ fn hostname(host: &str) -> &str {
         Some((name, port)) if port.bytes().all(|digit| digit.is_ascii_digit()) => name,
         _ => host,
     }
-}
-
-/// `12/Mar/2020:19:03:58 +0000`.
-fn access_log_time(now: OffsetDateTime) -> String {
-    let month = now.month().to_string();
-    let (hour, minute, second) = now.to_hms();
-    format!(
-        "{:02}/{}/{}:{hour:02}:{minute:02}:{second:02} +0000",
-        now.day(),
-        &month[..3],
-        now.year()
-    )
 }

@@ -142,7 +142,6 @@ impl Settings {
         let trace = parts.headers.get("x-amzn-trace-id");
         let trace_id = trace_or_new(trace.and_then(|value| value.to_str().ok()));
         let context = Context {
-            account_id: route.function.account_id(),
             request_id,
             source_ip: client,
             port: self.port,

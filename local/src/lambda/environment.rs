@@ -18,10 +18,11 @@ use uuid::Uuid;
 use super::error::{FunctionError, InvokeError, TIMED_OUT};
 use super::invocation::{Invocation, Job};
 use super::log::Log;
-use super::platform_log::{Entry, InitPhase, Report};
+use super::platform_log::{Entry, Report};
 use super::pool::{Next, Place};
 use super::process::{Doing, Launcher, Process, Setup};
-use super::runtime_api::{ApiCall, ApiRequest, Responder, RuntimeState, accepted};
+use super::runtime_api::{ApiCall, ApiRequest, Responder, accepted};
+use crate::aws_json::{ACCOUNT, REGION};
 use crate::conditions::wait_until;
 use crate::events::{self, Change, Ended, Event, Init};
 
@@ -63,7 +64,6 @@ pub(super) async fn live(
         place,
         process: None,
         next: None,
-        platform: Duration::ZERO,
         init: None,
         cpu_reported: Duration::ZERO,
     };
@@ -85,10 +85,8 @@ struct Environment {
     process: Option<Process>,
     /// The runtime's request for its next event, while none is running.
     next: Option<Responder>,
-    /// The platform's part of its cold start.
-    platform: Duration,
     /// The init phase, until a `REPORT` line has reported it.
-    init: Option<InitPhase>,
+    init: Option<Init>,
     /// CPU time that `REPORT` lines have reported.
     cpu_reported: Duration,
 }
@@ -110,7 +108,7 @@ impl Environment {
         let provisioned = self.launcher.provisioned;
         let asked = Instant::now();
         let Setup { spec, host, .. } = &*self.launcher.setup;
-        self.platform = host.conditions.platform(&spec.logical_id);
+        let platform = host.conditions.platform(&spec.logical_id);
         let limit = if provisioned {
             PROVISIONED_INIT_LIMIT.max(spec.timeout)
         } else {
@@ -130,16 +128,16 @@ impl Environment {
             return Err(error);
         }
         // The platform's part comes first. This host's own part of a start is within it.
-        let ready = started.max(asked + self.platform) + duration;
+        let ready = started.max(asked + platform) + duration;
         wait_until(ready.into_std()).await;
         let (cpu, _) = self.measure();
-        self.init = Some(InitPhase {
+        self.init = Some(Init {
             duration,
-            cpu,
-            billed: !provisioned,
+            cpu: cpu.unwrap_or_default(),
+            platform,
         });
         if let Some(process) = &self.process {
-            process.note(Change::Ready, None, self.init_event());
+            process.note(Change::Ready, None, self.init);
         }
         if provisioned {
             let report = Entry::init_report(duration, "init", provisioned, None);
@@ -152,15 +150,6 @@ impl Environment {
     fn done_at(&self) -> Instant {
         let process = self.process.as_ref();
         process.map_or_else(Instant::now, |it| it.sandbox.done_at().into())
-    }
-
-    fn init_event(&self) -> Option<Init> {
-        let InitPhase { duration, cpu, .. } = self.init?;
-        Some(Init {
-            duration,
-            cpu: cpu.unwrap_or_default(),
-            platform: self.platform,
-        })
     }
 
     /// Waits until a process may be started: few start at one time, and one that keeps failing
@@ -188,16 +177,7 @@ impl Environment {
         loop {
             let ApiCall { request, reply } = tokio::select! {
                 biased;
-                doing = does(&mut self.process) => match doing {
-                    Doing::Calls(call) => call,
-                    Doing::Exits(status) => {
-                        return Err(FunctionError::exited(request_id, &status).into());
-                    }
-                },
-                () = sleep_until(deadline) => {
-                    let timeout = self.launcher.setup.spec.timeout;
-                    return Err(FunctionError::timed_out(request_id, timeout).into());
-                }
+                call = self.call(request_id, deadline) => call?,
                 () = sleep_until(turn_ends), if turn.is_some() => {
                     turn = None;
                     continue;
@@ -209,7 +189,7 @@ impl Environment {
                     // Work of the init phase is done before the share changes.
                     if self.done_at() >= deadline {
                         sleep_until(deadline).await;
-                        return Err(FunctionError::timed_out(request_id, spec.timeout).into());
+                        return Err(self.timed_out(request_id));
                     }
                     if let Some(process) = &self.process {
                         process
@@ -225,7 +205,7 @@ impl Environment {
                     reply.send(accepted());
                     return Err(error.into());
                 }
-                request => ApiCall { request, reply }.refuse(RuntimeState::Started),
+                request => ApiCall { request, reply }.refuse("Started"),
             }
         }
     }
@@ -298,10 +278,10 @@ impl Environment {
             } => {
                 let request = ApiRequest::Next;
                 if let Some(reply) = self.next.replace(reply) {
-                    ApiCall { request, reply }.refuse(RuntimeState::Ready);
+                    ApiCall { request, reply }.refuse("Ready");
                 }
             }
-            call => call.refuse(RuntimeState::Ready),
+            call => call.refuse("Ready"),
         }
     }
 
@@ -362,16 +342,29 @@ impl Environment {
         }
     }
 
+    /// The process's next request, unless it ends first or takes too long.
+    async fn call(&mut self, request_id: &str, deadline: Instant) -> Result<ApiCall, InvokeError> {
+        tokio::select! {
+            biased;
+            doing = does(&mut self.process) => match doing {
+                Doing::Calls(call) => Ok(call),
+                Doing::Exits(status) => Err(FunctionError::exited(request_id, &status).into()),
+            },
+            () = sleep_until(deadline) => Err(self.timed_out(request_id)),
+        }
+    }
+
+    fn timed_out(&self, request_id: &str) -> InvokeError {
+        FunctionError::timed_out(request_id, self.launcher.setup.spec.timeout).into()
+    }
+
     /// Hands the event to the runtime, and the runtime's result to the caller, until the runtime
     /// asks for its next event.
     async fn converse(&mut self, invocation: &mut Invocation) -> Result<(), InvokeError> {
         let request_id = invocation.job.request.request_id.clone();
         let memory = self.memory();
-        let host = &self.launcher.setup.host;
-        let arn = format!(
-            "arn:aws:lambda:{}:{}:function:{}",
-            host.region, host.account_id, self.launcher.setup.spec.name
-        );
+        let name = &self.launcher.setup.spec.name;
+        let arn = format!("arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}");
         // The runtime's connection may have closed; its next request then gets the event.
         let next = self.next.take();
         let mut undelivered = next.is_none_or(|next| next.event(invocation, &arn).is_err());
@@ -380,16 +373,7 @@ impl Environment {
         loop {
             let ApiCall { request, reply } = tokio::select! {
                 biased;
-                doing = does(&mut self.process) => match doing {
-                    Doing::Calls(call) => call,
-                    Doing::Exits(status) => {
-                        return Err(FunctionError::exited(&request_id, &status).into());
-                    }
-                },
-                () = sleep_until(invocation.deadline) => {
-                    let timeout = self.launcher.setup.spec.timeout;
-                    return Err(FunctionError::timed_out(&request_id, timeout).into());
-                }
+                call = self.call(&request_id, invocation.deadline) => call?,
                 _ = memory_watch.tick() => {
                     let process = self.process.as_ref();
                     if process.is_some_and(|it| it.sandbox.usage().peak_memory > memory) {
@@ -416,8 +400,7 @@ impl Environment {
                     let done = self.done_at();
                     wait_until(done.min(invocation.deadline).into_std()).await;
                     if done >= invocation.deadline {
-                        let timeout = self.launcher.setup.spec.timeout;
-                        return Err(FunctionError::timed_out(&request_id, timeout).into());
+                        return Err(self.timed_out(&request_id));
                     }
                     self.place.settling();
                     invocation.error = result.as_ref().err().map(|it| it.error_type.clone());
@@ -426,9 +409,9 @@ impl Environment {
                 }
                 request => {
                     let state = if invocation.is_answered() {
-                        RuntimeState::InvocationResponseSent
+                        "InvocationResponseSent"
                     } else {
-                        RuntimeState::Running
+                        "Running"
                     };
                     ApiCall { request, reply }.refuse(state);
                 }
@@ -441,7 +424,7 @@ impl Environment {
         self.place.settling();
         invocation.answer(Err(error.clone().into()));
         if let Some(process) = &self.process {
-            process.flush_output();
+            process.output.flush();
         }
         let failed = Entry::failed(&invocation.job.request.request_id, &error);
         self.launcher.say(failed);
@@ -459,8 +442,8 @@ impl Environment {
         let elapsed = invocation.started.elapsed();
         let (cpu, peak_memory) = self.measure();
         let log_bytes = self.process.as_ref().map_or(0, |process| {
-            process.flush_output();
-            process.take_printed()
+            process.output.flush();
+            process.output.take_printed()
         });
         let Setup { spec, host, .. } = &*self.launcher.setup;
         let timed_out = error.is_some_and(|it| it.error_type == TIMED_OUT);
@@ -475,7 +458,7 @@ impl Environment {
             request_id: request.request_id.clone(),
             source: request.source.clone(),
             cold: self.init.is_some(),
-            init: self.init_event(),
+            init: self.init,
             queued: invocation.started - invocation.job.called,
             duration,
             cpu,
@@ -494,6 +477,7 @@ impl Environment {
             request_id: &request.request_id,
             duration,
             init: self.init.take(),
+            provisioned: self.launcher.provisioned,
             memory_size_mb: spec.memory_mb,
             max_memory_used: peak_memory,
             cpu,
@@ -511,7 +495,7 @@ impl Environment {
         let cpu = usage.cpu.saturating_sub(self.cpu_reported);
         self.cpu_reported = usage.cpu;
         (
-            Some(cpu).filter(|_| process.is_running()),
+            Some(cpu).filter(|_| process.child.id().is_some()),
             usage.peak_memory,
         )
     }

@@ -29,10 +29,7 @@ const SETTLING: Duration = Duration::from_millis(5);
 
 /// A Lambda function. Cheap to clone: all clones are the same function.
 #[derive(Debug, Clone)]
-pub struct Function(Arc<Inner>);
-
-#[derive(Debug)]
-struct Inner {
+pub struct Function {
     setup: Arc<Setup>,
     concurrency: Concurrency,
     pool: Arc<Mutex<Pool>>,
@@ -79,12 +76,12 @@ impl Function {
             log_file: Arc::new(log_file),
             failed_inits: AtomicU32::new(0),
         });
-        let function = Function(Arc::new(Inner {
+        let function = Function {
             pool: Arc::new(Mutex::new(Pool::of(code))),
             setup,
             stop: watch::Sender::new(false),
             concurrency,
-        }));
+        };
         if let Err(error) = function.start_provisioned().await {
             function.shutdown().await;
             let what = format!("provisioned concurrency could not be started: {error}");
@@ -94,7 +91,7 @@ impl Function {
     }
 
     async fn start_provisioned(&self) -> Result<(), InvokeError> {
-        let start = |_| self.start_environment(&mut self.0.pool.lock(), true);
+        let start = |_| self.start_environment(&mut self.pool.lock(), true);
         let count = self.spec().provisioned_concurrency;
         let starting: Vec<_> = (0..count).map(start).collect();
         for ready in starting {
@@ -129,11 +126,11 @@ impl Function {
         if request.event.len() > MAX_EVENT {
             return Err(InvokeError::EventTooLarge);
         }
-        if self.0.pool.lock().stopped {
+        if self.pool.lock().stopped {
             return Err(InvokeError::Stopped);
         }
         let function = self.clone();
-        let mut stop = self.0.stop.subscribe();
+        let mut stop = self.stop.subscribe();
         tokio::spawn(async move {
             tokio::select! {
                 result = asynchronous::deliver(|| function.run(request.clone(), None)) => {
@@ -171,7 +168,7 @@ impl Function {
             tokio::select! {
                 biased;
                 result = &mut result => return result.unwrap_or(Err(InvokeError::Stopped)),
-                () = tokio::time::sleep(SETTLING) => self.scale_out(&mut self.0.pool.lock()),
+                () = tokio::time::sleep(SETTLING) => self.scale_out(&mut self.pool.lock()),
             }
         }
         result.await.unwrap_or(Err(InvokeError::Stopped))
@@ -179,29 +176,20 @@ impl Function {
 
     /// Concurrency for one invocation; `None` if it is throttled.
     fn concurrency(&self) -> Option<OwnedSemaphorePermit> {
-        let Setup { spec, host, .. } = &*self.0.setup;
+        let Setup { spec, host, .. } = &*self.setup;
         let struck = host.faults.throttles_invocation(&spec.logical_id);
-        self.0.concurrency.acquire().filter(|_| !struck)
+        self.concurrency.acquire().filter(|_| !struck)
     }
 
     fn log_throttle(&self, request: Request) {
-        let Setup { spec, host, .. } = &*self.0.setup;
+        let Setup { spec, host, .. } = &*self.setup;
         host.log.add(Event::Invocation(Box::new(events::Invocation {
             function: spec.logical_id.clone(),
-            environment: None,
             request_id: request.request_id,
             source: request.source,
-            cold: false,
-            init: None,
-            queued: Duration::ZERO,
-            duration: Duration::ZERO,
-            cpu: None,
-            held: Duration::ZERO,
             memory_mb: spec.memory_mb,
-            peak_memory: 0,
-            log_bytes: 0,
             outcome: Ended::Throttled,
-            error: None,
+            ..events::Invocation::default()
         })));
     }
 
@@ -209,7 +197,7 @@ impl Function {
     /// environment that will soon be free.
     fn submit(&self, job: Job) -> bool {
         let code = Code::of(&self.spec().code_dir.join("bootstrap"));
-        let mut pool = self.0.pool.lock();
+        let mut pool = self.pool.lock();
         if pool.stopped {
             // A dropped job means that its caller gets no answer.
             return false;
@@ -242,14 +230,14 @@ impl Function {
         provisioned: bool,
     ) -> oneshot::Receiver<Result<(), InvokeError>> {
         let (ready, heard) = oneshot::channel();
-        let place = Place::new(&self.0.pool, pool);
-        let (setup, stop) = (Arc::clone(&self.0.setup), self.0.stop.subscribe());
+        let place = Place::new(&self.pool, pool);
+        let (setup, stop) = (Arc::clone(&self.setup), self.stop.subscribe());
         let life = environment::live(setup, provisioned, place, stop, ready);
         let function = self.clone();
         tokio::spawn(async move {
             life.await;
             // Others may be needed in its place.
-            let mut pool = function.0.pool.lock();
+            let mut pool = function.pool.lock();
             if provisioned && !pool.stopped {
                 function.start_environment(&mut pool, true);
             }
@@ -261,18 +249,18 @@ impl Function {
     /// Ends all environments and waits until they are gone. Running invocations are cut off.
     pub async fn shutdown(&self) {
         {
-            let mut pool = self.0.pool.lock();
+            let mut pool = self.pool.lock();
             pool.stopped = true;
             pool.waiting.clear();
         }
-        self.0.stop.send_replace(true);
-        self.0.stop.closed().await;
+        self.stop.send_replace(true);
+        self.stop.closed().await;
     }
 
     /// Ends the idle environments, as AWS does after a while or after a deployment, and waits until
     /// they are gone. The next invocation is then a cold start.
     pub async fn reap(&self) {
-        let idle = std::mem::take(&mut self.0.pool.lock().idle);
+        let idle = std::mem::take(&mut self.pool.lock().idle);
         // Dropping the sender of its invocations ends an environment.
         let ending: Vec<_> = idle.into_iter().map(|idle| idle.gone).collect();
         for gone in ending {
@@ -283,7 +271,7 @@ impl Function {
 
     /// Its execution environments at this moment.
     pub fn environments(&self) -> Environments {
-        let pool = self.0.pool.lock();
+        let pool = self.pool.lock();
         let (environments, starting, idle) = (pool.environments, pool.starting, pool.idle.len());
         Environments {
             environments,
@@ -295,11 +283,6 @@ impl Function {
 
     /// Its properties in the template.
     pub fn spec(&self) -> &template::Function {
-        &self.0.setup.spec
-    }
-
-    /// The AWS account that it runs in.
-    pub fn account_id(&self) -> &str {
-        &self.0.setup.host.account_id
+        &self.setup.spec
     }
 }

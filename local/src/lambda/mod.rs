@@ -52,10 +52,6 @@ pub const MAX_PAYLOAD: usize = 6 * 1024 * 1024 + 100;
 /// Settings that all functions of a stack share.
 #[derive(Debug, Clone)]
 pub struct Host {
-    /// The AWS region that functions see.
-    pub region: String,
-    /// AWS account number in ARNs.
-    pub account_id: String,
     /// The URL of DynamoDB and SQS for functions.
     pub aws_endpoint_url: String,
     /// Certificate of the authority that signed that endpoint's certificate, in PEM.

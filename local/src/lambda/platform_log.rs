@@ -9,8 +9,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use time::OffsetDateTime;
+use time::format_description::BorrowedFormatItem;
+use time::macros::format_description;
 
 use super::error::{FunctionError, TIMED_OUT};
+use crate::events::Init;
 use crate::template::{LogFormat, LogLevel};
 
 /// On AWS the version of the managed runtime, which this host does not have.
@@ -32,6 +35,10 @@ const CPU_METRICS: [(&str, &str); 2] = [
     ("Init CPU Time", "initCpuTimeMs"),
 ];
 
+/// `2026-01-31T09:30:00.000Z`.
+const MILLISECONDS: &[BorrowedFormatItem<'_>] =
+    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+
 /// Something that happened, in the telemetry schema.
 #[derive(Debug)]
 pub(super) struct Entry {
@@ -46,22 +53,15 @@ pub(super) struct Report<'a> {
     pub(super) request_id: &'a str,
     pub(super) duration: Duration,
     /// The init phase, on the first invocation of an environment.
-    pub(super) init: Option<InitPhase>,
+    pub(super) init: Option<Init>,
+    /// Init of provisioned concurrency is billed by the hour, not by invocation.
+    pub(super) provisioned: bool,
     pub(super) memory_size_mb: u32,
     /// Highest resident memory of the environment so far, in bytes.
     pub(super) max_memory_used: u64,
     /// CPU time of this invocation; unknown once the process is gone.
     pub(super) cpu: Option<Duration>,
     pub(super) error: Option<&'a FunctionError>,
-}
-
-/// A successful init phase.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct InitPhase {
-    pub(super) duration: Duration,
-    pub(super) cpu: Option<Duration>,
-    /// Init of provisioned concurrency is billed by the hour, not by invocation.
-    pub(super) billed: bool,
 }
 
 impl Entry {
@@ -138,7 +138,7 @@ impl Entry {
     pub(super) fn report(report: &Report<'_>) -> Entry {
         // Custom runtimes have always been billed for init; since August 2025 all are.
         // https://aws.amazon.com/blogs/compute/aws-lambda-standardizes-billing-for-init-phase/
-        let init = report.init.filter(|init| init.billed);
+        let init = report.init.filter(|_| !report.provisioned);
         let billed = report.duration + init.map_or(Duration::ZERO, |init| init.duration);
         let mut metrics = json!({
             "durationMs": millis(report.duration),
@@ -149,7 +149,7 @@ impl Entry {
         for (name, time) in [
             ("initDurationMs", report.init.map(|init| init.duration)),
             ("cpuTimeMs", report.cpu),
-            ("initCpuTimeMs", report.init.and_then(|init| init.cpu)),
+            ("initCpuTimeMs", report.init.map(|init| init.cpu)),
         ] {
             if let Some(time) = time {
                 metrics[name] = millis(time).into();
@@ -225,11 +225,7 @@ pub(super) fn initialization(provisioned: bool) -> &'static str {
 /// UTC, to the millisecond.
 fn now() -> String {
     let now = OffsetDateTime::now_utc();
-    let (hour, minute, second, milli) = now.time().as_hms_milli();
-    format!(
-        "{}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z",
-        now.date()
-    )
+    now.format(MILLISECONDS).unwrap_or_default()
 }
 
 /// Milliseconds with two decimals.
@@ -246,6 +242,7 @@ mod tests {
             request_id: "8476a536",
             duration: Duration::from_micros(1440),
             init: None,
+            provisioned: false,
             memory_size_mb: 512,
             max_memory_used: 15_000_000,
             cpu: Some(Duration::from_micros(440)),
@@ -253,10 +250,10 @@ mod tests {
         }
     }
 
-    const COLD: InitPhase = InitPhase {
+    const COLD: Init = Init {
         duration: Duration::from_micros(18_450),
-        cpu: Some(Duration::from_micros(1900)),
-        billed: true,
+        cpu: Duration::from_micros(1900),
+        platform: Duration::ZERO,
     };
 
     #[test]

@@ -1,7 +1,5 @@
 //! The process of an execution environment: `bootstrap`, its Runtime API and its output.
 
-use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
 use std::io;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
@@ -21,6 +19,7 @@ use super::log::{Log, LogFile, Output};
 use super::platform_log::{Entry, initialization};
 use super::runtime_api::{ApiCall, RuntimeApi};
 use super::tmp::Tmp;
+use crate::aws_json::REGION;
 use crate::events::{self, Change, Event, Init};
 use crate::sandboxes::{Entered, Sandbox};
 use crate::template::{self, LogFormat, LogLevel};
@@ -72,8 +71,9 @@ pub(super) struct Launcher {
 #[derive(Debug)]
 pub(super) struct Process {
     api: RuntimeApi,
-    child: Child,
-    output: Output,
+    /// Its id is gone once it has ended.
+    pub(super) child: Child,
+    pub(super) output: Output,
     frozen: bool,
     /// Lets faults and the AWS endpoint find the process.
     pub(super) sandbox: Entered,
@@ -144,10 +144,9 @@ impl Launcher {
         let sandbox = host.sandboxes.enter(&spec.logical_id);
         let (output, stdout) = io::pipe()?;
         let mut command = Command::new(spec.code_dir.join("bootstrap"));
+        self.set_environment(&mut command, &api, &sandbox);
         command
             .current_dir(&spec.code_dir)
-            .env_clear()
-            .envs(self.environment(&api, &sandbox))
             .stdin(Stdio::null())
             .stdout(stdout.try_clone()?)
             .stderr(stdout)
@@ -186,60 +185,9 @@ impl Launcher {
     /// [Lambda](https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html), which win
     /// because they are reserved on AWS. `AWS_EXECUTION_ENV` is not set for `provided.*`. The
     /// runtime itself sets `_X_AMZN_TRACE_ID`.
-    fn environment(&self, api: &RuntimeApi, sandbox: &Sandbox) -> BTreeMap<OsString, OsString> {
+    fn set_environment(&self, command: &mut Command, api: &RuntimeApi, sandbox: &Sandbox) {
         let Setup { spec, host, .. } = &*self.setup;
-        let own = spec
-            .environment
-            .iter()
-            .map(|(name, value)| (name.into(), value.into()));
-        let mut variables: BTreeMap<OsString, OsString> = own.collect();
-        let mut set = |name: &str, value: &dyn AsRef<OsStr>| {
-            variables.insert(name.into(), value.as_ref().into());
-        };
-        set("AWS_LAMBDA_RUNTIME_API", &api.address().to_string());
-        set("AWS_LAMBDA_FUNCTION_NAME", &spec.name);
-        set("AWS_LAMBDA_FUNCTION_VERSION", &"$LATEST");
-        set(
-            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
-            &spec.memory_mb.to_string(),
-        );
-        set("AWS_LAMBDA_LOG_GROUP_NAME", &spec.log_group);
-        set("AWS_LAMBDA_LOG_STREAM_NAME", &self.log_stream);
-        match spec.log_format {
-            LogFormat::Text => set("AWS_LAMBDA_LOG_FORMAT", &"Text"),
-            LogFormat::Json => {
-                let level = spec.application_log_level.unwrap_or(LogLevel::Info);
-                set("AWS_LAMBDA_LOG_FORMAT", &"JSON");
-                set("AWS_LAMBDA_LOG_LEVEL", &format!("{level:?}").to_uppercase());
-            }
-        }
-        set(
-            "AWS_LAMBDA_INITIALIZATION_TYPE",
-            &initialization(self.provisioned),
-        );
-        if let Some(folder) = self.tmp.variable() {
-            set("TMPDIR", &folder);
-        }
-        set("_HANDLER", &spec.handler);
-        set("LAMBDA_TASK_ROOT", &spec.code_dir);
-        set("LAMBDA_RUNTIME_DIR", &"/var/runtime");
-        set("LANG", &"en_US.UTF-8");
-        set("TZ", &":UTC");
-        set("PATH", &std::env::var_os("PATH").unwrap_or_default());
-        set("AWS_REGION", &host.region);
-        set("AWS_DEFAULT_REGION", &host.region);
-        // The AWS endpoint accepts any credentials. The key names the calling function, the token
-        // its environment.
-        set("AWS_ACCESS_KEY_ID", &spec.logical_id);
-        set("AWS_SECRET_ACCESS_KEY", &"local");
-        set("AWS_SESSION_TOKEN", &sandbox.name);
-        for name in [
-            "AWS_ENDPOINT_URL",
-            "AWS_ENDPOINT_URL_DYNAMODB",
-            "AWS_ENDPOINT_URL_SQS",
-        ] {
-            set(name, &host.aws_endpoint_url);
-        }
+        command.env_clear();
         // Rust and OpenSSL, the AWS SDKs and CLI, Node.js, Python's requests. Lambda reserves none of them,
         // so a function's own value stays, an empty one too.
         for name in [
@@ -248,10 +196,51 @@ impl Launcher {
             "NODE_EXTRA_CA_CERTS",
             "REQUESTS_CA_BUNDLE",
         ] {
-            let ca_file = || host.ca_file.as_os_str().to_owned();
-            variables.entry(name.into()).or_insert_with(ca_file);
+            command.env(name, &host.ca_file);
         }
-        variables
+        command
+            .envs(&spec.environment)
+            .env("AWS_LAMBDA_RUNTIME_API", api.address.to_string())
+            .env("AWS_LAMBDA_FUNCTION_NAME", &spec.name)
+            .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
+            .env(
+                "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+                spec.memory_mb.to_string(),
+            )
+            .env("AWS_LAMBDA_LOG_GROUP_NAME", &spec.log_group)
+            .env("AWS_LAMBDA_LOG_STREAM_NAME", &self.log_stream)
+            .env(
+                "AWS_LAMBDA_INITIALIZATION_TYPE",
+                initialization(self.provisioned),
+            )
+            .env("_HANDLER", &spec.handler)
+            .env("LAMBDA_TASK_ROOT", &spec.code_dir)
+            .env("LAMBDA_RUNTIME_DIR", "/var/runtime")
+            .env("LANG", "en_US.UTF-8")
+            .env("TZ", ":UTC")
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("AWS_REGION", REGION)
+            .env("AWS_DEFAULT_REGION", REGION)
+            // The AWS endpoint accepts any credentials. The key names the calling function, the token
+            // its environment.
+            .env("AWS_ACCESS_KEY_ID", &spec.logical_id)
+            .env("AWS_SECRET_ACCESS_KEY", "local")
+            .env("AWS_SESSION_TOKEN", &sandbox.name)
+            .env("AWS_ENDPOINT_URL", &host.aws_endpoint_url)
+            .env("AWS_ENDPOINT_URL_DYNAMODB", &host.aws_endpoint_url)
+            .env("AWS_ENDPOINT_URL_SQS", &host.aws_endpoint_url);
+        match spec.log_format {
+            LogFormat::Text => command.env("AWS_LAMBDA_LOG_FORMAT", "Text"),
+            LogFormat::Json => {
+                let level = spec.application_log_level.unwrap_or(LogLevel::Info);
+                command
+                    .env("AWS_LAMBDA_LOG_FORMAT", "JSON")
+                    .env("AWS_LAMBDA_LOG_LEVEL", format!("{level:?}").to_uppercase())
+            }
+        };
+        if let Some(folder) = self.tmp.variable() {
+            command.env("TMPDIR", folder);
+        }
     }
 }
 
@@ -292,21 +281,6 @@ impl Process {
             why,
             init,
         }));
-    }
-
-    /// Whether the process still runs, so that `usage` can be measured.
-    pub(super) fn is_running(&self) -> bool {
-        self.child.id().is_some()
-    }
-
-    /// Writes everything printed so far to the log.
-    pub(super) fn flush_output(&self) {
-        self.output.flush();
-    }
-
-    /// Bytes that it has printed since the last call of this.
-    pub(super) fn take_printed(&self) -> u64 {
-        self.output.take_printed()
     }
 
     /// Kills the environment with all its processes, and waits for its end.

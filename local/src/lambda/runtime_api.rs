@@ -33,7 +33,8 @@ const BODY_LIMIT: Duration = Duration::from_secs(900);
 /// Listens on a port of its own, so that each request is known to come from this environment.
 #[derive(Debug)]
 pub(super) struct RuntimeApi {
-    address: SocketAddr,
+    /// For `AWS_LAMBDA_RUNTIME_API`.
+    pub(super) address: SocketAddr,
     calls: mpsc::Receiver<ApiCall>,
     _server: Server,
 }
@@ -57,15 +58,6 @@ pub(super) enum ApiRequest {
     InitError(FunctionError),
 }
 
-/// The state of an environment, in the emulator's names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum RuntimeState {
-    Started,
-    Ready,
-    Running,
-    InvocationResponseSent,
-}
-
 impl RuntimeApi {
     pub(super) async fn start() -> io::Result<RuntimeApi> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
@@ -77,11 +69,6 @@ impl RuntimeApi {
             calls,
             _server: Server::start(listener, policy, Translator(sender)),
         })
-    }
-
-    /// For `AWS_LAMBDA_RUNTIME_API`.
-    pub(super) fn address(&self) -> SocketAddr {
-        self.address
     }
 
     /// The next request of the runtime.
@@ -222,8 +209,8 @@ impl Responder {
 }
 
 impl ApiCall {
-    /// Refuses a request that is not allowed in `state`.
-    pub(super) fn refuse(self, state: RuntimeState) {
+    /// Refuses a request that is not allowed in `state`, by the emulator's name of it.
+    pub(super) fn refuse(self, state: &str) {
         let asked = match self.request {
             ApiRequest::Next => "Ready",
             ApiRequest::InitError(_) => "InitError",
@@ -234,7 +221,7 @@ impl ApiCall {
             }
         };
         let message = format!(
-            "State transition from {state:?} to {asked} failed for runtime. \
+            "State transition from {state} to {asked} failed for runtime. \
              Error: State transition is not allowed"
         );
         let status = StatusCode::FORBIDDEN;

@@ -48,8 +48,6 @@ impl TestHost {
         visible.extend(example().parent().map(Path::to_owned));
         let log = Log::default();
         let host = Host {
-            region: "us-east-1".to_owned(),
-            account_id: "000000000000".to_owned(),
             aws_endpoint_url: "https://127.0.0.1:1".to_owned(),
             ca_file: folder.path().join("ca.pem"),
             children_group: children.group(),
