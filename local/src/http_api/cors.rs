@@ -24,13 +24,9 @@ const ALL: [HeaderName; 6] = [
 
 /// The configuration of an API.
 #[derive(Debug)]
-pub(super) struct Cors(template::Cors);
+pub(super) struct Cors(pub(super) template::Cors);
 
 impl Cors {
-    pub(super) fn new(cors: &template::Cors) -> Cors {
-        Cors(cors.clone())
-    }
-
     /// The origins that are allowed by name. A pattern such as `*` admits no page of another site
     /// here, since it was written for an API that is public anyway.
     pub(super) fn named_origins(&self) -> Vec<String> {

@@ -45,11 +45,8 @@ const MOST_CONNECTIONS: usize = 8192;
 pub struct HttpApi(Server);
 
 /// Answers the requests of the API.
-#[derive(Debug, Clone)]
-struct Api(Arc<Settings>);
-
 #[derive(Debug)]
-struct Settings {
+struct Api {
     port: u16,
     routes: Routes,
     cors: Option<Cors>,
@@ -68,18 +65,18 @@ impl HttpApi {
             let routes = function.spec().routes.iter().cloned();
             routes.map(|route| (route, function.clone()))
         });
-        let cors = api.cors.as_ref().map(Cors::new);
+        let cors = api.cors.clone().map(Cors);
         let policy = Policy {
             origins: cors.as_ref().map(Cors::named_origins).unwrap_or_default(),
             ..Policy::plain(MOST_CONNECTIONS)
         };
-        let settings = Settings {
+        let api = Api {
             port: listener.local_addr().map_or(0, |address| address.port()),
             routes: Routes::new(routes, api),
             cors,
             conditions,
         };
-        HttpApi(Server::start(listener, policy, Api(Arc::new(settings))))
+        HttpApi(Server::start(listener, policy, Arc::new(api)))
     }
 
     /// Takes no new requests and waits for the running ones. The caller bounds the wait.
@@ -88,18 +85,13 @@ impl HttpApi {
     }
 }
 
-impl serve::Service for Api {
+impl serve::Service for Arc<Api> {
     async fn answer(
         &self,
         request: Request<Incoming>,
         connection: &Connection,
     ) -> Result<Answer, HungUp> {
-        Ok(self.0.handle(request, connection.peer.ip()).await)
-    }
-}
-
-impl Settings {
-    async fn handle(&self, request: Request<Incoming>, client: IpAddr) -> Answer {
+        let client = connection.peer.ip();
         let request_id = new_request_id();
         let (parts, body) = request.into_parts();
         let preflight = self.cors.as_ref().and_then(|cors| cors.preflight(&parts));
@@ -117,9 +109,11 @@ impl Settings {
             let name = HeaderName::from_static("apigw-requestid");
             answer.headers_mut().insert(name, value);
         }
-        answer
+        Ok(answer)
     }
+}
 
+impl Api {
     async fn respond(
         &self,
         parts: &Parts,
@@ -159,7 +153,7 @@ impl Settings {
         let request = lambda::Request::new(route.key, event.into(), Some(&trace_id));
         let invocation = route.function.invoke(request);
         match timeout(INTEGRATION_TIMEOUT, invocation).await {
-            Ok(Ok(result)) => response::from_result(&result).map_err(|_| failed),
+            Ok(Ok(result)) => response::from_result(&result).ok_or(failed),
             Ok(Err(error)) => Err(response::status_of(&error)),
             Err(_) => Err(StatusCode::SERVICE_UNAVAILABLE),
         }

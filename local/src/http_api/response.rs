@@ -5,7 +5,7 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, SET_COOKIE,
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, SET_COOKIE,
     TRANSFER_ENCODING, UPGRADE,
 };
 use http_body_util::{Either, Full};
@@ -16,10 +16,6 @@ use crate::lambda::InvokeError;
 use crate::serve::{self, Answer};
 
 const JSON: &str = "application/json";
-
-/// A result that API Gateway cannot turn into a response.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Malformed;
 
 /// A result with a `statusCode`.
 #[derive(Debug, Deserialize)]
@@ -34,27 +30,26 @@ struct Reply {
 
 /// Reads a result
 /// [of format 2.0](https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html#http-api-develop-integrations-lambda.response).
-/// A result without `statusCode` is the body of a 200; a JSON string loses its quotes.
-pub(super) fn from_result(result: &Bytes) -> Result<Answer, Malformed> {
-    match serde_json::from_slice(result).map_err(|_| Malformed)? {
+/// A result without `statusCode` is the body of a 200; a JSON string loses its quotes. `None` for one
+/// that API Gateway cannot turn into a response.
+pub(super) fn from_result(result: &Bytes) -> Option<Answer> {
+    match serde_json::from_slice(result).ok()? {
         Value::Object(object) if object.contains_key("statusCode") => {
-            let reply = serde_json::from_value(Value::Object(object)).map_err(|_| Malformed)?;
-            structured(reply)
+            structured(serde_json::from_value(Value::Object(object)).ok()?)
         }
-        Value::String(text) => Ok(serve::typed(StatusCode::OK, JSON, text)),
-        _ => Ok(serve::typed(StatusCode::OK, JSON, result.clone())),
+        Value::String(text) => Some(serve::typed(StatusCode::OK, JSON, text)),
+        _ => Some(serve::typed(StatusCode::OK, JSON, result.clone())),
     }
 }
 
-fn structured(reply: Reply) -> Result<Answer, Malformed> {
+fn structured(reply: Reply) -> Option<Answer> {
     let body = reply.body.unwrap_or_default();
     let body = if reply.is_base64_encoded.unwrap_or_default() {
-        BASE64_STANDARD.decode(body).map_err(|_| Malformed)?.into()
+        BASE64_STANDARD.decode(body).ok()?.into()
     } else {
         Bytes::from(body)
     };
-    let status = status(&reply.status_code).ok_or(Malformed)?;
-    let mut response = serve::empty(status);
+    let mut response = serve::empty(status(&reply.status_code)?);
     *response.body_mut() = Either::Left(Full::new(body));
     let headers = response.headers_mut();
     for (name, value) in reply.headers.unwrap_or_default() {
@@ -62,15 +57,13 @@ fn structured(reply: Reply) -> Result<Answer, Malformed> {
             Value::String(value) => value,
             Value::Number(value) => value.to_string(),
             Value::Bool(value) => value.to_string(),
-            _ => return Err(Malformed),
+            _ => return None,
         };
-        insert(headers, &name, &value)?;
+        let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
+        headers.append(name, HeaderValue::from_str(&value).ok()?);
     }
     for cookie in reply.cookies.unwrap_or_default() {
-        headers.append(
-            SET_COOKIE,
-            HeaderValue::from_str(&cookie).map_err(|_| Malformed)?,
-        );
+        headers.append(SET_COOKIE, HeaderValue::from_str(&cookie).ok()?);
     }
     // This server itself sets the headers about the connection and the length of the body.
     for name in [CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE] {
@@ -78,14 +71,7 @@ fn structured(reply: Reply) -> Result<Answer, Malformed> {
     }
     let text = HeaderValue::from_static("text/plain; charset=utf-8");
     headers.entry(CONTENT_TYPE).or_insert(text);
-    Ok(response)
-}
-
-fn insert(headers: &mut HeaderMap, name: &str, value: &str) -> Result<(), Malformed> {
-    let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| Malformed)?;
-    let value = HeaderValue::from_str(value).map_err(|_| Malformed)?;
-    headers.append(name, value);
-    Ok(())
+    Some(response)
 }
 
 /// A final status, as a number or as digits.

@@ -20,12 +20,16 @@ struct Entry<F> {
     function: F,
 }
 
+/// A part of a route's path, and its text or name.
+#[derive(Debug)]
+struct Segment(Kind, String);
+
 /// In order of preference.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Segment {
-    Literal(String),
-    Parameter(String),
-    Greedy(String),
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Literal,
+    Parameter,
+    Greedy,
 }
 
 /// The route that a request takes.
@@ -52,19 +56,13 @@ impl<F> Routes<F> {
     /// The most specific route for a decoded path.
     pub(super) fn find(&self, method: &str, path: &str) -> Option<Match<'_, F>> {
         self.0.iter().find_map(|entry| {
-            let allowed = entry
-                .route
-                .method
-                .as_deref()
-                .is_none_or(|wanted| wanted == method);
-            let path_parameters = if allowed {
-                entry.parameters(path)?
-            } else {
+            let wanted = entry.route.method.as_deref();
+            if wanted.is_some_and(|wanted| wanted != method) {
                 return None;
-            };
+            }
             Some(Match {
                 key: &entry.key,
-                path_parameters,
+                path_parameters: entry.parameters(path)?,
                 throttle: &entry.throttle,
                 function: &entry.function,
             })
@@ -97,8 +95,8 @@ impl<F> Entry<F> {
     /// whole paths before greedy ones before `$default`. Among them, the earliest literal wins,
     /// then the longer path. On the same path, a method comes before `ANY`.
     fn rank(&self) -> impl Ord + use<F> {
-        let kinds: Vec<u8> = self.pattern.iter().map(Segment::kind).collect();
-        let greedy = kinds.contains(&2);
+        let kinds: Vec<Kind> = self.pattern.iter().map(|it| it.0).collect();
+        let greedy = kinds.contains(&Kind::Greedy);
         let length = Reverse(kinds.len());
         (
             self.is_default(),
@@ -117,19 +115,16 @@ impl<F> Entry<F> {
         }
         let mut parameters = BTreeMap::new();
         let mut rest = segments(path);
-        for segment in &self.pattern {
+        for Segment(kind, text) in &self.pattern {
             let actual = rest.next()?;
-            match segment {
-                Segment::Literal(literal) if literal == actual => {}
-                Segment::Parameter(name) if !actual.is_empty() => {
-                    parameters.insert(name.as_str(), actual.to_owned());
+            match kind {
+                Kind::Literal if text == actual => {}
+                Kind::Parameter if !actual.is_empty() => {
+                    parameters.insert(text.as_str(), actual.to_owned());
                 }
-                Segment::Greedy(name) if !actual.is_empty() => {
-                    let all = std::iter::once(actual)
-                        .chain(rest)
-                        .collect::<Vec<_>>()
-                        .join("/");
-                    parameters.insert(name.as_str(), all);
+                Kind::Greedy if !actual.is_empty() => {
+                    let all = Vec::from_iter(std::iter::once(actual).chain(rest)).join("/");
+                    parameters.insert(text.as_str(), all);
                     return Some(parameters);
                 }
                 _ => return None,
@@ -141,24 +136,13 @@ impl<F> Entry<F> {
 
 impl Segment {
     fn parse(text: &str) -> Segment {
-        match text
-            .strip_prefix('{')
-            .and_then(|text| text.strip_suffix('}'))
-        {
-            Some(name) => match name.strip_suffix('+') {
-                Some(name) => Segment::Greedy(name.to_owned()),
-                None => Segment::Parameter(name.to_owned()),
-            },
-            None => Segment::Literal(text.to_owned()),
-        }
-    }
-
-    fn kind(&self) -> u8 {
-        match self {
-            Segment::Literal(_) => 0,
-            Segment::Parameter(_) => 1,
-            Segment::Greedy(_) => 2,
-        }
+        let inside = text.strip_prefix('{').and_then(|it| it.strip_suffix('}'));
+        let (kind, text) = match inside.map(|name| (name, name.strip_suffix('+'))) {
+            Some((_, Some(name))) => (Kind::Greedy, name),
+            Some((name, None)) => (Kind::Parameter, name),
+            None => (Kind::Literal, text),
+        };
+        Segment(kind, text.to_owned())
     }
 }
 
