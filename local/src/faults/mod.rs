@@ -18,17 +18,14 @@ use crate::sandboxes::Sandbox;
 
 pub(crate) use plan::Strike;
 use plan::{DELIVERY, INVOCATION};
-pub use plan::{Kind, Plan, PlanError, Rule};
+pub use plan::{Kind, Plan, Rule};
 
 /// The faults of one stack. Cheap to clone: all clones are the same.
 #[derive(Debug, Clone)]
-pub struct Faults(Arc<Inner>);
-
-#[derive(Debug)]
-struct Inner {
+pub struct Faults {
     /// Lets a stack without faults pay one atomic load for a call.
-    on: AtomicBool,
-    progress: Mutex<Progress>,
+    on: Arc<AtomicBool>,
+    progress: Arc<Mutex<Progress>>,
     log: Log,
 }
 
@@ -52,29 +49,29 @@ pub(crate) enum Duplicate {
 impl Faults {
     /// None; those that strike later are logged.
     pub fn new(log: &Log) -> Faults {
-        Faults(Arc::new(Inner {
-            on: AtomicBool::new(false),
-            progress: Mutex::default(),
+        Faults {
+            on: Arc::default(),
+            progress: Arc::default(),
             log: log.clone(),
-        }))
+        }
     }
 
     /// The current plan.
     pub fn plan(&self) -> Plan {
-        Plan::clone(&self.0.progress.lock().plan)
+        Plan::clone(&self.progress.lock().plan)
     }
 
     /// Starts to follow another plan, from its first decision. The default plan has no faults.
     pub fn set(&self, plan: Plan) {
         let on = !plan.faults.is_empty();
-        let mut progress = self.0.progress.lock();
+        let mut progress = self.progress.lock();
         progress.plan = Arc::new(plan);
         progress.calls.clear();
-        self.0.on.store(on, Ordering::Relaxed);
+        self.on.store(on, Ordering::Relaxed);
     }
 
     pub(crate) fn are_on(&self) -> bool {
-        self.0.on.load(Ordering::Relaxed)
+        self.on.load(Ordering::Relaxed)
     }
 
     /// The faults of a plan that strike this call. `caller` is its access key id.
@@ -83,7 +80,7 @@ impl Faults {
             return Vec::new();
         }
         let (plan, number) = {
-            let mut progress = self.0.progress.lock();
+            let mut progress = self.progress.lock();
             let key = (caller.to_owned(), operation.to_owned());
             let number = progress.calls.entry(key).or_default();
             *number += 1;
@@ -98,7 +95,7 @@ impl Faults {
         if !self.are_on() {
             return Vec::new();
         }
-        let plan = Arc::clone(&self.0.progress.lock().plan);
+        let plan = Arc::clone(&self.progress.lock().plan);
         plan.strikes(&sandbox.function, "environment", sandbox.number)
     }
 
@@ -129,6 +126,6 @@ impl Faults {
     /// Logs a fault that strikes.
     pub(crate) fn log(&self, kind: Kind) {
         let kind = kind.to_string();
-        self.0.log.add(Event::Fault { kind });
+        self.log.add(Event::Fault { kind });
     }
 }

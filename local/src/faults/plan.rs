@@ -113,32 +113,17 @@ pub enum Kind {
     CredentialsExpired,
 }
 
-/// An invalid plan.
-#[derive(Debug, thiserror::Error)]
-pub enum PlanError {
-    /// It is not JSON of this form.
-    #[error("not a fault plan: {0}")]
-    Form(#[from] serde_json::Error),
-    /// A rule that cannot work.
-    #[error("faults[{index}]: {reason}")]
-    Rule {
-        /// Its index, from 0.
-        index: usize,
-        /// Why.
-        reason: String,
-    },
-}
-
 impl Plan {
     /// Reads a plan from JSON.
     ///
     /// # Errors
     /// If it is not JSON of this form, or if a rule could never strike as it is meant to.
-    pub fn parse(json: &[u8]) -> Result<Plan, PlanError> {
-        let plan: Plan = serde_json::from_slice(json)?;
+    pub fn parse(json: &[u8]) -> Result<Plan, String> {
+        let plan = serde_json::from_slice(json);
+        let plan: Plan = plan.map_err(|error| format!("not a fault plan: {error}"))?;
         for (index, rule) in plan.faults.iter().enumerate() {
-            rule.check()
-                .map_err(|reason| PlanError::Rule { index, reason })?;
+            let checked = rule.check();
+            checked.map_err(|reason| format!("faults[{index}]: {reason}"))?;
         }
         Ok(plan)
     }
@@ -278,7 +263,7 @@ mod tests {
 
     fn plan(faults: &Value) -> Result<Plan, String> {
         let plan = json!({"seed": 1, "faults": faults});
-        Plan::parse(plan.to_string().as_bytes()).map_err(|error| error.to_string())
+        Plan::parse(plan.to_string().as_bytes())
     }
 
     fn struck(plan: &Plan, caller: &str, operation: &str) -> usize {
