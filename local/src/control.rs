@@ -17,7 +17,8 @@ use crate::events::{Entry, Event, Log};
 use crate::faults::Plan;
 use crate::invoke_api;
 use crate::lambda::Function;
-use crate::serve::{self, Answer, Connection, HungUp, Policy, Server, Unread};
+use crate::serve::{self, Answer, Connection, HungUp, Policy, Unread};
+use crate::task::Task;
 
 /// A fault plan is a page of text at most; this allows a thousand pages.
 const MOST_BYTES: usize = 1024 * 1024;
@@ -56,8 +57,8 @@ pub(crate) struct Control {
 
 impl Control {
     /// Serves on `listener`, which must be bound to loopback.
-    pub(crate) fn serve(self, listener: TcpListener) -> Server {
-        Server::start(listener, Policy::plain(MOST_CONNECTIONS), self)
+    pub(crate) fn serve(self, listener: TcpListener) -> Task {
+        serve::start(listener, Policy::plain(MOST_CONNECTIONS), self)
     }
 
     /// The log of events, as it grows.

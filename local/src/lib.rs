@@ -3,7 +3,7 @@
 //! From the top down: `stack` starts everything. The front doors (`http_api`, `aws`, `sqs_trigger`,
 //! `control`) take work from outside. `lambda`, `dynamodb` and `sqs` do it. `faults` disturb it and
 //! `conditions` slow it down; `sandboxes` knows which environments run, and `events` what happened.
-//! These know none of the others. `serve` is how each server listens.
+//! These know none of the others. `serve` is how each server listens, `task` how it ends.
 
 pub mod aws;
 pub mod aws_json;
@@ -22,6 +22,7 @@ mod serve;
 pub mod sqs;
 pub mod sqs_trigger;
 pub mod stack;
+mod task;
 pub mod template_verb;
 mod usage;
 

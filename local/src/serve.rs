@@ -26,9 +26,11 @@ use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
+
+use crate::task::Task;
 
 /// How long a client may take to send the head of a request, counted from the request before. An
 /// environment that is frozen keeps its connections for as long as it may be idle.
@@ -95,35 +97,9 @@ impl Connection {
     }
 }
 
-/// A running server. It ends at once, with its connections, when dropped.
-#[derive(Debug)]
-pub(crate) struct Server {
-    stop: Option<oneshot::Sender<()>>,
-    task: JoinHandle<()>,
-}
-
-impl Server {
-    /// Serves on `listener`, which must be bound to loopback.
-    pub(crate) fn start(listener: TcpListener, policy: Policy, service: impl Service) -> Server {
-        let (stop, stopped) = oneshot::channel();
-        Server {
-            stop: Some(stop),
-            task: tokio::spawn(serve(listener, Arc::new(policy), service, stopped)),
-        }
-    }
-
-    /// Takes no new requests and waits for the running ones. The caller bounds the wait.
-    pub(crate) async fn finish(mut self) {
-        drop(self.stop.take());
-        // Fails only if the server panicked.
-        let _ = (&mut self.task).await;
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
+/// Serves on `listener`, which must be bound to loopback.
+pub(crate) fn start(listener: TcpListener, policy: Policy, service: impl Service) -> Task {
+    Task::start(|stopped| serve(listener, Arc::new(policy), service, stopped))
 }
 
 async fn serve(

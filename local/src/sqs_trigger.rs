@@ -3,23 +3,23 @@
 //! <https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html>
 
 use std::collections::{HashSet, VecDeque};
-use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use serde_json::{Value, json};
-use tokio::sync::oneshot;
-use tokio::task::{JoinError, JoinHandle, JoinSet};
+use futures_util::future::BoxFuture;
+use serde_json::{Map, Value, json};
+use tokio::task::{JoinError, JoinSet};
 use uuid::Uuid;
 
-use crate::aws::Aws;
+use crate::aws::{Aws, Services};
 use crate::aws_json::REGION;
-use crate::conditions::{Conditions, wait_until};
-use crate::events::{Event, Log, Messages, Move};
-use crate::faults::{Duplicate, Faults};
+use crate::conditions::wait_until;
+use crate::events::{Event, Messages, Move};
+use crate::faults::Duplicate;
 use crate::lambda::{InvokeError, MAX_PAYLOAD};
-use crate::sqs::{Message, Sqs, queue_arn};
+use crate::sqs::{Message, queue_arn};
+use crate::task::Task;
 use crate::template::QueueTrigger;
 
 /// The longest wait that SQS allows a receive.
@@ -38,12 +38,12 @@ const MOST_RECORDS: usize = MAX_PAYLOAD - r#"{"Records":[]}"#.len();
 /// Pauses while the function is throttled: the first, doubled each time up to the second.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
-/// A running event source mapping.
+/// A running event source mapping. It ends at once when dropped.
 #[derive(Debug)]
-pub struct SqsTrigger {
-    stop: Option<oneshot::Sender<()>>,
-    poller: JoinHandle<()>,
-}
+pub struct SqsTrigger(Task);
+
+/// Runs the function once, under a request id, with an event.
+type Invoke = dyn Fn(String, Bytes) -> BoxFuture<'static, Result<Bytes, InvokeError>> + Send + Sync;
 
 impl SqsTrigger {
     /// Starts polling the queue of this name. `invoke` runs the function once, under a request id,
@@ -59,57 +59,40 @@ impl SqsTrigger {
         F: Fn(String, Bytes) -> R + Send + Sync + 'static,
         R: Future<Output = Result<Bytes, InvokeError>> + Send + 'static,
     {
-        aws.services.log.know_trigger(&trigger.queue);
+        let services = &aws.services;
+        services.log.know_trigger(&trigger.queue);
         let mapping = Arc::new(Mapping {
             queue_arn: queue_arn(queue),
             trigger,
             queue: queue.to_owned(),
             function: function.to_owned(),
-            sqs: aws.services.sqs.clone(),
-            log: aws.services.log.clone(),
-            faults: aws.services.faults.clone(),
-            conditions: aws.services.conditions.clone(),
-            invoke,
+            services: Arc::clone(services),
+            invoke: Box::new(move |request_id, event| Box::pin(invoke(request_id, event))),
         });
-        let (stop, stopped) = oneshot::channel();
-        let poller = tokio::spawn(async move {
+        SqsTrigger(Task::start(|stopped| async move {
             let mut invocations = JoinSet::new();
             tokio::select! {
-                () = poll(&mapping, &mut invocations) => {}
+                () = mapping.poll(&mut invocations) => {}
                 _ = stopped => {}
             }
             while invocations.join_next().await.is_some() {}
-        });
-        SqsTrigger {
-            stop: Some(stop),
-            poller,
-        }
+        }))
     }
 
     /// Stops polling at once and waits for the running invocations. Bound it with a timeout:
     /// messages that are not finished by then are delivered again after their visibility timeout.
-    pub async fn shutdown(mut self) {
-        drop(self.stop.take());
-        let _ = (&mut self.poller).await;
+    pub async fn shutdown(self) {
+        self.0.finish().await;
     }
 }
 
-impl Drop for SqsTrigger {
-    fn drop(&mut self) {
-        self.poller.abort();
-    }
-}
-
-struct Mapping<F> {
+struct Mapping {
     trigger: QueueTrigger,
     queue: String,
     queue_arn: String,
     function: String,
-    sqs: Sqs,
-    log: Log,
-    faults: Faults,
-    conditions: Conditions,
-    invoke: F,
+    services: Arc<Services>,
+    invoke: Box<Invoke>,
 }
 
 /// A received message, with its part of the event.
@@ -125,37 +108,6 @@ struct Received {
     at: Instant,
     /// A fault: it is not deleted even if the function succeeded with it.
     not_deleted: bool,
-}
-
-/// Gathers batches one after another and invokes the function with each, several at a time.
-///
-/// AWS has one poller for each concurrent batch. One is enough here: the queue is on the same
-/// machine and answers in less than a millisecond.
-async fn poll<F, R>(mapping: &Arc<Mapping<F>>, invocations: &mut JoinSet<Ended>)
-where
-    F: Fn(String, Bytes) -> R + Send + Sync + 'static,
-    R: Future<Output = Result<Bytes, InvokeError>> + Send + 'static,
-{
-    let mut scale = Scale::new(mapping.trigger.maximum_concurrency);
-    let mut waiting = VecDeque::new();
-    loop {
-        while invocations.len() >= scale.concurrency {
-            tokio::select! {
-                Some(ended) = invocations.join_next() => scale.ended(&ended),
-                () = tokio::time::sleep_until(scale.next_step()), if scale.may_grow() => scale.grow(),
-            }
-        }
-        while let Some(ended) = invocations.try_join_next() {
-            scale.ended(&ended);
-        }
-        match mapping.gather(&mut waiting).await {
-            Some(batch) => {
-                let mapping = mapping.clone();
-                invocations.spawn(async move { mapping.process(batch).await });
-            }
-            None => scale.rest(),
-        }
-    }
 }
 
 /// How many invocations may run at one time.
@@ -216,11 +168,34 @@ enum Ended {
     Failed,
 }
 
-impl<F, R> Mapping<F>
-where
-    F: Fn(String, Bytes) -> R + Send + Sync + 'static,
-    R: Future<Output = Result<Bytes, InvokeError>> + Send + 'static,
-{
+impl Mapping {
+    /// Gathers batches one after another and invokes the function with each, several at a time.
+    ///
+    /// AWS has one poller for each concurrent batch. One is enough here: the queue is on the same
+    /// machine and answers in less than a millisecond.
+    async fn poll(self: &Arc<Self>, invocations: &mut JoinSet<Ended>) {
+        let mut scale = Scale::new(self.trigger.maximum_concurrency);
+        let mut waiting = VecDeque::new();
+        loop {
+            while invocations.len() >= scale.concurrency {
+                tokio::select! {
+                    Some(ended) = invocations.join_next() => scale.ended(&ended),
+                    () = tokio::time::sleep_until(scale.next_step()), if scale.may_grow() => scale.grow(),
+                }
+            }
+            while let Some(ended) = invocations.try_join_next() {
+                scale.ended(&ended);
+            }
+            match self.gather(&mut waiting).await {
+                Some(batch) => {
+                    let mapping = Arc::clone(self);
+                    invocations.spawn(async move { mapping.process(batch).await });
+                }
+                None => scale.rest(),
+            }
+        }
+    }
+
     /// Waits for a message, then for more, until the batch or the event is full or the batching
     /// window is over. Messages that do not fit the event stay for the next. `None` if the queue
     /// stayed empty for a whole long poll.
@@ -245,7 +220,7 @@ where
 
     async fn receive(&self, most: usize, wait: Duration, waiting: &mut VecDeque<Received>) {
         let most = most.min(MOST_PER_CALL);
-        let Ok(messages) = self.sqs.receive(&self.queue, most, wait).await else {
+        let Ok(messages) = self.services.sqs.receive(&self.queue, most, wait).await else {
             // The queue is gone, or has too many messages in flight; that may pass.
             return tokio::time::sleep(BACK_OFF.1).await;
         };
@@ -254,7 +229,7 @@ where
         for message in messages {
             let mut received = self.received(message, at);
             self.note(Move::Received, vec![received.id.clone()], None);
-            match self.faults.duplicates_delivery(&self.function) {
+            match self.services.faults.duplicates_delivery(&self.function) {
                 None => {}
                 Some(Duplicate::NotDeleted) => received.not_deleted = true,
                 Some(Duplicate::AtOnce) => {
@@ -304,6 +279,7 @@ where
         let handles = done.iter().map(|received| received.receipt_handle.as_str());
         let handles: Vec<&str> = handles.collect();
         let undeleted = self
+            .services
             .sqs
             .delete(&self.queue, &handles)
             .unwrap_or_else(|why| {
@@ -324,7 +300,7 @@ where
 
     fn note(&self, change: Move, ids: Vec<String>, request_id: Option<&str>) {
         if !ids.is_empty() {
-            self.log.add(Event::Messages(Messages {
+            self.services.log.add(Event::Messages(Messages {
                 queue: self.trigger.queue.clone(),
                 change,
                 ids,
@@ -353,7 +329,8 @@ where
         let sent: Vec<_> = sent.map(Duration::from_millis).collect();
         if let Some(first) = sent.first() {
             // AWS takes longer to notice a message.
-            let due = (*first + self.conditions.trigger(&self.trigger.queue)).saturating_sub(now());
+            let due = (*first + self.services.conditions.trigger(&self.trigger.queue))
+                .saturating_sub(now());
             wait_until(Instant::now() + due).await;
         }
         loop {
@@ -361,7 +338,7 @@ where
             let result = (self.invoke)(request_id.to_owned(), event.clone()).await;
             if !matches!(result, Err(InvokeError::Throttled)) {
                 let waited = sent.iter().map(|sent| begun.saturating_sub(*sent));
-                self.log.add(Event::Messages(Messages {
+                self.services.log.add(Event::Messages(Messages {
                     queue: self.trigger.queue.clone(),
                     change: Move::Delivered,
                     ids: batch.iter().map(|received| received.id.clone()).collect(),
@@ -370,7 +347,7 @@ where
                 }));
                 return result;
             }
-            let Ok(visibility) = self.sqs.visibility_timeout(&self.queue) else {
+            let Ok(visibility) = self.services.sqs.visibility_timeout(&self.queue) else {
                 return result;
             };
             let age = batch
@@ -423,29 +400,19 @@ fn reported_failures<'a>(
     if response.is_empty() {
         return Ok(HashSet::new());
     }
-    let response: Value =
-        serde_json::from_slice(response).map_err(|e| format!("its response is not JSON ({e})"))?;
-    let failures = match &response {
-        Value::Null => return Ok(HashSet::new()),
-        Value::Object(members) => match members.get("batchItemFailures") {
-            None | Some(Value::Null) => return Ok(HashSet::new()),
-            Some(Value::Array(failures)) => failures,
-            Some(_) => return Err("batchItemFailures is not a list".to_owned()),
-        },
-        _ => return Err("its response is not an object".to_owned()),
-    };
-    failures
-        .iter()
-        .map(|failure| {
-            let id = failure
-                .get("itemIdentifier")
-                .and_then(Value::as_str)
-                .ok_or_else(|| format!("{failure} has no itemIdentifier"))?;
-            ids.get(id)
-                .copied()
-                .ok_or_else(|| format!("no message has the id {id:?}"))
-        })
-        .collect()
+    let response: Option<Map<String, Value>> =
+        serde_json::from_slice(response).map_err(|e| format!("its response is no object ({e})"))?;
+    let failures = response.and_then(|mut response| response.remove("batchItemFailures"));
+    let failures: Option<Vec<Map<String, Value>>> =
+        serde_json::from_value(failures.unwrap_or_default())
+            .map_err(|e| format!("batchItemFailures is no list of objects ({e})"))?;
+    let ids = failures.into_iter().flatten().map(|failure| {
+        let id = failure.get("itemIdentifier").and_then(Value::as_str);
+        let id = id.ok_or_else(|| format!("{failure:?} has no itemIdentifier"))?;
+        let known = ids.get(id).copied();
+        known.ok_or_else(|| format!("no message has the id {id:?}"))
+    });
+    ids.collect()
 }
 
 /// One message of the event, in AWS's format.

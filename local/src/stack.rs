@@ -21,8 +21,8 @@ use crate::conditions::Conditions;
 use crate::control::Control;
 use crate::http_api::HttpApi;
 use crate::lambda::{self, AccountConcurrency, Function, Host, Machine, Request};
-use crate::serve::Server;
 use crate::sqs_trigger::SqsTrigger;
+use crate::task::Task;
 use crate::template::{self, Context, Template};
 use crate::template_verb::parameter;
 
@@ -81,7 +81,7 @@ pub struct Options {
 #[derive(Debug)]
 pub struct Stack {
     // Fields are dropped in this order: the guard of all processes comes last.
-    control: Server,
+    control: Task,
     triggers: Vec<SqsTrigger>,
     api: HttpApi,
     functions: Vec<Function>,

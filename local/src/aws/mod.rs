@@ -29,8 +29,9 @@ use crate::faults::Faults;
 use crate::invoke_api;
 use crate::lambda::Function;
 use crate::sandboxes::{Sandbox, Sandboxes};
-use crate::serve::{self, Answer, Connection, HungUp, Policy, Server, Unread};
+use crate::serve::{self, Answer, Connection, HungUp, Policy, Unread};
 use crate::sqs::Sqs;
+use crate::task::Task;
 use crate::template;
 use struck::Struck;
 
@@ -57,7 +58,7 @@ pub struct Aws {
     pub ca_file: PathBuf,
     /// What the endpoint leads to.
     pub services: Arc<Services>,
-    _server: Server,
+    _server: Task,
 }
 
 /// The services, what disturbs calls to them, and what is known of the calls.
@@ -124,7 +125,7 @@ impl Aws {
             ..Policy::plain(MOST_CONNECTIONS)
         };
         Ok(Aws {
-            _server: Server::start(listener, policy, Arc::clone(&services)),
+            _server: serve::start(listener, policy, Arc::clone(&services)),
             endpoint_url,
             ca_file,
             services,

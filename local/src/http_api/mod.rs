@@ -28,7 +28,8 @@ use self::event::Context;
 use self::routes::Routes;
 use crate::conditions::{Conditions, wait_until};
 use crate::lambda::{self, Function, trace_or_new};
-use crate::serve::{self, Answer, Connection, HungUp, Policy, Server, Unread};
+use crate::serve::{self, Answer, Connection, HungUp, Policy, Unread};
+use crate::task::Task;
 use crate::template;
 
 // Limits of HTTP APIs, which AWS does not raise:
@@ -42,7 +43,7 @@ const MOST_CONNECTIONS: usize = 8192;
 
 /// A running HTTP API. It ends at once when dropped.
 #[derive(Debug)]
-pub struct HttpApi(Server);
+pub struct HttpApi(Task);
 
 /// Answers the requests of the API.
 #[derive(Debug)]
@@ -76,7 +77,7 @@ impl HttpApi {
             cors,
             conditions,
         };
-        HttpApi(Server::start(listener, policy, Arc::new(api)))
+        HttpApi(serve::start(listener, policy, Arc::new(api)))
     }
 
     /// Takes no new requests and waits for the running ones. The caller bounds the wait.

@@ -21,7 +21,8 @@ use tokio::sync::{mpsc, oneshot};
 use super::MAX_PAYLOAD;
 use super::error::FunctionError;
 use super::invocation::Invocation;
-use crate::serve::{self, Answer, Connection, HungUp, Policy, Server, Unread};
+use crate::serve::{self, Answer, Connection, HungUp, Policy, Unread};
+use crate::task::Task;
 
 /// A runtime needs one connection, some use two. The limit keeps a function that opens more and
 /// more from using up this host's file descriptors and memory.
@@ -36,7 +37,7 @@ pub(super) struct RuntimeApi {
     /// For `AWS_LAMBDA_RUNTIME_API`.
     pub(super) address: SocketAddr,
     calls: mpsc::Receiver<ApiCall>,
-    _server: Server,
+    _server: Task,
 }
 
 /// One request of the runtime, and the way to answer it.
@@ -67,7 +68,7 @@ impl RuntimeApi {
         Ok(RuntimeApi {
             address,
             calls,
-            _server: Server::start(listener, policy, Translator(sender)),
+            _server: serve::start(listener, policy, Translator(sender)),
         })
     }
 
