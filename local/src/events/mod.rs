@@ -22,14 +22,11 @@ pub const KEPT: usize = 200_000;
 
 /// The log of one stack. Cheap to clone: all clones are the same.
 #[derive(Debug, Clone)]
-pub struct Log(Arc<Inner>);
-
-#[derive(Debug)]
-struct Inner {
+pub struct Log {
     start: Instant,
     /// The same moment by the clock of the machine.
     started_at: SystemTime,
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
 }
 
 #[derive(Debug, Default)]
@@ -349,11 +346,11 @@ pub enum Move {
 
 impl Default for Log {
     fn default() -> Log {
-        Log(Arc::new(Inner {
+        Log {
             start: Instant::now(),
             started_at: SystemTime::now(),
-            state: Mutex::default(),
-        }))
+            state: Arc::default(),
+        }
     }
 }
 
@@ -364,7 +361,7 @@ impl Log {
             at_us: self.now(),
             event,
         });
-        let mut state = self.0.state.lock();
+        let mut state = self.state.lock();
         state.totals.add(&entry.event);
         state.kept.push_back(entry);
         if state.kept.len() > KEPT {
@@ -375,25 +372,25 @@ impl Log {
 
     /// The number that the next event will have.
     pub fn next(&self) -> u64 {
-        let state = self.0.state.lock();
+        let state = self.state.lock();
         state.first + state.kept.len() as u64
     }
 
     /// Microseconds since the start of the stack.
     pub fn now(&self) -> u64 {
-        micros(self.0.start.elapsed())
+        micros(self.start.elapsed())
     }
 
     /// The start of the stack, from which events are timed, in microseconds since 1970.
     pub fn started_at_us(&self) -> u64 {
-        let since = self.0.started_at.duration_since(UNIX_EPOCH);
+        let since = self.started_at.duration_since(UNIX_EPOCH);
         micros(since.unwrap_or_default())
     }
 
     /// At most `most` events from this number on, and the number of the first of them. That is a
     /// later one if those before are no longer kept.
     pub fn since(&self, number: u64, most: usize) -> (u64, Vec<Arc<Entry>>) {
-        let state = self.0.state.lock();
+        let state = self.state.lock();
         let first = number.max(state.first);
         let skipped = usize::try_from(first - state.first).unwrap_or(usize::MAX);
         let entries = state.kept.iter().skip(skipped).take(most).cloned();
@@ -402,17 +399,17 @@ impl Log {
 
     /// The sums so far, without the depth of the queues.
     pub(crate) fn snapshot(&self) -> Snapshot {
-        self.0.state.lock().totals.snapshot()
+        self.state.lock().totals.snapshot()
     }
 
     /// Starts the sums from zero. The events stay.
     pub fn reset_sums(&self) {
-        self.0.state.lock().totals.reset();
+        self.state.lock().totals.reset();
     }
 
     /// Adds a queue whose trigger has started. From now on the sums show it.
     pub(crate) fn know_trigger(&self, queue: &str) {
-        self.0.state.lock().totals.trigger(queue);
+        self.state.lock().totals.trigger(queue);
     }
 }
 

@@ -36,7 +36,7 @@ use crate::template;
 ///
 /// A call takes some microseconds behind one lock, on the thread that makes it. With a data folder,
 /// a call in some thousands waits until the disk has what was written.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Sqs {
     store: Arc<Mutex<Store>>,
     endpoint_url: Arc<str>,
@@ -290,12 +290,6 @@ impl Sqs {
             }));
         }
         done
-    }
-}
-
-impl std::fmt::Debug for Sqs {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Sqs").finish_non_exhaustive()
     }
 }
 

@@ -67,6 +67,7 @@ pub(super) struct MoveTask {
     pub(super) started_timestamp: i64,
 }
 
+#[derive(Debug)]
 pub(super) struct Store {
     pub(super) connection: Connection,
     pub(super) queues: BTreeMap<String, Queue>,
@@ -78,6 +79,7 @@ pub(super) struct Store {
     pub(super) moved: Vec<(Move, String, String)>,
 }
 
+#[derive(Debug)]
 pub(super) struct Queue {
     pub(super) row: i64,
     pub(super) created: i64,
