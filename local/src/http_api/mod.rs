@@ -124,12 +124,12 @@ impl Api {
     ) -> Result<Answer, StatusCode> {
         check_headers(parts)?;
         let path = event::decoded_path(parts.uri.path());
-        let route = self
+        let (route, path_parameters) = self
             .routes
             .find(parts.method.as_str(), &path)
             .filter(|_| path.starts_with('/'))
             .ok_or(StatusCode::NOT_FOUND)?;
-        if !route.throttle.lets_through() {
+        if !route.throttle.lets_through(Instant::now()) {
             return Err(StatusCode::TOO_MANY_REQUESTS);
         }
         let body = read(&parts.headers, body).await?;
@@ -140,18 +140,18 @@ impl Api {
             request_id,
             source_ip: client,
             port: self.port,
-            route_key: route.key,
+            route_key: &route.key,
             trace_id: &trace_id,
             now: OffsetDateTime::now_utc(),
         };
         let failed = StatusCode::INTERNAL_SERVER_ERROR;
-        let event = event::encode(parts, &body, &path, &route.path_parameters, context);
+        let event = event::encode(parts, &body, &path, &path_parameters, context);
         // The event holds a copy.
         drop(body);
-        let aws = self.conditions.front_door(route.key)
+        let aws = self.conditions.front_door(&route.key)
             + self.conditions.invoke(&route.function.spec().logical_id);
         wait_until(arrived + aws).await;
-        let request = lambda::Request::new(route.key, event.into(), Some(&trace_id));
+        let request = lambda::Request::new(&route.key, event.into(), Some(&trace_id));
         let invocation = route.function.invoke(request);
         match timeout(INTEGRATION_TIMEOUT, invocation).await {
             Ok(Ok(result)) => response::from_result(&result).ok_or(failed),

@@ -12,12 +12,13 @@ use crate::template::{Api, Route};
 pub(super) struct Routes<F = Function>(Vec<Entry<F>>);
 
 #[derive(Debug)]
-struct Entry<F> {
+pub(super) struct Entry<F> {
     route: Route,
-    key: String,
+    /// `GET /products/{id}`, `ANY /files/{proxy+}` or `$default`.
+    pub(super) key: String,
     pattern: Vec<Segment>,
-    throttle: Throttle,
-    function: F,
+    pub(super) throttle: Throttle,
+    pub(super) function: F,
 }
 
 /// A part of a route's path, and its text or name.
@@ -32,15 +33,8 @@ enum Kind {
     Greedy,
 }
 
-/// The route that a request takes.
-#[derive(Debug)]
-pub(super) struct Match<'a, F = Function> {
-    /// `GET /products/{id}`, `ANY /files/{proxy+}` or `$default`.
-    pub(super) key: &'a str,
-    pub(super) path_parameters: BTreeMap<&'a str, String>,
-    pub(super) throttle: &'a Throttle,
-    pub(super) function: &'a F,
-}
+/// The parts of a path that a route leaves open, by name.
+type Parameters<'a> = BTreeMap<&'a str, String>;
 
 impl<F> Routes<F> {
     /// If a route is there twice, the first counts.
@@ -54,18 +48,13 @@ impl<F> Routes<F> {
     }
 
     /// The most specific route for a decoded path.
-    pub(super) fn find(&self, method: &str, path: &str) -> Option<Match<'_, F>> {
+    pub(super) fn find(&self, method: &str, path: &str) -> Option<(&Entry<F>, Parameters<'_>)> {
         self.0.iter().find_map(|entry| {
             let wanted = entry.route.method.as_deref();
             if wanted.is_some_and(|wanted| wanted != method) {
                 return None;
             }
-            Some(Match {
-                key: &entry.key,
-                path_parameters: entry.parameters(path)?,
-                throttle: &entry.throttle,
-                function: &entry.function,
-            })
+            Some((entry, entry.parameters(path)?))
         })
     }
 }
@@ -109,7 +98,7 @@ impl<F> Entry<F> {
     }
 
     /// The path parameters, if the path matches.
-    fn parameters(&self, path: &str) -> Option<BTreeMap<&str, String>> {
+    fn parameters(&self, path: &str) -> Option<Parameters<'_>> {
         if self.is_default() {
             return Some(BTreeMap::new());
         }
@@ -170,9 +159,9 @@ mod tests {
     }
 
     fn found(routes: &Routes<&'static str>, method: &str, path: &str) -> Option<&'static str> {
-        routes.find(method, path).map(|found| {
-            assert_eq!(found.key, *found.function);
-            *found.function
+        routes.find(method, path).map(|(found, _)| {
+            assert_eq!(found.key, found.function);
+            found.function
         })
     }
 
@@ -223,11 +212,11 @@ mod tests {
     #[test]
     fn parameters_take_one_segment_and_greedy_ones_the_rest() {
         let routes = routes(&["GET /items/{id}/parts/{part}", "GET /files/{path+}"]);
-        let found = routes.find("GET", "/items/7/parts/left").expect("a route");
-        assert_eq!(found.path_parameters["id"], "7");
-        assert_eq!(found.path_parameters["part"], "left");
-        let found = routes.find("GET", "/files/a/b//c/").expect("a route");
-        assert_eq!(found.path_parameters["path"], "a/b//c/");
+        let (_, parameters) = routes.find("GET", "/items/7/parts/left").expect("a route");
+        assert_eq!(parameters["id"], "7");
+        assert_eq!(parameters["part"], "left");
+        let (_, parameters) = routes.find("GET", "/files/a/b//c/").expect("a route");
+        assert_eq!(parameters["path"], "a/b//c/");
     }
 
     #[test]

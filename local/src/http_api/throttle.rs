@@ -41,11 +41,7 @@ impl Throttle {
     }
 
     /// Takes a token for a request that comes now. False if there is none.
-    pub(super) fn lets_through(&self) -> bool {
-        self.lets_through_at(Instant::now())
-    }
-
-    fn lets_through_at(&self, now: Instant) -> bool {
+    pub(super) fn lets_through(&self, now: Instant) -> bool {
         let mut bucket = self.bucket.lock();
         let new = now.saturating_duration_since(bucket.at).as_secs_f64() * self.rate;
         bucket.tokens = (bucket.tokens + new).min(self.burst);
@@ -73,7 +69,7 @@ mod tests {
         let start = Instant::now();
         let passed = |ms: u64| {
             let now = start + Duration::from_millis(ms);
-            (0..100).filter(|_| throttle.lets_through_at(now)).count()
+            (0..100).filter(|_| throttle.lets_through(now)).count()
         };
         assert_eq!(passed(0), 3);
         assert_eq!(passed(50), 0);
