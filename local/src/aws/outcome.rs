@@ -4,37 +4,21 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde_json::Value;
 
 use crate::aws_json::Refusal;
 use crate::events::Outcome;
-
-/// The part of a refused transaction that says why.
-#[derive(Deserialize)]
-struct Reasons {
-    #[serde(rename = "CancellationReasons", default)]
-    reasons: Vec<Reason>,
-}
-
-/// Why one item cancelled its transaction.
-#[derive(Deserialize)]
-struct Reason {
-    #[serde(rename = "Code")]
-    code: String,
-}
 
 /// A transaction that only conditions cancelled counts as one condition that did not hold.
 pub(super) fn of(refusal: &Refusal) -> Outcome {
     match refusal.name() {
         "ConditionalCheckFailedException" => Outcome::ConditionalFailure,
         "TransactionCanceledException" => {
-            let body = refusal.body();
-            let Ok(Reasons { reasons }) = serde_json::from_slice(&body) else {
-                return Outcome::Error;
-            };
-            let mut codes = reasons.iter().map(|reason| reason.code.as_str());
-            if codes.clone().any(|code| code == "ConditionalCheckFailed")
-                && codes.all(|code| matches!(code, "None" | "ConditionalCheckFailed"))
-            {
+            let body: Value = serde_json::from_slice(&refusal.body()).unwrap_or_default();
+            let reasons = body["CancellationReasons"].as_array().into_iter().flatten();
+            let codes = reasons.map(|reason| reason["Code"].as_str());
+            let mut codes = codes.filter(|code| *code != Some("None")).peekable();
+            if codes.peek().is_some() && codes.all(|it| it == Some("ConditionalCheckFailed")) {
                 Outcome::ConditionalFailure
             } else {
                 Outcome::Error

@@ -22,6 +22,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
 
+use attributes::Redrive;
 pub use attributes::queue_arn;
 use error::invalid_value;
 pub use message::{Message, MessageAttribute, MessageAttributes};
@@ -91,14 +92,6 @@ impl Sqs {
                 let handle = self.with(|store, now| store.start_task(&request, now))?;
                 tokio::spawn(self.clone().carry_out(handle.clone()));
                 Ok(json!({"TaskHandle": handle}))
-            }
-            "ListMessageMoveTasks" => {
-                let request = parse(body)?;
-                self.with(|store, _| store.list_tasks(&request))
-            }
-            "CancelMessageMoveTask" => {
-                let request = parse(body)?;
-                self.with(|store, _| store.cancel_task(&request))
             }
             _ => self.with(|store, now| {
                 operations::answer(store, &self.endpoint_url, operation, body, now)
@@ -184,11 +177,12 @@ impl Sqs {
             if let Some(redrive) = &queue.redrive {
                 let id = &redrive.dead_letter_queue;
                 let target = queues.iter().find(|it| it.logical_id == *id);
-                let target = target
-                    .ok_or_else(|| refused(format!("its dead-letter queue {id} does not exist")))?;
-                let arn = queue_arn(&target.name);
-                let most = redrive.max_receive_count;
-                policy = json!({"deadLetterTargetArn": arn, "maxReceiveCount": most}).to_string();
+                let absent = || refused(format!("its dead-letter queue {id} does not exist"));
+                let redrive = Redrive {
+                    target: target.ok_or_else(absent)?.name.clone(),
+                    max_receive_count: redrive.max_receive_count.into(),
+                };
+                policy = redrive.to_json();
             }
             let change = BTreeMap::from([("RedrivePolicy".to_owned(), policy)]);
             self.with(|store, now| store.set_attributes(&queue.name, &change, now))

@@ -79,6 +79,8 @@ pub(super) fn answer(
         "SendMessageBatch" => return batch(store, body, send, now),
         "DeleteMessageBatch" => return batch(store, body, delete, now),
         "ChangeMessageVisibilityBatch" => return batch(store, body, change_visibility, now),
+        "ListMessageMoveTasks" => return store.list_tasks(&parse(body)?),
+        "CancelMessageMoveTask" => return store.cancel_task(&parse(body)?),
         _ => {}
     }
     let request: Request = parse(body)?;
