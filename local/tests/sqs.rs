@@ -131,7 +131,8 @@ async fn a_dead_letter_queue_that_is_not_there_is_named() {
     let refused = start(dir.path(), None, &[], &[orders]).await.unwrap_err();
     assert_eq!(
         refused.to_string(),
-        "queue OrdersQueue: its dead-letter queue OrdersDeadLetterQueue does not exist"
+        "queue OrdersQueue: InvalidParameterValueException: Value local-OrdersDeadLetterQueue for \
+         parameter RedrivePolicy is invalid. Reason: Dead letter target does not exist."
     );
 }
 

@@ -179,7 +179,7 @@ impl Redrive {
         })
     }
 
-    pub(super) fn to_json(&self) -> String {
+    fn to_json(&self) -> String {
         let (arn, count) = (queue_arn(&self.target), self.max_receive_count);
         json!({"deadLetterTargetArn": arn, "maxReceiveCount": count}).to_string()
     }

@@ -22,7 +22,6 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
 
-use attributes::Redrive;
 pub use attributes::queue_arn;
 use error::invalid_value;
 pub use message::{Message, MessageAttribute, MessageAttributes};
@@ -160,33 +159,24 @@ impl Sqs {
         let ids = ids.map(|queue| (queue.name.clone(), queue.logical_id.clone()));
         // Set twice only by a mistake, which changes nothing.
         let _ = self.logical_ids.set(ids.collect());
+        let refused = |queue: &template::Queue, refusal: Refusal| {
+            format!("queue {}: {refusal}", queue.logical_id)
+        };
         for queue in queues {
             let (name, attributes) = (&queue.name, &queue.attributes);
-            let refused = |refusal| format!("queue {}: {refusal}", queue.logical_id);
             self.with(|store, now| match store.queues.contains_key(name) {
                 true => store.set_attributes(name, attributes, now),
                 false => store.create(name, attributes, &BTreeMap::new(), now),
             })
-            .map_err(refused)?;
+            .map_err(|refusal| refused(queue, refusal))?;
         }
         // Afterwards, because a dead-letter queue may stand behind its source. An empty policy
         // removes one that the data folder still has.
         for queue in queues {
-            let refused = |why: String| format!("queue {}: {why}", queue.logical_id);
-            let mut policy = String::new();
-            if let Some(redrive) = &queue.redrive {
-                let id = &redrive.dead_letter_queue;
-                let target = queues.iter().find(|it| it.logical_id == *id);
-                let absent = || refused(format!("its dead-letter queue {id} does not exist"));
-                let redrive = Redrive {
-                    target: target.ok_or_else(absent)?.name.clone(),
-                    max_receive_count: redrive.max_receive_count.into(),
-                };
-                policy = redrive.to_json();
-            }
+            let policy = queue.redrive_policy.clone().unwrap_or_default();
             let change = BTreeMap::from([("RedrivePolicy".to_owned(), policy)]);
             self.with(|store, now| store.set_attributes(&queue.name, &change, now))
-                .map_err(|refusal| refused(refusal.to_string()))?;
+                .map_err(|refusal| refused(queue, refusal))?;
         }
         Ok(())
     }

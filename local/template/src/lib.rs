@@ -34,7 +34,7 @@ pub use code::check_code;
 pub use error::TemplateError;
 pub use function::{Function, LogFormat, LogLevel, QueueTrigger, Route};
 pub use json::to_json;
-pub use queue::{Queue, Redrive};
+pub use queue::Queue;
 pub use table::Table;
 
 use error::{line_of, place, refuse};

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::error::refuse;
 use crate::properties::Properties;
@@ -17,17 +17,8 @@ pub struct Queue {
     pub name: String,
     /// Attributes in the form of `CreateQueue`, all strings, without the redrive policy.
     pub attributes: BTreeMap<String, String>,
-    /// The destination of messages that were received too often.
-    pub redrive: Option<Redrive>,
-}
-
-/// A queue's redrive policy.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Redrive {
-    /// Logical id of the dead-letter queue.
-    pub dead_letter_queue: String,
-    /// How often a message may be received before it moves there.
-    pub max_receive_count: u32,
+    /// `RedrivePolicy` as JSON: where messages go that were received too often.
+    pub redrive_policy: Option<String>,
 }
 
 pub(crate) fn read(properties: &Properties<'_>, id: &str) -> Result<Queue, String> {
@@ -55,23 +46,20 @@ pub(crate) fn read(properties: &Properties<'_>, id: &str) -> Result<Queue, Strin
     let resolver = properties.resolver;
     let redrive = |policy: &Properties<'_>| {
         let arn: String = policy.need("deadLetterTargetArn")?;
-        let queue = || resolver.queue_of_arn(&arn);
-        let Some(max_receive_count) = policy.number("maxReceiveCount", 1..=1000)? else {
+        let Some(most) = policy.number::<u32>("maxReceiveCount", 1..=1000)? else {
             refuse!("the property maxReceiveCount is missing");
         };
-        Ok(Redrive {
-            dead_letter_queue: resolver.at(&["deadLetterTargetArn"], queue)?,
-            max_receive_count,
-        })
+        resolver.at(&["deadLetterTargetArn"], || resolver.queue_of_arn(&arn))?;
+        Ok(json!({"deadLetterTargetArn": arn, "maxReceiveCount": most}).to_string())
     };
     let policy: Option<Value> = properties.get("RedrivePolicy")?;
-    let redrive = policy
+    let redrive_policy = policy
         .map(|_| properties.within("RedrivePolicy", redrive))
         .transpose()?;
     Ok(Queue {
         logical_id: id.to_owned(),
         name: resolver.name(id)?,
         attributes,
-        redrive,
+        redrive_policy,
     })
 }

@@ -239,15 +239,13 @@ Outputs:
     };
     assert_eq!(queue.attributes["VisibilityTimeout"], "180");
     assert_eq!(queue.attributes["MaximumMessageSize"], "1048576");
-    let redrive = queue.redrive.as_ref().expect("a redrive policy");
     assert_eq!(
-        (
-            redrive.dead_letter_queue.as_str(),
-            redrive.max_receive_count
-        ),
-        ("Dead", 3)
+        queue.redrive_policy.as_deref(),
+        Some(
+            r#"{"deadLetterTargetArn":"arn:aws:sqs:us-east-1:000000000000:local-Dead","maxReceiveCount":3}"#
+        )
     );
-    assert_eq!(dead.redrive, None);
+    assert_eq!(dead.redrive_policy, None);
     assert_eq!(template.notices, ["not hosted: AWS::CloudWatch::Alarm"]);
 }
 

@@ -17,7 +17,7 @@ use hyper_util::rt::TokioIo;
 use local::aws::Aws;
 use local::conditions::Conditions;
 use local::events::Snapshot;
-use local::template::{Queue, Redrive, Table};
+use local::template::{Queue, Table};
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -81,7 +81,7 @@ pub(crate) fn table(logical_id: &str) -> Table {
 pub(crate) fn queue(
     logical_id: &str,
     attributes: &[(&str, &str)],
-    redrive: Option<Redrive>,
+    redrive_policy: Option<String>,
 ) -> Queue {
     Queue {
         logical_id: logical_id.to_owned(),
@@ -90,16 +90,14 @@ pub(crate) fn queue(
             .iter()
             .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
             .collect(),
-        redrive,
+        redrive_policy,
     }
 }
 
 /// `OrdersQueue`, which gives up on a message after two receives, and where it then goes.
 pub(crate) fn queues(visibility_timeout: &str) -> [Queue; 2] {
-    let redrive = Redrive {
-        dead_letter_queue: "OrdersDeadLetterQueue".to_owned(),
-        max_receive_count: 2,
-    };
+    let arn = local::sqs::queue_arn("local-OrdersDeadLetterQueue");
+    let redrive = json!({"deadLetterTargetArn": arn, "maxReceiveCount": 2}).to_string();
     let attributes = [("VisibilityTimeout", visibility_timeout)];
     [
         queue("OrdersQueue", &attributes, Some(redrive)),
