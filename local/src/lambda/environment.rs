@@ -19,7 +19,7 @@ use super::error::{FunctionError, InvokeError, TIMED_OUT};
 use super::invocation::{Invocation, Job};
 use super::log::Log;
 use super::platform_log::{Entry, Report};
-use super::pool::{Next, Place};
+use super::pool::{Next, Place, Stage};
 use super::process::{Doing, Launcher, Process, Setup};
 use super::runtime_api::{ApiCall, ApiRequest, Responder, accepted};
 use crate::aws_json::{ACCOUNT, REGION};
@@ -249,7 +249,7 @@ impl Environment {
                     if let Some(process) = &mut self.process {
                         process.thaw();
                     }
-                    self.place.running();
+                    self.place.enter(Stage::Running);
                     return Some(job);
                 }
                 doing = does(&mut self.process) => match doing {
@@ -402,7 +402,7 @@ impl Environment {
                     if done >= invocation.deadline {
                         return Err(self.timed_out(&request_id));
                     }
-                    self.place.settling();
+                    self.place.enter(Stage::Settling);
                     invocation.error = result.as_ref().err().map(|it| it.error_type.clone());
                     invocation.answer(result.map_err(InvokeError::from));
                     reply.send(*answer);
@@ -421,7 +421,7 @@ impl Environment {
 
     /// Answers the caller, ends the process, and logs a failed invocation as Lambda does.
     async fn fail(&mut self, invocation: &mut Invocation, error: FunctionError) {
-        self.place.settling();
+        self.place.enter(Stage::Settling);
         invocation.answer(Err(error.clone().into()));
         if let Some(process) = &self.process {
             process.output.flush();

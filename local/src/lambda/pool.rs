@@ -87,10 +87,11 @@ pub(super) struct Place {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
+pub(super) enum Stage {
     Starting,
     Idle,
     Running,
+    /// The invocation's result is sent; the environment will be free in a moment.
     Settling,
 }
 
@@ -140,16 +141,9 @@ impl Place {
         Next::Wait(wait)
     }
 
-    /// The environment has received the job that it waited for.
-    pub(super) fn running(&mut self) {
+    pub(super) fn enter(&mut self, stage: Stage) {
         let shared = Arc::clone(&self.pool);
-        self.change(&mut shared.lock(), Stage::Running);
-    }
-
-    /// The invocation's result is sent; the environment will be free in a moment.
-    pub(super) fn settling(&mut self) {
-        let shared = Arc::clone(&self.pool);
-        self.change(&mut shared.lock(), Stage::Settling);
+        self.change(&mut shared.lock(), stage);
     }
 
     /// Takes an idle environment out of service. False if it has received a job in the meantime.
