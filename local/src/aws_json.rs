@@ -28,7 +28,6 @@ pub(crate) enum Service {
     Other,
 }
 
-/// The operation that a request asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Operation {
     pub(crate) service: Service,
@@ -36,7 +35,6 @@ pub(crate) struct Operation {
 }
 
 impl Operation {
-    /// The operation that the headers name.
     pub(crate) fn of(headers: &HeaderMap) -> Operation {
         let target = headers.get(TARGET);
         let target = target.and_then(|target| target.to_str().ok()).unwrap_or("");
@@ -106,7 +104,6 @@ impl Refusal {
         self.status.is_client_error()
     }
 
-    /// The body of the response.
     pub(crate) fn body(&self) -> Bytes {
         let short = || json!({"__type": self.kind, "message": self.message});
         let body = self.body.clone();

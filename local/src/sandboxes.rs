@@ -121,7 +121,6 @@ impl Sandbox {
         self.state.lock().request_id = request_id.map(str::to_owned);
     }
 
-    /// The invocation that it runs.
     pub(crate) fn request_id(&self) -> Option<String> {
         self.state.lock().request_id.clone()
     }

@@ -60,7 +60,6 @@ impl Policy {
     }
 }
 
-/// Answers the requests of a server.
 pub(crate) trait Service: Clone + Send + Sync + 'static {
     /// Answers one request, or hangs up without an answer.
     fn answer(
@@ -78,10 +77,8 @@ pub(crate) type Answer = Response<Either<Full<Bytes>, Channel<Bytes>>>;
 #[error("the connection closes without an answer")]
 pub(crate) struct HungUp;
 
-/// The connection that a request came on.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    /// The client's address.
     pub(crate) peer: SocketAddr,
     /// Whether it took a full TLS handshake, rather than resuming a session.
     pub(crate) full_handshake: bool,
@@ -255,7 +252,6 @@ pub(crate) async fn read(
     timeout(limit, read).await.unwrap_or(Err(Unread::TooSlow))
 }
 
-/// An answer without a body.
 pub(crate) fn empty(status: StatusCode) -> Answer {
     let mut answer = Response::new(Either::Left(Full::default()));
     *answer.status_mut() = status;
@@ -271,12 +267,10 @@ pub(crate) fn parts(kind: &'static str) -> (Sender<Bytes>, Answer) {
     (sender, answer)
 }
 
-/// An answer in plain text.
 pub(crate) fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
     typed(status, "text/plain; charset=utf-8", body)
 }
 
-/// An answer in JSON.
 pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Answer {
     match serde_json::to_vec(value) {
         Ok(body) => typed(status, "application/json", body),

@@ -123,7 +123,6 @@ impl Faults {
         Some(strike)
     }
 
-    /// Logs a fault that strikes.
     pub(crate) fn log(&self, kind: Kind) {
         let kind = kind.to_string();
         self.log.add(Event::Fault { kind });

@@ -150,7 +150,6 @@ impl Plan {
     }
 }
 
-/// A fault that strikes.
 #[derive(Debug)]
 pub(crate) struct Strike {
     pub(crate) kind: Kind,

@@ -22,7 +22,6 @@ const ALL: [HeaderName; 6] = [
     ACCESS_CONTROL_MAX_AGE,
 ];
 
-/// The configuration of an API.
 #[derive(Debug)]
 pub(super) struct Cors(pub(super) template::Cors);
 

@@ -45,7 +45,6 @@ const MOST_CONNECTIONS: usize = 8192;
 #[derive(Debug)]
 pub struct HttpApi(Task);
 
-/// Answers the requests of the API.
 #[derive(Debug)]
 struct Api {
     port: u16,

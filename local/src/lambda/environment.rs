@@ -159,7 +159,6 @@ impl Environment {
         self.launcher.setup.host.machine.turn().await
     }
 
-    /// Starts the process.
     async fn launch(&mut self) -> Result<(), InvokeError> {
         self.process = Some(self.launcher.launch().await?);
         self.cpu_reported = Duration::ZERO;

@@ -94,7 +94,6 @@ impl Log {
     }
 }
 
-/// Standard output and error of one environment.
 #[derive(Debug)]
 pub(super) struct Output {
     pipe: Arc<Pipe>,

@@ -262,7 +262,6 @@ impl Process {
         self.note(Change::Frozen, None, None);
     }
 
-    /// Resumes the processes.
     pub(super) fn thaw(&mut self) {
         if self.frozen {
             self.sandbox.signal(Signal::SIGCONT);
@@ -271,7 +270,6 @@ impl Process {
         }
     }
 
-    /// Logs a change of the environment.
     pub(super) fn note(&self, change: Change, why: Option<String>, init: Option<Init>) {
         self.events.add(Event::Environment(events::Environment {
             function: self.sandbox.function.clone(),

@@ -72,7 +72,6 @@ impl RuntimeApi {
         })
     }
 
-    /// The next request of the runtime.
     pub(super) async fn call(&mut self) -> ApiCall {
         match self.calls.recv().await {
             Some(call) => call,

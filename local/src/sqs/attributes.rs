@@ -44,7 +44,6 @@ const FIFO: [&str; 4] = [
     "FifoThroughputLimit",
 ];
 
-/// Attributes that can only be read.
 const READ_ONLY: [&str; 6] = [
     "ApproximateNumberOfMessages",
     "ApproximateNumberOfMessagesDelayed",

@@ -188,7 +188,6 @@ pub(super) fn size(body: &str, attributes: &MessageAttributes) -> usize {
     body.len() + attributes.sum::<usize>()
 }
 
-/// MD5 in hex.
 pub(super) fn md5(bytes: &[u8]) -> String {
     format!("{:x}", md5::compute(bytes))
 }

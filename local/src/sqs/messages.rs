@@ -45,7 +45,6 @@ const RECEIVE: &str = "
     RETURNING seq, queue, id, attributes, body, receive_count, first_received, trace, group_id,
         dedup_id, source";
 
-/// A message to send.
 pub(super) struct Outgoing<'a> {
     pub(super) body: &'a str,
     pub(super) attributes: &'a MessageAttributes,

@@ -139,7 +139,6 @@ pub(super) fn answer(
     Ok(json!({}))
 }
 
-/// Reads the body of a call.
 pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
     // serde would take a list for the members in their order.
     if !body.trim_ascii_start().starts_with(b"{") {
