@@ -10,10 +10,10 @@ use super::{Call, Event, Handshake, Messages, Move, Outcome, micros};
 
 #[derive(Debug, Default)]
 pub(super) struct Totals {
-    callers: BTreeMap<String, Caller>,
-    /// The work of triggers, by queue.
-    triggers: BTreeMap<String, TriggerCounts>,
-    faults: BTreeMap<String, u64>,
+    /// Without the queue times.
+    sums: Snapshot,
+    /// Microseconds, of the queues that have a trigger.
+    queue_times: BTreeMap<String, Histogram<u64>>,
 }
 
 /// All counts since the start or the last reset. Its JSON is the body of `GET /meter`.
@@ -116,12 +116,6 @@ pub struct Percentiles {
     pub max: f64,
 }
 
-#[derive(Debug)]
-pub(super) struct TriggerCounts {
-    counts: Trigger,
-    queue_time_us: Histogram<u64>,
-}
-
 impl Snapshot {
     /// Messages in the queues that have a trigger, or in those that have none.
     pub fn messages(&self, with_trigger: bool) -> u64 {
@@ -139,18 +133,6 @@ impl QueueCounts {
     }
 }
 
-impl Default for TriggerCounts {
-    fn default() -> Self {
-        // Three significant digits, and a range that grows with the values.
-        let queue_time_us = Histogram::new(3)
-            .unwrap_or_else(|_| unreachable!("three digits are within the documented 0 to 5"));
-        TriggerCounts {
-            counts: Trigger::default(),
-            queue_time_us,
-        }
-    }
-}
-
 impl Totals {
     pub(super) fn add(&mut self, event: &Event) {
         match event {
@@ -158,19 +140,23 @@ impl Totals {
                 function,
                 handshake,
             } => {
-                let caller = self.callers.entry(function.clone()).or_default();
+                let caller = self.sums.functions.entry(function.clone()).or_default();
                 caller.connections += 1;
                 caller.tls_handshakes += u64::from(*handshake == Handshake::Full);
             }
             Event::Call(call) => self.call(call),
             Event::Messages(messages) => self.messages(messages),
-            Event::Fault { kind } => *self.faults.entry(kind.clone()).or_default() += 1,
+            Event::Fault { kind } => *self.sums.faults.entry(kind.clone()).or_default() += 1,
             Event::Environment(_) | Event::Invocation(_) | Event::Lost { .. } => {}
         }
     }
 
     fn call(&mut self, call: &Call) {
-        let caller = self.callers.entry(call.function.clone()).or_default();
+        let caller = self
+            .sums
+            .functions
+            .entry(call.function.clone())
+            .or_default();
         if call.outcome == Outcome::NoAnswer {
             return;
         }
@@ -191,19 +177,22 @@ impl Totals {
     fn messages(&mut self, messages: &Messages) {
         let Messages { queue, ids, .. } = messages;
         // What others than a trigger do with a queue is in their calls.
-        let Some(trigger) = self.triggers.get_mut(queue) else {
+        let counted = self.sums.queues.get_mut(queue);
+        let Some(trigger) = counted.and_then(|it| it.trigger.as_mut()) else {
             return;
         };
         let count = ids.len() as u64;
         match messages.change {
-            Move::Received => trigger.counts.received += count,
-            Move::Deleted => trigger.counts.deleted += count,
-            Move::Returned => trigger.counts.failed += count,
+            Move::Received => trigger.received += count,
+            Move::Deleted => trigger.deleted += count,
+            Move::Returned => trigger.failed += count,
             Move::Delivered => {
-                trigger.counts.invocations += 1;
-                for waited in &messages.waited {
-                    // Fails only if the range may not grow.
-                    let _ = trigger.queue_time_us.record(micros(*waited));
+                trigger.invocations += 1;
+                if let Some(times) = self.queue_times.get_mut(queue) {
+                    for waited in &messages.waited {
+                        // Fails only if the range may not grow.
+                        let _ = times.record(micros(*waited));
+                    }
                 }
             }
             Move::Sent | Move::Dead => {}
@@ -211,44 +200,36 @@ impl Totals {
     }
 
     pub(super) fn trigger(&mut self, queue: &str) {
-        self.triggers.entry(queue.to_owned()).or_default();
+        let counted = self.sums.queues.entry(queue.to_owned()).or_default();
+        counted.trigger.get_or_insert_default();
+        // Three significant digits, and a range that grows with the values.
+        let times = Histogram::new(3)
+            .unwrap_or_else(|_| unreachable!("three digits are within the documented 0 to 5"));
+        self.queue_times.entry(queue.to_owned()).or_insert(times);
     }
 
     pub(super) fn snapshot(&self) -> Snapshot {
-        let queues = self.triggers.iter().map(|(queue, trigger)| {
-            let trigger = Some(trigger.snapshot());
-            let depth = None;
-            (queue.clone(), QueueCounts { trigger, depth })
-        });
-        Snapshot {
-            functions: self.callers.clone(),
-            queues: queues.collect(),
-            faults: self.faults.clone(),
+        let ms = |us: u64| Duration::from_micros(us).as_secs_f64() * 1e3;
+        let mut sums = self.sums.clone();
+        for (queue, times) in &self.queue_times {
+            let counted = sums.queues.get_mut(queue);
+            if let Some(trigger) = counted.and_then(|it| it.trigger.as_mut()) {
+                trigger.queue_time_ms = Percentiles {
+                    count: times.len(),
+                    p50: ms(times.value_at_quantile(0.50)),
+                    p95: ms(times.value_at_quantile(0.95)),
+                    p99: ms(times.value_at_quantile(0.99)),
+                    max: ms(times.max()),
+                };
+            }
         }
+        sums
     }
 
     pub(super) fn reset(&mut self) {
-        self.callers.clear();
-        self.faults.clear();
-        for trigger in self.triggers.values_mut() {
-            *trigger = TriggerCounts::default();
-        }
-    }
-}
-
-impl TriggerCounts {
-    fn snapshot(&self) -> Trigger {
-        let times = &self.queue_time_us;
-        let ms = |us: u64| Duration::from_micros(us).as_secs_f64() * 1e3;
-        Trigger {
-            queue_time_ms: Percentiles {
-                count: times.len(),
-                p50: ms(times.value_at_quantile(0.50)),
-                p95: ms(times.value_at_quantile(0.95)),
-                p99: ms(times.value_at_quantile(0.99)),
-                max: ms(times.max()),
-            },
-            ..self.counts.clone()
+        self.sums = Snapshot::default();
+        for queue in std::mem::take(&mut self.queue_times).into_keys() {
+            self.trigger(&queue);
         }
     }
 }
