@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use hyper::body::Incoming;
 use serde_json::json;
 
@@ -20,14 +20,6 @@ use crate::serve::{self, Answer, Unread};
 const PATH: (&str, &str) = ("/2015-03-31/functions/", "/invocations");
 /// A client on this machine needs milliseconds.
 const BODY_LIMIT: Duration = Duration::from_secs(30);
-
-const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
-const EXECUTED_VERSION: HeaderName = HeaderName::from_static("x-amz-executed-version");
-const FUNCTION_ERROR: HeaderName = HeaderName::from_static("x-amz-function-error");
-const INVOCATION_TYPE: HeaderName = HeaderName::from_static("x-amz-invocation-type");
-const LOG_RESULT: HeaderName = HeaderName::from_static("x-amz-log-result");
-const LOG_TYPE: HeaderName = HeaderName::from_static("x-amz-log-type");
-const TRACE_ID: HeaderName = HeaderName::from_static("x-amzn-trace-id");
 
 /// The function that a path of `Invoke` names: the logical id, the name or the ARN.
 pub(crate) fn function(path: &str) -> Option<String> {
@@ -63,9 +55,9 @@ pub(crate) async fn invoke(
             return refusal(StatusCode::BAD_REQUEST, kind, "the body broke off");
         }
     };
-    let header = |name: &HeaderName| request.headers.get(name).and_then(|it| it.to_str().ok());
-    let event = Request::new("Invoke", event, header(&TRACE_ID));
-    match (header(&INVOCATION_TYPE), header(&LOG_TYPE)) {
+    let header = |name: &str| request.headers.get(name).and_then(|it| it.to_str().ok());
+    let event = Request::new("Invoke", event, header("x-amzn-trace-id"));
+    match (header("x-amz-invocation-type"), header("x-amz-log-type")) {
         (Some("DryRun"), _) => serve::empty(StatusCode::NO_CONTENT),
         (Some("Event"), _) => match function.invoke_later(event) {
             Ok(()) => serve::empty(StatusCode::ACCEPTED),
@@ -75,7 +67,7 @@ pub(crate) async fn invoke(
             let (result, log_tail) = function.invoke_with_log(event).await;
             let mut answer = answer(result);
             if let Ok(tail) = HeaderValue::try_from(BASE64_STANDARD.encode(&log_tail)) {
-                answer.headers_mut().insert(LOG_RESULT, tail);
+                answer.headers_mut().insert("x-amz-log-result", tail);
             }
             answer
         }
@@ -97,9 +89,15 @@ fn answer(result: Result<Bytes, InvokeError>) -> Answer {
     };
     let mut answer = serve::typed(StatusCode::OK, "application/json", body);
     let headers = answer.headers_mut();
-    headers.insert(EXECUTED_VERSION, HeaderValue::from_static("$LATEST"));
+    headers.insert(
+        "x-amz-executed-version",
+        HeaderValue::from_static("$LATEST"),
+    );
     if failed {
-        headers.insert(FUNCTION_ERROR, HeaderValue::from_static("Unhandled"));
+        headers.insert(
+            "x-amz-function-error",
+            HeaderValue::from_static("Unhandled"),
+        );
     }
     answer
 }
@@ -133,6 +131,6 @@ fn too_large() -> Answer {
 fn refusal(status: StatusCode, kind: &'static str, message: &str) -> Answer {
     let mut answer = serve::json(status, &json!({"Type": "User", "Message": message}));
     let kind = HeaderValue::from_static(kind);
-    answer.headers_mut().insert(ERROR_TYPE, kind);
+    answer.headers_mut().insert("x-amzn-errortype", kind);
     answer
 }

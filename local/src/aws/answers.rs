@@ -68,19 +68,6 @@ pub(super) fn answer(strike: &mut Strike, operation: &str, request: &[u8]) -> Op
     Some(error(operation, status, &kind, message))
 }
 
-/// AWS's answer to a signature that is too old, or from the future.
-pub(super) fn bad_signature(operation: &str, message: &str) -> Refusal {
-    let kind = "com.amazon.coral.service#InvalidSignatureException";
-    error(operation, 400, kind, message)
-}
-
-/// AWS's answer to expired credentials.
-pub(super) fn expired_credentials(operation: &str) -> Refusal {
-    let kind = "com.amazon.coral.service#ExpiredTokenException";
-    let message = "The security token included in the request is expired";
-    error(operation, 400, kind, message)
-}
-
 /// A transaction cancelled because one of its items conflicts with another transaction.
 fn cancelled(strike: &mut Strike, request: &[u8]) -> Refusal {
     let request: Value = serde_json::from_slice(request).unwrap_or_default();
@@ -118,7 +105,7 @@ fn cancelled(strike: &mut Strike, request: &[u8]) -> Refusal {
     }
 }
 
-fn error(operation: &str, status: u16, kind: &str, message: &str) -> Refusal {
+pub(super) fn error(operation: &str, status: u16, kind: &str, message: &str) -> Refusal {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut refusal = Refusal::new(status, kind, message);
     if operation.starts_with("SQS.") {

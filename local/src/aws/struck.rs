@@ -81,7 +81,9 @@ impl<'a> Struck<'a> {
         let refused = match clock_ahead {
             _ if expired => {
                 self.faults.log(Kind::CredentialsExpired);
-                Some(answers::expired_credentials(self.operation))
+                let kind = "com.amazon.coral.service#ExpiredTokenException";
+                let message = "The security token included in the request is expired";
+                Some(answers::error(self.operation, 400, kind, message))
             }
             Some(_) => self.refuse_signature(aws_now),
             None => None,
@@ -135,7 +137,8 @@ impl<'a> Struck<'a> {
             return None;
         };
         self.faults.log(Kind::ClockSkew);
-        Some(answers::bad_signature(self.operation, &message))
+        let kind = "com.amazon.coral.service#InvalidSignatureException";
+        Some(answers::error(self.operation, 400, kind, &message))
     }
 
     async fn strike<F>(self, body: Bytes, make: impl FnOnce(Bytes) -> F) -> Result<Reply, HungUp>
