@@ -22,7 +22,7 @@ mod serve;
 pub mod sqs;
 pub mod sqs_trigger;
 pub mod stack;
-mod task;
+pub mod task;
 pub mod template_verb;
 mod usage;
 

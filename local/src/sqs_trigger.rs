@@ -38,52 +38,35 @@ const MOST_RECORDS: usize = MAX_PAYLOAD - r#"{"Records":[]}"#.len();
 /// Pauses while the function is throttled: the first, doubled each time up to the second.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
-/// A running event source mapping. It ends at once when dropped.
-#[derive(Debug)]
-pub struct SqsTrigger(Task);
-
 /// Runs the function once, under a request id, with an event.
 type Invoke = dyn Fn(String, Bytes) -> BoxFuture<'static, Result<Bytes, InvokeError>> + Send + Sync;
 
-impl SqsTrigger {
-    /// Starts polling the queue of this name. `invoke` runs the function once, under a request id,
-    /// with an event.
-    pub fn start<F, R>(
-        trigger: QueueTrigger,
-        queue: &str,
-        function: &str,
-        aws: &Aws,
-        invoke: F,
-    ) -> SqsTrigger
-    where
-        F: Fn(String, Bytes) -> R + Send + Sync + 'static,
-        R: Future<Output = Result<Bytes, InvokeError>> + Send + 'static,
-    {
-        let services = &aws.services;
-        services.log.know_trigger(&trigger.queue);
-        let mapping = Arc::new(Mapping {
-            queue_arn: queue_arn(queue),
-            trigger,
-            queue: queue.to_owned(),
-            function: function.to_owned(),
-            services: Arc::clone(services),
-            invoke: Box::new(move |request_id, event| Box::pin(invoke(request_id, event))),
-        });
-        SqsTrigger(Task::start(|stopped| async move {
-            let mut invocations = JoinSet::new();
-            tokio::select! {
-                () = mapping.poll(&mut invocations) => {}
-                _ = stopped => {}
-            }
-            while invocations.join_next().await.is_some() {}
-        }))
-    }
-
-    /// Stops polling at once and waits for the running invocations. Bound it with a timeout:
-    /// messages that are not finished by then are delivered again after their visibility timeout.
-    pub async fn shutdown(self) {
-        self.0.finish().await;
-    }
+/// Starts polling the queue of this name. `invoke` runs the function once, under a request id, with an
+/// event. Messages that are not finished when the task ends are delivered again after their
+/// visibility timeout.
+pub fn start<F, R>(trigger: QueueTrigger, queue: &str, function: &str, aws: &Aws, invoke: F) -> Task
+where
+    F: Fn(String, Bytes) -> R + Send + Sync + 'static,
+    R: Future<Output = Result<Bytes, InvokeError>> + Send + 'static,
+{
+    let services = &aws.services;
+    services.log.know_trigger(&trigger.queue);
+    let mapping = Arc::new(Mapping {
+        queue_arn: queue_arn(queue),
+        trigger,
+        queue: queue.to_owned(),
+        function: function.to_owned(),
+        services: Arc::clone(services),
+        invoke: Box::new(move |request_id, event| Box::pin(invoke(request_id, event))),
+    });
+    Task::start(|stopped| async move {
+        let mut invocations = JoinSet::new();
+        tokio::select! {
+            () = mapping.poll(&mut invocations) => {}
+            _ = stopped => {}
+        }
+        while invocations.join_next().await.is_some() {}
+    })
 }
 
 struct Mapping {

@@ -19,9 +19,9 @@ use crate::aws_json::{ACCOUNT, REGION};
 use crate::children::Children;
 use crate::conditions::Conditions;
 use crate::control::Control;
-use crate::http_api::HttpApi;
+use crate::http_api;
 use crate::lambda::{self, AccountConcurrency, Function, Host, Machine, Request};
-use crate::sqs_trigger::SqsTrigger;
+use crate::sqs_trigger;
 use crate::task::Task;
 use crate::template::{self, Context, Template};
 use crate::template_verb::parameter;
@@ -82,8 +82,8 @@ pub struct Options {
 pub struct Stack {
     // Fields are dropped in this order: the guard of all processes comes last.
     control: Task,
-    triggers: Vec<SqsTrigger>,
-    api: HttpApi,
+    triggers: Vec<Task>,
+    api: Task,
     functions: Vec<Function>,
     /// DynamoDB, SQS and the meter.
     pub aws: Arc<Aws>,
@@ -172,7 +172,7 @@ impl Stack {
         Ok(Stack {
             control: control.serve(control_listener),
             triggers: start_triggers(&aws, &template, &functions),
-            api: HttpApi::start(api_listener, &functions, &template.api, options.conditions),
+            api: http_api::start(api_listener, &functions, &template.api, options.conditions),
             functions,
             aws,
             template,
@@ -198,7 +198,7 @@ impl Stack {
         drop(self.control);
         let finished = async {
             // Both front doors close at the same moment, so that neither waits for the other's work.
-            let triggers = join_all(self.triggers.into_iter().map(SqsTrigger::shutdown));
+            let triggers = join_all(self.triggers.into_iter().map(Task::shutdown));
             tokio::join!(triggers, self.api.shutdown());
             join_all(self.functions.iter().map(Function::shutdown)).await;
         };
@@ -206,7 +206,7 @@ impl Stack {
     }
 }
 
-fn start_triggers(aws: &Aws, template: &Template, functions: &[Function]) -> Vec<SqsTrigger> {
+fn start_triggers(aws: &Aws, template: &Template, functions: &[Function]) -> Vec<Task> {
     let mut triggers = Vec::new();
     for function in functions {
         for trigger in &function.spec().queue_triggers {
@@ -225,7 +225,7 @@ fn start_triggers(aws: &Aws, template: &Template, functions: &[Function]) -> Vec
                 async move { function.invoke(request).await }
             };
             let id = &function.spec().logical_id;
-            triggers.push(SqsTrigger::start(
+            triggers.push(sqs_trigger::start(
                 trigger.clone(),
                 &queue.name,
                 id,

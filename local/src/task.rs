@@ -3,9 +3,9 @@
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-/// Ends at once when dropped.
+/// A server, or the trigger of a queue. It ends at once when dropped.
 #[derive(Debug)]
-pub(crate) struct Task {
+pub struct Task {
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
 }
@@ -23,8 +23,9 @@ impl Task {
         }
     }
 
-    /// Tells it to finish and waits for its end. The caller bounds the wait.
-    pub(crate) async fn finish(mut self) {
+    /// Tells it to take on nothing new, and waits for what is under way. Bound it with a timeout: the
+    /// rest ends when this is dropped.
+    pub async fn shutdown(mut self) {
         drop(self.stop.take());
         // Fails only if the work panicked.
         let _ = (&mut self.task).await;

@@ -9,8 +9,9 @@ use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use local::http_api::HttpApi;
+use local::http_api;
 use local::lambda::Function;
+use local::task::Task;
 use local::template::{self, Route};
 use proptest::prelude::*;
 use reqwest::{Client, Method, RequestBuilder};
@@ -23,7 +24,7 @@ use tokio::net::{TcpListener, TcpStream};
 struct Api {
     host: TestHost,
     function: Function,
-    api: HttpApi,
+    api: Task,
     address: SocketAddr,
     client: Client,
 }
@@ -64,7 +65,7 @@ impl Api {
         let function = host.start(spec).await.expect("it starts");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let api = HttpApi::start(
+        let api = http_api::start(
             listener,
             std::slice::from_ref(&function),
             &described,

@@ -21,7 +21,8 @@ use bytes::Bytes;
 
 use local::events::{Depth, Event, Move, QueueCounts, Snapshot, Trigger};
 use local::lambda::InvokeError;
-use local::sqs_trigger::SqsTrigger;
+use local::sqs_trigger;
+use local::task::Task;
 use local::template::QueueTrigger;
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, mpsc};
@@ -66,9 +67,9 @@ fn start_trigger(
     host: &Host,
     trigger: QueueTrigger,
     answer: impl Fn(Value) -> Result<Value, InvokeError> + Send + Sync + 'static,
-) -> SqsTrigger {
+) -> Task {
     let aws = &host.aws;
-    SqsTrigger::start(trigger, ORDERS_NAME, "Function", aws, move |_, event| {
+    sqs_trigger::start(trigger, ORDERS_NAME, "Function", aws, move |_, event| {
         let response = answer(serde_json::from_slice(&event).unwrap());
         async move { response.map(|response| Bytes::from(response.to_string())) }
     })
@@ -399,7 +400,7 @@ async fn no_event_is_larger_than_an_invocation_takes() {
     send(&host, (0..9).map(|_| body.clone())).await;
     let (sizes, mut received) = mpsc::unbounded_channel();
     let aws = &host.aws;
-    let _trigger = SqsTrigger::start(
+    let _trigger = sqs_trigger::start(
         trigger(10),
         ORDERS_NAME,
         "Function",
@@ -438,7 +439,7 @@ async fn no_more_invocations_run_at_one_time_than_maximum_concurrency() {
             }
         }
     };
-    let _trigger = SqsTrigger::start(trigger, ORDERS_NAME, "Function", aws, function);
+    let _trigger = sqs_trigger::start(trigger, ORDERS_NAME, "Function", aws, function);
     measured(aws, "two at one time", |_| {
         running.load(Ordering::SeqCst) == 2
     })
@@ -467,7 +468,7 @@ async fn a_backlog_is_worked_on_by_more_and_more_invocations() {
         counter.fetch_add(1, Ordering::SeqCst);
         std::future::pending()
     };
-    let _trigger = SqsTrigger::start(trigger(1), ORDERS_NAME, "Function", aws, function);
+    let _trigger = sqs_trigger::start(trigger(1), ORDERS_NAME, "Function", aws, function);
     // Five at once; the rest by scaling out, for none of the five ever ends.
     measured(aws, "eight at one time", |_| {
         running.load(Ordering::SeqCst) == 8
@@ -491,7 +492,7 @@ async fn shutdown_stops_a_long_poll_and_lets_an_invocation_finish() {
             Ok(Bytes::from_static(b"null"))
         }
     };
-    let trigger = SqsTrigger::start(trigger(1), ORDERS_NAME, "Function", aws, function);
+    let trigger = sqs_trigger::start(trigger(1), ORDERS_NAME, "Function", aws, function);
     started.recv().await.unwrap();
     finish.add_permits(1);
     let began = Instant::now();

@@ -41,10 +41,6 @@ const INTEGRATION_TIMEOUT: Duration = Duration::from_secs(30);
 /// Enough for any load that one machine sends to itself.
 const MOST_CONNECTIONS: usize = 8192;
 
-/// A running HTTP API. It ends at once when dropped.
-#[derive(Debug)]
-pub struct HttpApi(Task);
-
 #[derive(Debug)]
 struct Api {
     port: u16,
@@ -53,36 +49,29 @@ struct Api {
     conditions: Conditions,
 }
 
-impl HttpApi {
-    /// Serves the routes of `functions` on `listener`, as `api` describes.
-    pub fn start(
-        listener: TcpListener,
-        functions: &[Function],
-        api: &template::Api,
-        conditions: Conditions,
-    ) -> HttpApi {
-        let routes = functions.iter().flat_map(|function| {
-            let routes = function.spec().routes.iter().cloned();
-            routes.map(|route| (route, function.clone()))
-        });
-        let cors = api.cors.clone().map(Cors);
-        let policy = Policy {
-            origins: cors.as_ref().map(Cors::named_origins).unwrap_or_default(),
-            ..Policy::plain(MOST_CONNECTIONS)
-        };
-        let api = Api {
-            port: listener.local_addr().map_or(0, |address| address.port()),
-            routes: Routes::new(routes, api),
-            cors,
-            conditions,
-        };
-        HttpApi(serve::start(listener, policy, Arc::new(api)))
-    }
-
-    /// Takes no new requests and waits for the running ones. The caller bounds the wait.
-    pub async fn shutdown(self) {
-        self.0.finish().await;
-    }
+/// Serves the routes of `functions` on `listener`, as `api` describes.
+pub fn start(
+    listener: TcpListener,
+    functions: &[Function],
+    api: &template::Api,
+    conditions: Conditions,
+) -> Task {
+    let routes = functions.iter().flat_map(|function| {
+        let routes = function.spec().routes.iter().cloned();
+        routes.map(|route| (route, function.clone()))
+    });
+    let cors = api.cors.clone().map(Cors);
+    let policy = Policy {
+        origins: cors.as_ref().map(Cors::named_origins).unwrap_or_default(),
+        ..Policy::plain(MOST_CONNECTIONS)
+    };
+    let api = Api {
+        port: listener.local_addr().map_or(0, |address| address.port()),
+        routes: Routes::new(routes, api),
+        cors,
+        conditions,
+    };
+    serve::start(listener, policy, Arc::new(api))
 }
 
 impl serve::Service for Arc<Api> {
