@@ -20,11 +20,11 @@ use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use rustls::HandshakeKind;
 use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -125,41 +125,27 @@ async fn serve(
         let (policy, service) = (Arc::clone(&policy), service.clone());
         let (tls, watcher) = (tls.clone(), graceful.watcher());
         connections.spawn(async move {
-            let connection = Connection {
+            let mut connection = Connection {
                 peer,
                 full_handshake: false,
                 handshake: Duration::ZERO,
                 used: AtomicBool::new(false),
             };
-            match tls {
-                None => speak(stream, connection, policy, service, watcher).await,
-                Some(tls) => secured(stream, tls, connection, policy, service, watcher).await,
+            let Some(tls) = tls else {
+                return speak(stream, connection, policy, service, watcher).await;
+            };
+            let opened = Instant::now();
+            // A client that does not trust the certificate reports that itself.
+            if let Ok(Ok(stream)) = timeout(HANDSHAKE_LIMIT, tls.accept(stream)).await {
+                let kind = stream.get_ref().1.handshake_kind();
+                connection.full_handshake = kind != Some(HandshakeKind::Resumed);
+                connection.handshake = opened.elapsed();
+                speak(stream, connection, policy, service, watcher).await;
             }
         });
     }
     drop(listener);
     graceful.shutdown().await;
-}
-
-async fn secured(
-    stream: TcpStream,
-    tls: TlsAcceptor,
-    connection: Connection,
-    policy: Arc<Policy>,
-    service: impl Service,
-    watcher: hyper_util::server::graceful::Watcher,
-) {
-    let opened = Instant::now();
-    // A client that does not trust the certificate reports that itself.
-    if let Ok(Ok(stream)) = timeout(HANDSHAKE_LIMIT, tls.accept(stream)).await {
-        let kind = stream.get_ref().1.handshake_kind();
-        let connection = Connection {
-            full_handshake: kind != Some(HandshakeKind::Resumed),
-            handshake: opened.elapsed(),
-            ..connection
-        };
-        speak(stream, connection, policy, service, watcher).await;
-    }
 }
 
 /// Speaks HTTP until the connection ends. How it ends concerns only its client.
@@ -168,7 +154,7 @@ async fn speak(
     connection: Connection,
     policy: Arc<Policy>,
     service: impl Service,
-    watcher: hyper_util::server::graceful::Watcher,
+    watcher: Watcher,
 ) {
     let connection = Arc::new(connection);
     let answer = service_fn(move |request: Request<Incoming>| {

@@ -141,17 +141,12 @@ impl Output {
     /// line without an end.
     pub(super) fn flush(&self) {
         // Not through the pump's end, which learns of output only once the runtime has polled.
-        let Pipe {
-            reader,
-            log,
-            partial,
-            ..
-        } = &*self.pipe;
-        while matches!(self.pipe.copy(|buffer| (&*reader).read(buffer)), Ok(1..)) {}
-        let mut partial = partial.lock();
+        let pipe = &self.pipe;
+        while matches!(pipe.copy(|buffer| (&pipe.reader).read(buffer)), Ok(1..)) {}
+        let mut partial = pipe.partial.lock();
         if !partial.is_empty() {
             partial.push(b'\n');
-            log.write(&*partial);
+            pipe.log.write(&*partial);
             partial.clear();
         }
     }
