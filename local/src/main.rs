@@ -8,6 +8,7 @@ use local::faults::Plan;
 use local::lambda::enter_user_namespace;
 use local::stack::{Options, Stack};
 use local::template_verb::{self, TemplateArguments};
+use tempfile::TempPath;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 #[global_allocator]
@@ -85,9 +86,11 @@ async fn run(arguments: Arguments) -> Result<(), String> {
     if let Some(plan) = faults {
         stack.aws.services.faults.set(plan);
     }
-    let ready_file = ready_file
-        .map(|path| ReadyFile::write(path, &stack))
-        .transpose()?;
+    let ready_file = ready_file.map(|path| {
+        write_ready_file(&path, &stack)
+            .map_err(|e| format!("cannot write the ready file {}: {e}", path.display()))
+    });
+    let ready_file = ready_file.transpose()?;
     eprint!("{}", banner(&stack));
 
     let ended = tokio::select! {
@@ -133,45 +136,26 @@ impl StopSignal {
     }
 }
 
-/// Tells other programs that the stack answers, and its addresses. Removed when dropped.
-struct ReadyFile {
-    path: PathBuf,
-}
-
-impl ReadyFile {
-    fn write(path: PathBuf, stack: &Stack) -> Result<ReadyFile, String> {
-        let content = serde_json::json!({
-            "api_url": stack.api_url,
-            "control_url": stack.control_url,
-            "aws_endpoint_url": stack.aws.endpoint_url,
-            "ca_file": stack.aws.ca_file,
-            "log_dir": stack.log_dir,
-            "events_since_us": stack.aws.services.log.started_at_us(),
-            "pid": std::process::id(),
-        });
-        write_at_once(&path, &content.to_string())
-            .map_err(|e| format!("cannot write the ready file {}: {e}", path.display()))?;
-        Ok(ReadyFile { path })
-    }
-}
-
-impl Drop for ReadyFile {
-    fn drop(&mut self) {
-        // Another program may have removed it.
-        let _ = std::fs::remove_file(&self.path);
-    }
-}
-
-/// Writes to a second file and renames it, so that no reader sees half of it.
-fn write_at_once(path: &Path, content: &str) -> std::io::Result<()> {
+/// Tells other programs that the stack answers, and its addresses, until the result is dropped.
+fn write_ready_file(path: &Path, stack: &Stack) -> std::io::Result<TempPath> {
+    let content = serde_json::json!({
+        "api_url": stack.api_url,
+        "control_url": stack.control_url,
+        "aws_endpoint_url": stack.aws.endpoint_url,
+        "ca_file": stack.aws.ca_file,
+        "log_dir": stack.log_dir,
+        "events_since_us": stack.aws.services.log.started_at_us(),
+        "pid": std::process::id(),
+    });
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
     }
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{}", std::process::id()));
-    let beside = PathBuf::from(name);
+    // To a second file that is then renamed, so that no reader sees half of it.
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(format!(".{}", std::process::id()));
     std::fs::write(&beside, format!("{content}\n"))?;
-    std::fs::rename(&beside, path)
+    std::fs::rename(&beside, path)?;
+    TempPath::try_from_path(path)
 }
 
 /// The text printed when the stack is up.
