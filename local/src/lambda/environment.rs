@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::error::{FunctionError, InvokeError, TIMED_OUT};
 use super::invocation::{Invocation, Job};
 use super::log::Log;
-use super::platform_log::{Entry, Report};
+use super::platform_log::Entry;
 use super::pool::{Next, Place, Stage};
 use super::process::{Doing, Launcher, Process, Setup};
 use super::runtime_api::{ApiCall, ApiRequest, Responder, accepted};
@@ -451,13 +451,13 @@ impl Environment {
         let error_type = error.map(|it| it.error_type.clone());
         let error_type = error_type.or_else(|| invocation.error.clone());
         let sandbox = self.process.as_ref().map(|it| &it.sandbox);
-        host.log.add(Event::Invocation(Box::new(events::Invocation {
+        let ended = events::Invocation {
             function: spec.logical_id.clone(),
             environment: sandbox.map(|it| it.name.clone()),
             request_id: request.request_id.clone(),
             source: request.source.clone(),
             cold: self.init.is_some(),
-            init: self.init,
+            init: self.init.take(),
             queued: invocation.started - invocation.job.called,
             duration,
             cpu,
@@ -471,17 +471,10 @@ impl Environment {
                 None => Ended::Success,
             },
             error: error_type,
-        })));
-        self.launcher.say(Entry::report(&Report {
-            request_id: &request.request_id,
-            duration,
-            init: self.init.take(),
-            provisioned: self.launcher.provisioned,
-            memory_size_mb: spec.memory_mb,
-            max_memory_used: peak_memory,
-            cpu,
-            error,
-        }));
+        };
+        let report = Entry::report(&ended, self.launcher.provisioned, error);
+        host.log.add(Event::Invocation(Box::new(ended)));
+        self.launcher.say(report);
         peak_memory
     }
 

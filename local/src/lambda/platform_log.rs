@@ -13,7 +13,7 @@ use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 
 use super::error::{FunctionError, TIMED_OUT};
-use crate::events::Init;
+use crate::events::Invocation;
 use crate::template::{LogFormat, LogLevel};
 
 /// On AWS the version of the managed runtime, which this host does not have.
@@ -45,23 +45,6 @@ pub(super) struct Entry {
     kind: &'static str,
     record: Value,
     text: String,
-}
-
-/// The end of one invocation.
-#[derive(Debug)]
-pub(super) struct Report<'a> {
-    pub(super) request_id: &'a str,
-    pub(super) duration: Duration,
-    /// The init phase, on the first invocation of an environment.
-    pub(super) init: Option<Init>,
-    /// Init of provisioned concurrency is billed by the hour, not by invocation.
-    pub(super) provisioned: bool,
-    pub(super) memory_size_mb: u32,
-    /// Highest resident memory of the environment so far, in bytes.
-    pub(super) max_memory_used: u64,
-    /// CPU time of this invocation; unknown once the process is gone.
-    pub(super) cpu: Option<Duration>,
-    pub(super) error: Option<&'a FunctionError>,
 }
 
 impl Entry {
@@ -134,32 +117,37 @@ impl Entry {
         }
     }
 
-    /// The end of an invocation.
-    pub(super) fn report(report: &Report<'_>) -> Entry {
+    /// The end of an invocation. `error` is one that Lambda itself has seen.
+    pub(super) fn report(
+        ended: &Invocation,
+        provisioned: bool,
+        error: Option<&FunctionError>,
+    ) -> Entry {
         // Custom runtimes have always been billed for init; since August 2025 all are.
         // https://aws.amazon.com/blogs/compute/aws-lambda-standardizes-billing-for-init-phase/
-        let init = report.init.filter(|_| !report.provisioned);
-        let billed = report.duration + init.map_or(Duration::ZERO, |init| init.duration);
+        // Init of provisioned concurrency is billed by the hour, not by invocation.
+        let init = ended.init.filter(|_| !provisioned);
+        let billed = ended.duration + init.map_or(Duration::ZERO, |init| init.duration);
         let mut metrics = json!({
-            "durationMs": millis(report.duration),
+            "durationMs": millis(ended.duration),
             "billedDurationMs": billed.as_nanos().div_ceil(1_000_000),
-            "memorySizeMB": report.memory_size_mb,
-            "maxMemoryUsedMB": report.max_memory_used.div_ceil(1024 * 1024),
+            "memorySizeMB": ended.memory_mb,
+            "maxMemoryUsedMB": ended.peak_memory.div_ceil(1024 * 1024),
         });
         for (name, time) in [
-            ("initDurationMs", report.init.map(|init| init.duration)),
-            ("cpuTimeMs", report.cpu),
-            ("initCpuTimeMs", report.init.map(|init| init.cpu)),
+            ("initDurationMs", ended.init.map(|init| init.duration)),
+            ("cpuTimeMs", ended.cpu),
+            ("initCpuTimeMs", ended.init.map(|init| init.cpu)),
         ] {
             if let Some(time) = time {
                 metrics[name] = millis(time).into();
             }
         }
-        let request_id = report.request_id;
+        let request_id = &ended.request_id;
         let mut text = format!("END RequestId: {request_id}\nREPORT RequestId: {request_id}\t");
         add_metrics(&mut text, &METRICS, &metrics);
         let mut record = json!({"requestId": request_id, "metrics": metrics});
-        text += &add_status(&mut record, report.error);
+        text += &add_status(&mut record, error);
         add_metrics(&mut text, &CPU_METRICS, &record["metrics"]);
         text.push('\n');
         Entry {
@@ -236,17 +224,16 @@ fn millis(duration: Duration) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::events::Init;
 
-    fn report() -> Report<'static> {
-        Report {
-            request_id: "8476a536",
+    fn ended() -> Invocation {
+        Invocation {
+            request_id: "8476a536".to_owned(),
             duration: Duration::from_micros(1440),
-            init: None,
-            provisioned: false,
-            memory_size_mb: 512,
-            max_memory_used: 15_000_000,
+            memory_mb: 512,
+            peak_memory: 15_000_000,
             cpu: Some(Duration::from_micros(440)),
-            error: None,
+            ..Invocation::default()
         }
     }
 
@@ -259,7 +246,7 @@ mod tests {
     #[test]
     fn a_warm_report_has_the_fields_of_lambda_and_then_cpu_time() {
         assert_eq!(
-            Entry::report(&report()).written(LogFormat::Text, LogLevel::Info),
+            Entry::report(&ended(), false, None).written(LogFormat::Text, LogLevel::Info),
             "END RequestId: 8476a536\n\
              REPORT RequestId: 8476a536\tDuration: 1.44 ms\tBilled Duration: 2 ms\t\
              Memory Size: 512 MB\tMax Memory Used: 15 MB\tCPU Time: 0.44 ms\t\n"
@@ -269,8 +256,8 @@ mod tests {
     #[test]
     fn a_cold_report_bills_init() {
         let init = Some(COLD);
-        let cold = Report { init, ..report() };
-        let cold = Entry::report(&cold).written(LogFormat::Text, LogLevel::Info);
+        let cold = Invocation { init, ..ended() };
+        let cold = Entry::report(&cold, false, None).written(LogFormat::Text, LogLevel::Info);
         assert!(cold.contains("Billed Duration: 20 ms\t"), "{cold}");
         assert!(
             cold.ends_with(
@@ -283,12 +270,12 @@ mod tests {
     #[test]
     fn a_failed_invocation_reports_its_status_after_the_fields_of_lambda() {
         let error = FunctionError::timed_out("8476a536", Duration::from_secs(1));
-        let timeout = Report {
+        let timeout = Invocation {
             cpu: None,
-            error: Some(&error),
-            ..report()
+            ..ended()
         };
-        let timeout = Entry::report(&timeout).written(LogFormat::Text, LogLevel::Info);
+        let timeout = Entry::report(&timeout, false, Some(&error));
+        let timeout = timeout.written(LogFormat::Text, LogLevel::Info);
         assert!(
             timeout.ends_with("Max Memory Used: 15 MB\tStatus: timeout\t\n"),
             "{timeout}"
@@ -304,8 +291,8 @@ mod tests {
     #[test]
     fn a_json_report_is_the_event_of_the_telemetry_schema() {
         let init = Some(COLD);
-        let cold = Report { init, ..report() };
-        let line = Entry::report(&cold).written(LogFormat::Json, LogLevel::Info);
+        let cold = Invocation { init, ..ended() };
+        let line = Entry::report(&cold, false, None).written(LogFormat::Json, LogLevel::Info);
         let mut event: Value = serde_json::from_str(&line).expect("JSON");
         let time = event["time"].take();
         assert_eq!(
@@ -333,9 +320,8 @@ mod tests {
             })
         );
         let error = FunctionError::new("Runtime.ExitError", String::new());
-        let error = Some(&error);
-        let failed = Report { error, ..report() };
-        let line = Entry::report(&failed).written(LogFormat::Json, LogLevel::Warn);
+        let failed = Entry::report(&ended(), false, Some(&error));
+        let line = failed.written(LogFormat::Json, LogLevel::Warn);
         let event: Value = serde_json::from_str(&line).expect("JSON");
         assert_eq!(event["record"]["status"], "error");
         assert_eq!(event["record"]["errorType"], "Runtime.ExitError");
@@ -348,7 +334,10 @@ mod tests {
             (LogLevel::Info, 2),
             (LogLevel::Warn, 0),
         ] {
-            let written = [Entry::start("8476a536"), Entry::report(&report())];
+            let written = [
+                Entry::start("8476a536"),
+                Entry::report(&ended(), false, None),
+            ];
             let written = written.map(|line| line.written(LogFormat::Json, level));
             assert_eq!(written.concat().lines().count(), lines, "{level:?}");
         }
