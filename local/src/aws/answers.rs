@@ -76,15 +76,8 @@ fn cancelled(strike: &mut Strike, request: &[u8]) -> Refusal {
         .map_or(1, Vec::len)
         .max(1);
     let struck = strike.random.usize(..items);
-    let codes: Vec<_> = (0..items)
-        .map(|item| {
-            if item == struck {
-                "TransactionConflict"
-            } else {
-                "None"
-            }
-        })
-        .collect();
+    let mut codes = vec!["None"; items];
+    codes[struck] = "TransactionConflict";
     let reason = |code: &&str| match *code {
         "None" => json!({"Code": code}),
         _ => json!({"Code": code, "Message": CONFLICT}),

@@ -130,17 +130,11 @@ fn headers<'a>(
 }
 
 fn cookies(headers: &HeaderMap) -> Vec<String> {
-    headers
-        .get_all(COOKIE)
-        .iter()
-        .flat_map(|value| {
-            text(value)
-                .split(';')
-                .map(|cookie| cookie.trim().to_owned())
-                .collect::<Vec<_>>()
-        })
-        .filter(|cookie| !cookie.is_empty())
-        .collect()
+    let all: Vec<String> = headers.get_all(COOKIE).iter().map(text).collect();
+    let all = all.join(";");
+    let cookies = all.split(';').map(str::trim);
+    let cookies = cookies.filter(|cookie| !cookie.is_empty());
+    cookies.map(str::to_owned).collect()
 }
 
 /// Decoded, with values of one name joined by commas.

@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use nix::sys::signal::Signal;
-use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::MAX_PAYLOAD;
 use crate::serve::Unread;
@@ -65,19 +64,12 @@ impl FunctionError {
 
     /// An error that the runtime posted. The body need not have the form that AWS asks for.
     pub(super) fn reported(header: Option<String>, payload: Bytes) -> Self {
-        #[derive(Default, Deserialize)]
-        #[serde(default, rename_all = "camelCase")]
-        struct Document {
-            error_type: Option<String>,
-            error_message: Option<String>,
-        }
-        let document: Document = serde_json::from_slice(&payload).unwrap_or_default();
+        let document: Value = serde_json::from_slice(&payload).unwrap_or_default();
+        let text = |name: &str| document[name].as_str().map(str::to_owned);
+        let error_type = text("errorType").or(header);
         FunctionError {
-            error_type: document
-                .error_type
-                .or(header)
-                .unwrap_or_else(|| "Unhandled".to_owned()),
-            message: document.error_message.unwrap_or_default(),
+            error_type: error_type.unwrap_or_else(|| "Unhandled".to_owned()),
+            message: text("errorMessage").unwrap_or_default(),
             payload,
         }
     }
