@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
+use local::events::{Ended, Event, Limit};
 use local::lambda::{AccountConcurrency, Environments, Function, InvokeError, MAX_PAYLOAD};
 use local::template;
 use serde_json::{Value, json};
@@ -19,6 +20,16 @@ use support::{TestHost, eventually, field, invoke, request};
 fn alive(pid: u64) -> bool {
     let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).expect("a process id"));
     nix::sys::signal::kill(pid, None).is_ok()
+}
+
+/// The limits that refused invocations, as the log says.
+fn refusals(host: &TestHost) -> Vec<Option<Limit>> {
+    let (_, entries) = host.host.log.since(0, usize::MAX);
+    let refused = entries.iter().filter_map(|entry| match &entry.event {
+        Event::Invocation(it) if it.outcome == Ended::Throttled => Some(it.limit),
+        _ => None,
+    });
+    refused.collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -193,6 +204,7 @@ async fn reserved_concurrency_throttles_at_its_limit_and_not_before() {
         join_all(events.map(|event| function.invoke(request(event.to_string().into())))).await;
     assert!(results[0].is_ok());
     assert!(matches!(results[1], Err(InvokeError::Throttled)));
+    assert_eq!(refusals(&host), [Some(Limit::Reserved)]);
     host.lines("Reserved", "START", 21).await;
     function.shutdown().await;
 
@@ -252,6 +264,7 @@ async fn a_new_account_runs_ten_invocations_at_one_time_and_can_reserve_none() {
     let (ten, eleventh) = tokio::join!(ten, eleventh);
     assert_eq!(ten.len(), 10);
     assert!(matches!(eleventh, Err(InvokeError::Throttled)));
+    assert_eq!(refusals(&host), [Some(Limit::Account)]);
     invoke(&two, json!({})).await;
     one.shutdown().await;
     two.shutdown().await;

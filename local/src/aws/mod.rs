@@ -9,6 +9,7 @@ mod outcome;
 mod struck;
 
 use std::collections::BTreeMap;
+use std::hash::RandomState;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -79,6 +80,8 @@ pub struct Services {
     functions: OnceLock<Vec<Function>>,
     /// Logical ids of the template's tables and queues, by name.
     resources: OnceLock<BTreeMap<String, String>>,
+    /// The secret of this run in fingerprints.
+    fingerprints: RandomState,
 }
 
 impl Aws {
@@ -119,6 +122,7 @@ impl Aws {
             log,
             sandboxes: Sandboxes::default(),
             conditions,
+            fingerprints: RandomState::new(),
         });
         let policy = Policy {
             tls: Some(tls),
@@ -289,6 +293,8 @@ impl<'a> Arrived<'a> {
         } = &**self.services;
         self.call.request_bytes = body.len() as u64;
         self.call.resource = self.services.resources(&body);
+        let secret = &self.services.fingerprints;
+        self.call.fingerprint = outcome::fingerprint(secret, &operation.name, &body);
         self.started = Instant::now();
         let mut due = self.started;
         if let Some(sandbox) = &self.sandbox {

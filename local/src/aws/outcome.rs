@@ -1,6 +1,7 @@
 //! Sorts the answers of DynamoDB and SQS, and finds out what a call is about.
 
 use std::collections::BTreeMap;
+use std::hash::BuildHasher;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -58,8 +59,30 @@ pub(super) fn resources(body: &[u8]) -> Vec<String> {
     names
 }
 
+/// Requests that read from tables and change nothing.
+const READS: [&str; 5] = [
+    "GetItem",
+    "BatchGetItem",
+    "Query",
+    "Scan",
+    "TransactGetItems",
+];
+
+/// The fingerprint of a read ([`Call::fingerprint`](crate::events::Call::fingerprint)). Members count in any order: the
+/// maps of an SDK have none.
+pub(super) fn fingerprint(secret: &impl BuildHasher, name: &str, body: &[u8]) -> Option<u64> {
+    if !READS.contains(&name) {
+        return None;
+    }
+    let body: Value = serde_json::from_slice(body).ok()?;
+    let hash = secret.hash_one((name, body));
+    Some(hash >> (u64::BITS - f64::MANTISSA_DIGITS))
+}
+
 #[cfg(test)]
 mod tests {
+    use std::hash::RandomState;
+
     use super::*;
 
     fn outcome_of(body: &str) -> Outcome {
@@ -123,5 +146,24 @@ mod tests {
         ] {
             assert_eq!(resources(body.as_bytes()), names, "{body}");
         }
+    }
+    #[test]
+    fn a_read_is_known_again_within_a_run_and_a_write_is_not_known() {
+        let secret = RandomState::new();
+        let read = |name, body: &str| fingerprint(&secret, name, body.as_bytes());
+        let first = read("GetItem", r#"{"TableName":"a","Key":{"id":{"S":"1"}}}"#);
+        assert!(first.is_some_and(|it| it < 1 << 53));
+        let turned = r#"{"Key": {"id": {"S": "1"}}, "TableName": "a"}"#;
+        assert_eq!(read("GetItem", turned), first);
+        let other = r#"{"TableName":"a","Key":{"id":{"S":"2"}}}"#;
+        assert_ne!(read("GetItem", other), first);
+        assert_ne!(read("Query", turned), first);
+        assert_ne!(
+            fingerprint(&RandomState::new(), "GetItem", turned.as_bytes()),
+            first,
+            "in another run"
+        );
+        assert_eq!(read("PutItem", turned), None);
+        assert_eq!(read("GetItem", "nonsense"), None);
     }
 }

@@ -178,6 +178,9 @@ pub struct Invocation {
     pub log_bytes: u64,
     /// How it ended.
     pub outcome: Ended,
+    /// The limit that refused it; none if an injected fault did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<Limit>,
     /// The type of its error.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -210,6 +213,16 @@ pub enum Ended {
     Throttled,
 }
 
+/// A limit of concurrency.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Limit {
+    /// The account's: all that is not reserved was in use.
+    Account,
+    /// The function's own reservation.
+    Reserved,
+}
+
 /// One call to AWS.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Call {
@@ -225,6 +238,10 @@ pub struct Call {
     pub operation: String,
     /// The tables, or the queue, by logical id where the template has them, joined by commas.
     pub resource: String,
+    /// Of a read: the same number for the same request, and as good as never for another one. It has 53 bits, which every
+    /// reader of JSON keeps, and a secret of this run in it, so that nobody can find the request by trying.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<u64>,
     /// Whether it is the first on its connection.
     pub connection: Option<Handshake>,
     /// What opening that connection took here, with its TLS handshake and the caller's work for it. It is over when the
@@ -483,10 +500,12 @@ mod tests {
             cpu: Some(Duration::from_micros(700)),
             duration: Duration::from_micros(900),
             outcome: Ended::Timeout,
+            limit: Some(Limit::Account),
             ..Invocation::default()
         };
         let call = Call {
             operation: "DynamoDB.GetItem".to_owned(),
+            fingerprint: Some((1 << 53) - 1),
             connection: Some(Handshake::Full),
             read_units: 0.5,
             read: Some(ItemsRead {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::events::Limit;
 use crate::template;
 
 /// What AWS keeps for the functions without a reservation. A smaller account has nothing to
@@ -75,9 +76,14 @@ pub(super) struct Concurrency {
 }
 
 impl Concurrency {
-    /// Concurrency for one invocation; `None` if it is throttled.
-    pub(super) fn acquire(&self) -> Option<OwnedSemaphorePermit> {
+    /// Concurrency for one invocation, or the limit that throttles it.
+    pub(super) fn acquire(&self) -> Result<OwnedSemaphorePermit, Limit> {
         let acquire = |from: &Arc<Semaphore>| Arc::clone(from).try_acquire_owned().ok();
-        acquire(&self.own).or_else(|| self.shared.as_ref().and_then(acquire))
+        let limit = match self.shared {
+            Some(_) => Limit::Account,
+            None => Limit::Reserved,
+        };
+        let permit = acquire(&self.own).or_else(|| self.shared.as_ref().and_then(acquire));
+        permit.ok_or(limit)
     }
 }

@@ -470,6 +470,7 @@ impl Environment {
                 Some(_) => Ended::Error,
                 None => Ended::Success,
             },
+            limit: None,
             error: error_type,
         };
         let report = Entry::report(&ended, self.launcher.provisioned, error);

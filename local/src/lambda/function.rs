@@ -19,7 +19,7 @@ use super::log::LogFile;
 use super::pool::{Place, Pool};
 use super::process::Setup;
 use super::{Host, MAX_PAYLOAD, environment};
-use crate::events::{self, Ended, Event};
+use crate::events::{self, Ended, Event, Limit};
 use crate::template;
 
 /// How long an invocation waits for an environment that has returned its result and will soon be
@@ -153,9 +153,12 @@ impl Function {
         if request.event.len() > MAX_PAYLOAD {
             return Err(InvokeError::EventTooLarge);
         }
-        let Some(concurrency) = self.concurrency() else {
-            self.log_throttle(request);
-            return Err(InvokeError::Throttled);
+        let concurrency = match self.concurrency() {
+            Ok(concurrency) => concurrency,
+            Err(limit) => {
+                self.log_throttle(request, limit);
+                return Err(InvokeError::Throttled);
+            }
         };
         let (reply, mut result) = oneshot::channel();
         let job = Job {
@@ -174,14 +177,15 @@ impl Function {
         result.await.unwrap_or(Err(InvokeError::Stopped))
     }
 
-    /// Concurrency for one invocation; `None` if it is throttled.
-    fn concurrency(&self) -> Option<OwnedSemaphorePermit> {
+    /// Concurrency for one invocation, or what throttles it: a limit, or else a fault.
+    fn concurrency(&self) -> Result<OwnedSemaphorePermit, Option<Limit>> {
         let Setup { spec, host, .. } = &*self.setup;
         let struck = host.faults.throttles_invocation(&spec.logical_id);
-        self.concurrency.acquire().filter(|_| !struck)
+        let acquired = self.concurrency.acquire().map_err(Some);
+        if struck { Err(None) } else { acquired }
     }
 
-    fn log_throttle(&self, request: Request) {
+    fn log_throttle(&self, request: Request, limit: Option<Limit>) {
         let Setup { spec, host, .. } = &*self.setup;
         host.log.add(Event::Invocation(Box::new(events::Invocation {
             function: spec.logical_id.clone(),
@@ -189,6 +193,7 @@ impl Function {
             source: request.source,
             memory_mb: spec.memory_mb,
             outcome: Ended::Throttled,
+            limit,
             ..events::Invocation::default()
         })));
     }

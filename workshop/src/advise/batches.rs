@@ -10,16 +10,6 @@ use super::{Finding, Rule};
 /// Batches that are returned as a whole. One may be the end of an environment, two a pair of them.
 const BATCHES: usize = 3;
 
-/// Operations that change something, so that doing it again is work done twice.
-const WRITES: [&str; 6] = [
-    "DynamoDB.PutItem",
-    "DynamoDB.UpdateItem",
-    "DynamoDB.DeleteItem",
-    "DynamoDB.BatchWriteItem",
-    "DynamoDB.TransactWriteItems",
-    "SQS.SendMessage",
-];
-
 /// What became of the messages of one invocation.
 #[derive(Debug, Default)]
 struct Batch<'a> {
@@ -57,8 +47,10 @@ pub fn again(seen: &Seen<'_>) -> Vec<Finding> {
             }
             let good = batch.delivered.intersection(&done).count();
             let mixed = good > 0 && good < batch.delivered.len();
+            // What changes something is work done twice if it is done again.
             let writes = run.calls.iter().filter(|it| {
-                it.succeeded() && WRITES.contains(&it.call.operation.as_str())
+                let changes = it.writes_to_a_table() || it.call.operation == "SQS.SendMessage";
+                it.succeeded() && changes
             });
             // At least one has failed.
             let written = writes.count().min(batch.delivered.len() - 1);

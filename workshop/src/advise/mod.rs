@@ -7,14 +7,20 @@
 //! |---|---|
 //! | [`seen`] | the log, sorted by function and invocation |
 //! | [`calls`] | calls to AWS: loops, order, filters, repeats |
+//! | [`answers`] | what an answer waits for |
+//! | [`cache`] | reads that a cache would save |
 //! | [`connections`] | connections that are opened again |
 //! | [`size`] | memory, cold starts and what a log costs |
 //! | [`batches`] | messages that run again |
+//! | [`room`] | concurrency that others have |
 //! | [`verb`] | `workshop advise` |
 
+mod answers;
 mod batches;
+mod cache;
 mod calls;
 mod connections;
+mod room;
 mod seen;
 mod size;
 pub mod verb;
@@ -52,23 +58,31 @@ pub enum Rule {
     NPlusOne,
     ReadsInTurn,
     Filter,
+    WorkBeforeAnswer,
     BatchAgain,
+    ReadsAgain,
     Memory,
+    CrowdedOut,
     HiddenErrors,
+    NoTimeout,
     LogCosts,
 }
 
 impl Rule {
     /// In the order of their lessons.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 13] = [
         Self::Connections,
         Self::ColdStart,
         Self::NPlusOne,
         Self::ReadsInTurn,
         Self::Filter,
+        Self::WorkBeforeAnswer,
         Self::BatchAgain,
+        Self::ReadsAgain,
         Self::Memory,
+        Self::CrowdedOut,
         Self::HiddenErrors,
+        Self::NoTimeout,
         Self::LogCosts,
     ];
 
@@ -79,9 +93,13 @@ impl Rule {
             Self::NPlusOne => "n-plus-one",
             Self::ReadsInTurn => "reads-in-turn",
             Self::Filter => "filter",
+            Self::WorkBeforeAnswer => "work-before-answer",
             Self::BatchAgain => "batch-again",
+            Self::ReadsAgain => "reads-again",
             Self::Memory => "memory",
+            Self::CrowdedOut => "crowded-out",
             Self::HiddenErrors => "hidden-errors",
+            Self::NoTimeout => "no-timeout",
             Self::LogCosts => "log-costs",
         }
     }
@@ -93,9 +111,12 @@ impl Rule {
             Self::ColdStart => 3,
             Self::NPlusOne | Self::ReadsInTurn => 4,
             Self::Filter => 5,
+            Self::WorkBeforeAnswer => 6,
             Self::BatchAgain => 7,
+            Self::ReadsAgain => 8,
             Self::Memory => 9,
-            Self::HiddenErrors => 11,
+            Self::CrowdedOut => 10,
+            Self::HiddenErrors | Self::NoTimeout => 11,
             Self::LogCosts => 12,
         }
     }
@@ -109,11 +130,21 @@ impl Rule {
             Self::NPlusOne => "a call for each item where one call takes many",
             Self::ReadsInTurn => "reads of different tables, one after the other",
             Self::Filter => "a Query or Scan whose filter throws away nearly all that it reads",
+            Self::WorkBeforeAnswer => "writes that a client waits for, and a worker could do later",
             Self::BatchAgain => {
                 "batches that are returned as a whole, so that good messages run again"
             }
-            Self::Memory => "memory that is far too small or far too large",
+            Self::ReadsAgain => "reads that an environment repeats within a second",
+            Self::Memory => {
+                "memory that is far too small, far too large, or of no use to one thread"
+            }
+            Self::CrowdedOut => {
+                "functions that are refused because another one has the concurrency"
+            }
             Self::HiddenErrors => "calls that fail often, which a retry hides",
+            Self::NoTimeout => {
+                "calls without an answer, for which a function waits until its timeout"
+            }
             Self::LogCosts => "a log that costs more than its runs and all their calls",
         }
     }
@@ -160,16 +191,20 @@ impl Advice {
             // Until the loop is gone, nobody can say what else is in turn.
             if each.is_empty() {
                 findings.extend(calls::reads_in_turn(function, known));
+                findings.extend(answers::work_before_answer(function, known));
             }
             findings.extend(each);
             findings.extend(calls::filter(function));
             findings.extend(calls::hidden_errors(function));
+            findings.extend(answers::no_timeout(function));
+            findings.extend(cache::reads_again(function));
             findings.extend(connections::opened_again(function));
             findings.extend(size::memory(function, known));
             findings.extend(size::cold_start(function));
             findings.extend(size::log_costs(function, known));
         }
         findings.extend(batches::again(&seen));
+        findings.extend(room::crowded_out(&seen));
         findings.sort_by(|a, b| (a.rule, &a.function).cmp(&(b.rule, &b.function)));
         Self {
             functions: seen.functions.len(),

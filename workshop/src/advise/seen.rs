@@ -4,11 +4,24 @@ use std::collections::BTreeMap;
 
 use local::events::{Call, Ended, Entry, Event, Invocation, Messages, Outcome};
 
+use crate::percentile::ms;
+
+/// Operations that write to tables.
+const WRITES: [&str; 5] = [
+    "DynamoDB.PutItem",
+    "DynamoDB.UpdateItem",
+    "DynamoDB.DeleteItem",
+    "DynamoDB.BatchWriteItem",
+    "DynamoDB.TransactWriteItems",
+];
+
 /// All of it.
 #[derive(Debug, Default)]
 pub struct Seen<'a> {
     /// By logical id: those that ran.
     pub functions: BTreeMap<&'a str, Function<'a>>,
+    /// Invocations that were refused, and when, in microseconds.
+    pub refused: Vec<(u64, &'a Invocation)>,
     /// In their order.
     pub messages: Vec<&'a Messages>,
     pub lost: u64,
@@ -27,6 +40,8 @@ pub struct Function<'a> {
 /// An invocation with its calls, in the order in which they began.
 #[derive(Debug)]
 pub struct Run<'a> {
+    /// When it ended, in microseconds.
+    pub end: u64,
     pub invocation: &'a Invocation,
     pub calls: Vec<Timed<'a>>,
 }
@@ -49,10 +64,12 @@ impl<'a> Seen<'a> {
                     let function = seen.functions.entry(&it.function).or_default();
                     function.name = &it.function;
                     function.runs.push(Run {
+                        end: *at_us,
                         invocation: it,
                         calls: Vec::new(),
                     });
                 }
+                Event::Invocation(it) => seen.refused.push((*at_us, it)),
                 Event::Call(call) => {
                     let took = (call.duration + call.held).as_micros();
                     let took = u64::try_from(took).unwrap_or(u64::MAX);
@@ -100,9 +117,27 @@ impl<'a> Function<'a> {
     }
 }
 
+impl Run<'_> {
+    /// Its duration without the ms in which it waited for a call, or for its share of a CPU.
+    pub fn own_ms(&self) -> f64 {
+        let (mut waited, mut until) = (0, 0);
+        for Timed { begin, end, call } in &self.calls {
+            // What held the call back is in `held`.
+            let sent = begin + u64::try_from(call.held.as_micros()).unwrap_or(u64::MAX);
+            waited += end.saturating_sub(until.max(sent));
+            until = until.max(*end);
+        }
+        ms(self.invocation.duration) - ms(self.invocation.held) - waited as f64 / 1e3
+    }
+}
+
 impl Timed<'_> {
     pub fn succeeded(&self) -> bool {
         self.call.outcome == Outcome::Success
+    }
+
+    pub fn writes_to_a_table(&self) -> bool {
+        WRITES.contains(&self.call.operation.as_str())
     }
 }
 
@@ -213,6 +248,22 @@ pub mod tests {
             run.held = ms(held_ms);
             run.duration = ms(held_ms + 10.0);
             run
+        }
+
+        /// An invocation that ends by its timeout, while a call has waited for its answer so long.
+        pub fn hangs(&mut self, timeout_ms: f64, waited_ms: f64) {
+            self.now_us += 10_000_000;
+            let run = self.run(&[]);
+            (run.outcome, run.duration) = (Ended::Timeout, ms(timeout_ms));
+            let id = run.request_id.clone();
+            self.add(Event::Call(Box::new(Call {
+                function: "F".to_owned(),
+                environment: Some("F-1".to_owned()),
+                request_id: Some(id),
+                outcome: Outcome::NoAnswer,
+                duration: ms(waited_ms),
+                ..get("Things")
+            })));
         }
 
         /// Messages of the last invocation.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use local::events::Invocation;
 
-use super::seen::Function;
+use super::seen::{Function, Run};
 use super::{Finding, Known, LEAST, Rule};
 use crate::percentile::{ms, percentile};
 use crate::report::model::short;
@@ -31,6 +31,10 @@ const TOO_LARGE: f64 = 4.0;
 
 /// Of a smaller memory, what the function has used at most. The other half is a margin.
 const FILLED: f64 = 0.5;
+
+/// CPU time for each ms in which a function neither waits for a call nor for its share: a thread has one. The tenth more is
+/// what measuring and the runtime's own threads add.
+const ONE_THREAD: f64 = 1.1;
 
 /// Ms that a first request is held back longer than others. The workshop's aim is an answer within 100 ms, and this alone
 /// takes all of it.
@@ -70,25 +74,39 @@ pub fn memory(function: &Function<'_>, known: &Known<'_>) -> Option<Finding> {
         .map(|it| it.peak_memory)
         .max()?
         .div_ceil(1024 * 1024);
+    let filled = (most_mb as f64 / FILLED).max(SMALLEST_MB);
     // So much buys the work of an invocation within one period, so that nothing is held back.
     let for_cpu = work_ms / PERIOD_MS * VCPU_MB;
-    let would_do = for_cpu.max(most_mb as f64 / FILLED).max(SMALLEST_MB);
-    if mb < TOO_LARGE * would_do {
+    // CPU time and clock are both this machine's, so its factor is no part of it.
+    let one_thread = || {
+        let fits = |it: &Run<'_>| {
+            let cpu = it.invocation.cpu.map(ms);
+            cpu.is_some_and(|cpu| cpu <= ONE_THREAD * it.own_ms())
+        };
+        function.warm().all(fits)
+    };
+    let (would_do, why) = if mb >= TOO_LARGE * for_cpu.max(filled) {
+        let (works, waits) = (short(cpu / count as f64), short(took / count as f64));
+        let why = format!("works {works} ms of the {waits} that it waits and is paid for");
+        (mb / TOO_LARGE, why)
+    } else if mb > VCPU_MB && filled <= VCPU_MB && one_thread() {
+        let why = format!(
+            "never works on more than one vCPU in {count} invocations, and one thread gets no quicker beyond {VCPU_MB}"
+        );
+        (VCPU_MB, why)
+    } else {
         return None;
-    }
+    };
     let gb_second = known.prices.gb_second(known.architecture).ok()?;
     let usd =
         MILLION * sum(&|it| ms(it.duration).ceil()) / count as f64 / 1e3 * mb / 1024.0 * gb_second;
-    let saved = usd * (1.0 - 1.0 / TOO_LARGE);
+    let saved = usd * (1.0 - would_do / mb);
     // Less than the fee for the invocations themselves is not worth a change.
     if saved < MILLION * known.prices.usd("lambda_request").ok()? {
         return None;
     }
     let says = format!(
-        "{name} has {mb} MB, and works {} ms of the {} that it waits and is paid for: {} MB would take as long, and save ${} a million.",
-        short(cpu / count as f64),
-        short(took / count as f64),
-        mb / TOO_LARGE,
+        "{name} has {mb} MB, and {why}: {would_do} MB would take as long, and save ${} a million.",
         short(saved),
     );
     Some(Rule::Memory.finding(name, saved, says))
@@ -150,7 +168,7 @@ pub fn log_costs(function: &Function<'_>, known: &Known<'_>) -> Option<Finding> 
 
 #[cfg(test)]
 mod tests {
-    use local::events::Call;
+    use local::events::{Call, Event};
 
     use super::super::seen::tests::{Made, get, ms};
 
@@ -196,6 +214,45 @@ mod tests {
         assert_eq!(runs(5, 512, 50.0, 1.0, 0.0).found().len(), 1);
         assert_eq!(runs(5, 512, 32.0, 1.0, 0.0).found().len(), 1);
         runs(5, 512, 31.0, 1.0, 0.0).finds_nothing();
+    }
+
+    #[test]
+    fn more_than_a_vcpu_for_one_thread_is_found_if_it_costs_more_than_the_invocations() {
+        runs(5, 3008, 100.0, 95.0, 0.0).finds(
+            "memory",
+            "F has 3008 MB, and never works on more than one vCPU in 5 invocations, and one thread gets no quicker beyond 1769: 1769 MB would take as long, and save $2.02 a million.",
+        );
+        runs(4, 3008, 100.0, 95.0, 0.0).finds_nothing();
+        runs(5, 1769, 100.0, 95.0, 0.0).finds_nothing();
+        // Two threads, in one of five.
+        let mut made = runs(4, 3008, 100.0, 95.0, 0.0);
+        let run = made.run(&[]);
+        (run.memory_mb, run.duration, run.cpu) = (3008, ms(100.0), Some(ms(111.0)));
+        made.finds_nothing();
+        // What it waits for, 4 ms for a call and the rest for its share, is no time in which it works.
+        let waiting = |cpu: f64| {
+            let mut made = Made::default();
+            for _ in 0..5 {
+                let run = made.run(&[&[get("Things"), get("Others")]]);
+                (run.memory_mb, run.duration) = (3008, ms(100.0));
+                (run.cpu, run.held) = (Some(ms(cpu)), ms(6.0));
+            }
+            made.found().len()
+        };
+        assert_eq!((waiting(98.0), waiting(100.0)), (1, 0));
+        // The memory is used.
+        for (used, found) in [(884, 1), (885, 0)] {
+            let mut made = runs(5, 3008, 100.0, 95.0, 0.0);
+            for entry in &mut made.entries {
+                if let Event::Invocation(it) = &mut entry.event {
+                    it.peak_memory = used * 1024 * 1024;
+                }
+            }
+            assert_eq!(made.found().len(), found, "{used}");
+        }
+        // $0.2 is the fee of a million invocations.
+        assert_eq!(runs(5, 1900, 100.0, 95.0, 0.0).found().len(), 1);
+        runs(5, 1900, 90.0, 85.0, 0.0).finds_nothing();
     }
 
     #[test]
