@@ -146,6 +146,18 @@ mod tests {
     }
 
     #[test]
+    fn what_begins_or_ends_at_that_moment_counts() {
+        for at_us in [0, 9_000_000] {
+            let mut made = refused(Some(Limit::Account), 12, 0, 3);
+            for entry in &mut made.entries {
+                let refused = matches!(&entry.event, Event::Invocation(it) if it.limit.is_some());
+                entry.at_us = if refused { at_us } else { 9_000_000 };
+            }
+            assert_eq!(made.found().len(), 1, "{at_us}");
+        }
+    }
+
+    #[test]
     fn a_function_that_takes_everything_itself_is_not_crowded_out() {
         crowded(12, 13, 9).finds_nothing();
         crowded(0, 12, 9).finds_nothing();
