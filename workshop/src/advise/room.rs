@@ -67,7 +67,9 @@ pub fn crowded_out(seen: &Seen<'_>) -> Vec<Finding> {
             Change::Refused => {
                 let of = running.values().sum();
                 let most = running.iter().max_by_key(|(_, count)| **count);
-                let Some((other, &had)) = most.filter(|(other, _)| **other != name) else {
+                let most = most.filter(|(other, _)| **other != name);
+                // What still runs is not in the log yet.
+                let Some((other, &had)) = most.filter(|(_, had)| **had > 0) else {
                     continue;
                 };
                 if (had as f64) < MOST * of as f64 {
