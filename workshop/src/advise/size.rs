@@ -91,7 +91,7 @@ pub fn memory(function: &Function<'_>, known: &Known<'_>) -> Option<Finding> {
         (mb / TOO_LARGE, why)
     } else if mb > VCPU_MB && filled <= VCPU_MB && one_thread() {
         let why = format!(
-            "never works on more than one vCPU in {count} invocations, and one thread gets no quicker beyond {VCPU_MB}"
+            "in {count} invocations never works on more than one vCPU, beyond which one thread gets no quicker"
         );
         (VCPU_MB, why)
     } else {
@@ -220,7 +220,7 @@ mod tests {
     fn more_than_a_vcpu_for_one_thread_is_found_if_it_costs_more_than_the_invocations() {
         runs(5, 3008, 100.0, 95.0, 0.0).finds(
             "memory",
-            "F has 3008 MB, and never works on more than one vCPU in 5 invocations, and one thread gets no quicker beyond 1769: 1769 MB would take as long, and save $2.02 a million.",
+            "F has 3008 MB, and in 5 invocations never works on more than one vCPU, beyond which one thread gets no quicker: 1769 MB would take as long, and save $2.02 a million.",
         );
         runs(4, 3008, 100.0, 95.0, 0.0).finds_nothing();
         runs(5, 1769, 100.0, 95.0, 0.0).finds_nothing();
