@@ -7,6 +7,7 @@
 
 mod aws_support;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
@@ -125,6 +126,14 @@ async fn calls_are_metered_by_caller_operation_and_capacity() {
         handshakes[1..].iter().all(Option::is_none),
         "{handshakes:?}"
     );
+    let fingerprints = |caller: &str| {
+        let all = entries.iter().filter_map(|entry| match &entry.event {
+            Event::Call(call) if call.function == caller => call.fingerprint,
+            _ => None,
+        });
+        all.collect::<BTreeSet<_>>().len()
+    };
+    assert_eq!((fingerprints("Writer"), fingerprints("Reader")), (0, 4));
     let write_units = |operation: &str| {
         (
             writer.operations[operation].calls,
