@@ -335,7 +335,7 @@ AS_JSON = $(if $(JSON),--json)
 .PHONY: labs-setup
 labs-setup: load-tests/node_modules/.installed ## Build what the lessons need, once
 	$(call REQUIRE,cargo cc)
-	@echo 'Building the host, the program behind the verbs and the dependencies of the lessons: six to eight minutes on two cores.'
+	@echo 'Building the host, the program behind the verbs and the dependencies of the lessons: seven to nine minutes on two cores.'
 	+@$(PROGRAMS)
 	+@CARGO_TARGET_DIR=$(LABS) cargo build --manifest-path labs/Cargo.toml --profile lab --bin 'lab-*-before' --bin 'lab-*-solution'
 	+@CARGO_TARGET_DIR=$(LABS) cargo build --manifest-path labs/Cargo.toml --profile lab --bin lab-03-solution \
@@ -391,7 +391,7 @@ hand-in: ## Judge all exercises, and write them down in one file
 hand-in-check: ## Check again what was handed in; it runs that code (FILE=hand-in.json)
 	$(call LABS_VERB,hand-in-check --file "$$FILE")
 
-# With the programs that a student has: a lesson is judged in half of the time that those of the tests take.
+# With the programs that a student has, and not with those of the tests.
 .PHONY: test-labs
 test-labs: labs-setup
 	CARGO_TARGET_DIR=$(LABS) cargo build --manifest-path labs/Cargo.toml --profile lab --bins --locked
