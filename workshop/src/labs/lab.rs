@@ -204,7 +204,7 @@ pub struct LoadTest {
     pub answers: BTreeMap<String, stand_in::Answer>,
     /// What an answer takes.
     pub ms: u64,
-    /// What is unusual about the service, within its promise.
+    /// Slower answers of the service, all within its promise.
     #[serde(default)]
     pub changes: Vec<stand_in::Change>,
     pub broken: Vec<Broken>,
@@ -253,7 +253,7 @@ pub struct TemplateRule {
     pub says: String,
 }
 
-/// What is looked at. The sources are in the lesson's README.
+/// What a rule asks of the template. The sources are in the lesson's README.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
@@ -290,7 +290,7 @@ pub struct Query {
     /// Lists that are put into another order in each run: `{name:1}` is the first of one.
     #[serde(default)]
     pub shuffled: BTreeMap<String, Vec<String>>,
-    /// What is sent, so that there is a log.
+    /// The steps that write the log.
     pub run: Run,
     /// What passes, in the order in which it is looked at: the first failure is the verdict.
     pub answer: Vec<Answer>,

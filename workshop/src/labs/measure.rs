@@ -124,7 +124,7 @@ pub struct Part {
 }
 
 impl Round {
-    /// What is counted now: the last part, or one without a name before the first.
+    /// The part that events are counted in now: the last one, or one without a name before the first.
     pub fn now(&mut self) -> &mut Part {
         if self.0.is_empty() {
             self.0.push(Part::default());

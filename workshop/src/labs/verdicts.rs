@@ -141,13 +141,15 @@ fn report(shown: &Shown) -> Report {
 }
 
 fn text(shown: &Shown, lesson: &Lesson) -> String {
-    let mut parts = vec![format!(
-        "Lesson {}: {}\n{}",
-        shown.lesson,
-        shown.title,
-        shown.machine.describe()
-    )];
-    parts.push(table(HOLDS, MEASURED, holds(shown)));
+    let mut parts = vec![
+        format!(
+            "Lesson {}: {}\n{}",
+            shown.lesson,
+            shown.title,
+            shown.machine.describe()
+        ),
+        table(HOLDS, MEASURED, holds(shown)),
+    ];
     let predicts = lesson.lab.judge.predicts();
     let predicted = |it: &Prediction| predicts.names.first().and_then(|name| it.get(name));
     match shown.prediction.as_ref().and_then(predicted) {
