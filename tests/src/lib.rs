@@ -211,7 +211,16 @@ impl Shop {
 
     /// Sets what the host has metered to zero.
     pub async fn reset_meter(&self) {
-        let url = format!("{}/meter/reset", self.stack.control_url);
+        self.control("/meter/reset").await;
+    }
+
+    /// Ends the environments that are idle. One that has just answered may not be yet.
+    pub async fn reap(&self) {
+        self.control("/environments/reap").await;
+    }
+
+    async fn control(&self, path: &str) {
+        let url = format!("{}{path}", self.stack.control_url);
         let reply = reqwest::Client::new().post(url).send().await;
         let status = reply.expect("the control listener answers").status();
         assert!(status.is_success(), "{status}");

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use shop_tests::{Reply, Shop};
 use tokio::sync::{Mutex, MutexGuard};
 
-use crate::wreck::impatient;
+use crate::wreck::{impatient, wait_until};
 
 /// Attempts that the functions' SDK makes of a call that may be repeated.
 const ATTEMPTS: u64 = 3;
@@ -196,6 +196,12 @@ async fn a_killed_environment_is_an_error_for_its_client_and_nothing_to_the_next
     assert!(failures >= REQUESTS / 3, "{failures} of {REQUESTS}");
     let log = turn.shop.log("DeleteProduct");
     assert!(log.contains("signal: killed"), "{log}");
+    // The last one may have answered and not died yet, and one that was started besides has met no fault.
+    let none_lives = || async {
+        turn.shop.reap().await;
+        turn.shop.environments("DeleteProduct").await == 0
+    };
+    assert!(wait_until(none_lives).await, "one lives on");
     turn.shop.inject_nothing().await;
     turn.delete_nothing().await.expect(StatusCode::NO_CONTENT);
 }
