@@ -347,13 +347,14 @@ impl Test<'_> {
         Ok(result)
     }
 
-    /// The steps of the stress profile until a gate breaks. Returns the result of the last step that held, or of the
-    /// first.
+    /// The steps of the stress profile until a gate breaks. The first is a warm-up, of whose few requests too many are cold
+    /// starts. Returns the result of the last step that held, or of the warm-up.
     async fn climb(&self, knee: f64, mut host: Option<&mut Host>) -> Result<LoadResult> {
         let mut stress = Stress::default();
         let mut reached = 0.0;
         let mut held: Option<LoadResult> = None;
-        for step in self.phases.chunks(1) {
+        for (index, step) in self.phases.chunks(1).enumerate() {
+            let is_warm_up = index == 0;
             let result = self.load(step, host.as_deref_mut()).await?;
             let broken = result.gates.iter().filter(|gate| !gate.pass);
             let broken: Vec<_> = broken.map(|gate| gate.name.clone()).collect();
@@ -367,16 +368,14 @@ impl Test<'_> {
                 p99_ms: p99.and_then(|gate| gate.value),
                 broken,
             });
-            if holds {
+            if !holds && !is_warm_up {
+                break;
+            }
+            if !is_warm_up {
                 reached = self.limits.planned_rate(step);
                 stress.knee = Some(step[0].name.clone());
             }
-            if holds || held.is_none() {
-                held = Some(result);
-            }
-            if !holds {
-                break;
-            }
+            held = Some(result);
         }
         let mut result = held.unwrap_or_default();
         let gate = "requests a second of the last step that held";
