@@ -5,7 +5,7 @@ import { readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { launch, missing } from '../browser.mjs';
-import { empty, failed, hostile, others, page, partial, smoke } from '../reports.mjs';
+import { benchmark, empty, failed, hostile, others, page, partial, smoke } from '../reports.mjs';
 
 const skip = missing();
 
@@ -34,7 +34,7 @@ describe('a report in a browser', { skip }, () => {
   const charts = (report) => report.sections.flatMap((section) => section.charts);
   const text = (tab, selector) => tab.locator(selector).first().textContent();
 
-  for (const [name, report] of Object.entries({ smoke, failed, empty, partial, others, hostile })) {
+  for (const [name, report] of Object.entries({ smoke, failed, empty, partial, others, hostile, benchmark })) {
     test(`opens without a request elsewhere and without an error: ${name}`, async () => {
       const { tab, url, asked, wrong, close } = await opened(report());
       await tab.locator('#theme').waitFor();
@@ -105,6 +105,26 @@ describe('a report in a browser', { skip }, () => {
     assert.equal(await shapes(tab, 'ratios', 'intervals'), 2);
     assert.equal(await tab.locator('#curve .plot svg').count(), 2);
     assert.equal(await shapes(tab, 'curve', 'values'), 6);
+    await close();
+  });
+
+  test('the page of the benchmark in the README has a bar for each figure, and its own targets', async () => {
+    const results = benchmark();
+    const { tab, folder, close } = await opened(results);
+    const report = JSON.parse(readFileSync(path.join(folder, 'report.json'), 'utf8'));
+    const bars = charts(report);
+    assert.deepEqual([...new Set(bars.map(({ kind }) => kind))], ['bars']);
+    for (const { id, tables } of bars) {
+      const drawn = tables[0].rows.filter((row) => row[1] !== null);
+      assert.ok(drawn.length > 0, id);
+      assert.equal(await shapes(tab, id, 'values'), drawn.length, id);
+      assert.equal(await shapes(tab, id, 'spread'), drawn.length, id);
+    }
+    const named = (pass) => results.targets.filter((it) => it.pass === pass).map(({ name }) => name);
+    const rows = async (id) => (await tab.locator(`#${id} tbody tr th`).allTextContents()).map((it) => it.trim());
+    assert.deepEqual(await rows('failed'), named(false));
+    assert.deepEqual(await rows('passed'), named(true));
+    assert.ok(statSync(path.join(folder, 'report.html')).size < 1_000_000);
     await close();
   });
 

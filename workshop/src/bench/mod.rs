@@ -2,7 +2,7 @@
 //! function.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use fs_err as fs;
@@ -12,10 +12,11 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::artillery::seed;
-use crate::files::{read_yaml, write_json};
+use crate::files::{read_json, read_yaml, write_json};
 use crate::gates::Gate;
 use crate::host::{Host, PARAMETERS, Start};
 use crate::machine::{Machine, commit};
+use crate::report::model::Report;
 use crate::report::write;
 use crate::session::Session;
 
@@ -65,6 +66,10 @@ pub struct Arguments {
     #[arg(long, value_name = "PATH", default_value = "target/tools/bin/oha")]
     oha: PathBuf,
 }
+
+/// The file of a benchmark's results.
+pub const RESULTS: &str = "results.json";
+pub const TITLE: &str = "Benchmark: cold starts and warm requests";
 
 /// The result of a benchmark.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -175,23 +180,23 @@ pub async fn run(session: &Session, arguments: &Arguments) -> Result<bool> {
         }
     }
 
-    let name = if arguments.ladder {
-        "ladder"
+    let (name, title) = if arguments.ladder {
+        ("ladder.json", "Benchmark: the ladder")
     } else {
-        "results"
+        (RESULTS, TITLE)
     };
-    write_json(&out.join(name).with_extension("json"), &results)?;
+    write_json(&out.join(name), &results)?;
     session.say(render::results(&results));
-    let title = if arguments.ladder {
-        "Benchmark: the ladder"
-    } else {
-        "Benchmark: cold starts and warm requests"
-    };
     write(session, &out, &report::report(&results, title))?;
     if let Some(error) = failed {
         return Err(error.context("under conditions of Lambda"));
     }
     Ok(results.targets.iter().all(|gate| gate.pass))
+}
+
+/// The report of results that were written down.
+pub fn report_of(results: &Path) -> Result<Report> {
+    Ok(report::report(&read_json(results)?, TITLE))
 }
 
 /// Builds or installs each peer. One that fails is reported with its reason, and the others are measured.

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use fs_err as fs;
 use serde::{Deserialize, Serialize};
 
-use crate::bench::Results;
+use crate::bench::{self, Results};
 use crate::files::{read_json, write_json};
 use crate::session::{BadInput, Session};
 use crate::summary::Summary;
@@ -44,7 +44,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Result<bool> {
     let root = &session.root;
     let file = root.join(FILE);
     let load_test = root.join(&arguments.load_test).join("summary.json");
-    let bench = root.join(&arguments.bench).join("results.json");
+    let bench = root.join(&arguments.bench).join(bench::RESULTS);
     let committed: Option<Figures> = file.exists().then(|| read_json(&file)).transpose()?;
     let (kept_load_test, kept_bench) = committed.map(|it| (it.load_test, it.bench)).unzip();
     let mut figures = Figures {

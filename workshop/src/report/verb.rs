@@ -11,6 +11,7 @@ use tokio::process::Command;
 
 use super::model::{Report, VERSION};
 use super::{JSON, load_test, write};
+use crate::bench;
 use crate::files::read_json;
 use crate::session::{BadInput, Session};
 
@@ -53,7 +54,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Result<bool> {
     Ok(true)
 }
 
-/// The report of a folder, or what the summary of an earlier load test still says.
+/// The report of a folder, or what the figures of an earlier load test or benchmark still say.
 fn read(root: &Path, folder: &Path) -> Result<Report> {
     let file = folder.join(JSON);
     if file.exists() {
@@ -70,6 +71,10 @@ fn read(root: &Path, folder: &Path) -> Result<Report> {
     }
     if folder.join("summary.json").exists() {
         return load_test::of_folder(root, folder);
+    }
+    let results = folder.join(bench::RESULTS);
+    if results.exists() {
+        return bench::report_of(&results);
     }
     let why = format!(
         "there is no report in {} (RUN): a folder of a run has {JSON}, such as target/load-test",
@@ -142,6 +147,18 @@ mod tests {
         );
         write_json(&folder.path().join("summary.json"), &summary()).unwrap();
         assert_eq!(read(&root, folder.path()).unwrap().title, "Load test: soak");
+    }
+
+    #[test]
+    fn the_committed_figures_of_a_benchmark_have_a_report() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let figures: serde_json::Value = read_json(&root.join("docs/figures.json")).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        write_json(&folder.path().join(bench::RESULTS), &figures["bench"]).unwrap();
+        let report = read(&root, folder.path()).unwrap();
+        assert_eq!(report.title, bench::TITLE);
+        let gates = figures["bench"]["targets"].as_array().unwrap();
+        assert_eq!(report.gates.len(), gates.len());
     }
 
     #[test]
