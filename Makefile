@@ -395,7 +395,7 @@ hand-in-check: ## Check again what was handed in; it runs that code (FILE=hand-i
 .PHONY: test-labs
 test-labs: labs-setup
 	CARGO_TARGET_DIR=$(LABS) cargo build --manifest-path labs/Cargo.toml --profile lab --bins --locked
-	WORKSHOP=$(WORKSHOP) cargo test --workspace --locked --test labs -- --include-ignored
+	WORKSHOP=$(WORKSHOP) cargo test --workspace --locked --test labs -- --include-ignored --test-threads=3
 
 ##@ On AWS: docs/aws.md explains each
 

@@ -8,7 +8,6 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -38,12 +37,6 @@ const KEYS: [(&str, &str); 3] = [
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
-
-/// Two load tests at once would slow each other down.
-fn alone() -> MutexGuard<'static, ()> {
-    static RUNNING: Mutex<()> = Mutex::new(());
-    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn example() -> PathBuf {
@@ -250,7 +243,6 @@ fn unspoilt(run: impl Fn() -> Run) -> Run {
 
 #[test]
 fn a_stack_that_is_right_and_fast_passes_every_gate() {
-    let _alone = alone();
     let run = unspoilt(|| run_against(""));
     assert_eq!(run.failed, [""; 0], "{}", run.output);
     assert_eq!(run.code, Some(0), "{}", run.output);
@@ -276,7 +268,6 @@ fn a_stack_that_is_right_and_fast_passes_every_gate() {
 
 #[test]
 fn a_stack_that_wants_signed_writes_gets_them_in_the_catalogue_and_under_load() {
-    let _alone = alone();
     let shop = Shop::start("iam", &[]);
     let run = unspoilt(|| run_with(&["--api-url", &shop.url, "--sign-region", "eu-west-1"], &[]));
     assert_eq!(run.failed, [""; 0], "{}", run.output);
@@ -344,7 +335,6 @@ fn a_stack_that_is_down_fails_before_any_load_in_one_line() {
 
 #[test]
 fn a_stack_that_answers_500_under_load_fails_the_error_rate_and_every_route_without_a_success() {
-    let _alone = alone();
     let run = run_against("errors-under-load");
     assert_eq!(run.code, Some(1), "{}", run.output);
     for route in ROUTES {
@@ -388,7 +378,6 @@ fn thresholds(run: &Run) -> Vec<String> {
 
 #[test]
 fn a_stack_that_is_right_but_slow_fails_every_latency_gate_refusals_included_and_nothing_else() {
-    let _alone = alone();
     let run = run_against("slow");
     assert_eq!(run.code, Some(1));
     let mut failed = run.failed.clone();
@@ -403,7 +392,6 @@ fn a_stack_that_is_right_but_slow_fails_every_latency_gate_refusals_included_and
 
 #[test]
 fn one_slow_route_fails_its_own_gate_though_most_requests_are_fast() {
-    let _alone = alone();
     let run = run_against("slow-route");
     assert_eq!(run.code, Some(1));
     assert!(
@@ -422,7 +410,6 @@ fn one_slow_route_fails_its_own_gate_though_most_requests_are_fast() {
 
 #[test]
 fn slow_refusals_fail_their_gates_though_every_success_is_fast() {
-    let _alone = alone();
     let run = unspoilt(|| {
         let run = run_host("slow-refusals");
         assert!(
@@ -454,7 +441,6 @@ fn slow_refusals_fail_their_gates_though_every_success_is_fast() {
 
 #[test]
 fn one_response_that_is_far_too_late_fails_the_gate_on_the_worst() {
-    let _alone = alone();
     let run = run_host("slow-once");
     assert_eq!(run.code, Some(1));
     assert!(
@@ -468,7 +454,6 @@ fn one_response_that_is_far_too_late_fails_the_gate_on_the_worst() {
 
 #[test]
 fn a_stack_that_does_not_reach_the_planned_rate_fails_the_gate_on_it() {
-    let _alone = alone();
     let run = run_against("crawls");
     assert_eq!(run.code, Some(1));
     assert!(run.failed.iter().any(|name| name == RATE), "{}", run.output);
@@ -476,7 +461,6 @@ fn a_stack_that_does_not_reach_the_planned_rate_fails_the_gate_on_it() {
 
 #[test]
 fn accepted_orders_that_never_become_final_fail_the_run() {
-    let _alone = alone();
     let run = run_against("stuck-orders");
     assert_eq!(run.code, Some(1));
     assert!(
@@ -490,7 +474,6 @@ fn accepted_orders_that_never_become_final_fail_the_run() {
 
 #[test]
 fn wrong_statuses_fail_the_error_rate_and_the_gates_of_the_statuses_that_are_missing() {
-    let _alone = alone();
     let run = run_against("wrong-statuses");
     assert_eq!(run.code, Some(1));
     for gate in ["maxErrorRate", "routes.PUT /products/{id}.codes.412"] {
@@ -504,7 +487,6 @@ fn wrong_statuses_fail_the_error_rate_and_the_gates_of_the_statuses_that_are_mis
 
 #[test]
 fn a_stack_that_sells_what_it_does_not_have_fails_the_run() {
-    let _alone = alone();
     let run = run_against("no-rejections");
     assert_eq!(run.code, Some(1));
     let mut failed = run.failed_but_latency();
@@ -560,7 +542,6 @@ fn run_against_stack(fault: &str, logged_ms: &str) -> Run {
 
 #[test]
 fn of_a_stack_that_is_named_the_latency_is_judged_that_its_api_logged_and_both_are_shown() {
-    let _alone = alone();
     let run = unspoilt(|| run_against_stack("slow", "7"));
     assert_eq!(run.failed, [""; 0], "{}", run.output);
     assert_eq!(run.code, Some(0), "{}", run.output);
@@ -610,7 +591,6 @@ fn of_a_stack_that_is_named_the_latency_is_judged_that_its_api_logged_and_both_a
 
 #[test]
 fn a_named_stack_whose_api_was_slow_fails_every_latency_gate_and_nothing_else_however_near_it_is() {
-    let _alone = alone();
     let run = run_against_stack("", "150");
     assert_eq!(run.code, Some(1), "{}", run.output);
     let mut failed = run.failed.clone();
@@ -621,7 +601,6 @@ fn a_named_stack_whose_api_was_slow_fails_every_latency_gate_and_nothing_else_ho
 #[test]
 fn the_stack_on_this_machine_is_started_metered_and_stopped_and_its_environments_end_before_the_load()
  {
-    let _alone = alone();
     let run = unspoilt(|| run_host(""));
     assert_eq!(run.failed, [""; 0], "{}", run.output);
     assert_eq!(run.code, Some(0), "{}", run.output);
@@ -673,7 +652,6 @@ fn the_stack_on_this_machine_is_started_metered_and_stopped_and_its_environments
 
 /// A host that is broken in one way fails these gates and no other.
 fn host_fails(fault: &str, gates: &[&str]) {
-    let _alone = alone();
     let run = unspoilt(|| run_host(fault));
     assert_eq!(run.failed_but_latency(), gates, "{}", run.output);
     assert_eq!(run.code, Some(1));
@@ -725,7 +703,6 @@ fn an_order_of_a_burst_that_no_run_has_taken_fails_the_run() {
 
 #[test]
 fn something_that_the_adviser_finds_fails_the_run_and_is_in_its_report() {
-    let _alone = alone();
     let run = unspoilt(|| run_host("loop-of-calls"));
     assert_eq!(
         run.failed_but_latency(),
@@ -766,7 +743,6 @@ fn something_that_the_adviser_finds_fails_the_run_and_is_in_its_report() {
 
 #[test]
 fn parameters_reach_the_host() {
-    let _alone = alone();
     let example = example();
     let local = ["--local", example.to_str().unwrap()];
     let given = "ProvisionedConcurrency=5 ThrottleRate=10000";
@@ -789,7 +765,6 @@ fn parameters_reach_the_host() {
 
 #[test]
 fn an_interrupted_run_stops_what_it_started_and_keeps_what_it_measured_as_partial() {
-    let _alone = alone();
     let out = tempfile::tempdir().unwrap();
     let example = example();
     let local = ["--local", example.to_str().unwrap()];
@@ -854,7 +829,6 @@ fn a_run_that_is_interrupted_before_the_load_has_nothing_to_keep() {
 
 #[test]
 fn a_host_that_ends_under_load_ends_the_run_in_one_line() {
-    let _alone = alone();
     let run = run_host("ends");
     assert_eq!(run.code, Some(1), "{}", run.output);
     assert!(
