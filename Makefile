@@ -367,6 +367,10 @@ labs: ## List the lessons, and how far you have come (JSON=1)
 lab: ## Run a lesson before, as an exercise and solved, beside your prediction (LAB=04 PREDICT="calls=2 ms=10 usd=3" ROUNDS=20 JSON=1)
 	$(call LABS_VERB,lab --lab "$$LAB" --predict "$$PREDICT" --rounds "$$ROUNDS" --conditions "$$CONDITIONS" $(AS_JSON))
 
+.PHONY: sizes
+sizes: ## Run your exercise at every memory size, and show the cheapest that keeps the gate (LAB=09 JSON=1)
+	$(call LABS_VERB,sizes --lab "$$LAB" --conditions "$$CONDITIONS" $(AS_JSON))
+
 .PHONY: check
 check: ## Judge your exercise: 0 it passes, 1 it does not, 2 it could not be judged (LAB=04 VARIANT=before|solution|cheats/NAME JSON=1)
 	$(call LABS_VERB,check --lab "$$LAB" --variant "$$VARIANT" $(AS_JSON))

@@ -112,6 +112,8 @@ enum Verb {
     Labs(labs::student::List),
     /// Run a lesson before, as an exercise and solved, and compare the three with your prediction
     Lab(labs::show::Arguments),
+    /// Run the exercise of a lesson at every memory size
+    Sizes(labs::sizes::Arguments),
     /// Judge a lesson: 0 it passes, 1 it does not, 2 it could not be judged
     Check(labs::check::Arguments),
     /// Give the next hint to a lesson
@@ -148,6 +150,7 @@ async fn main() -> ExitCode {
         Verb::Advise(_) => "advise",
         Verb::Labs(_) => "labs",
         Verb::Lab(_) => "lab",
+        Verb::Sizes(_) => "sizes",
         Verb::Check(_) => "check",
         Verb::Hint(_) => "hint",
         Verb::Reset(_) => "reset",
@@ -179,6 +182,7 @@ async fn run(verb: &Verb) -> Result<ExitCode> {
         Verb::Advise(arguments) => return advise::verb::run(&session, arguments).await,
         Verb::Labs(arguments) => labs::student::list(&session, arguments)?,
         Verb::Lab(arguments) => labs::show::run(&session, arguments).await?,
+        Verb::Sizes(arguments) => labs::sizes::run(&session, arguments).await?,
         Verb::Check(arguments) => return Ok(labs::check::run(&session, arguments).await),
         Verb::Hint(arguments) => labs::student::hint(&session, arguments)?,
         Verb::Reset(arguments) => labs::student::reset(&session, arguments)?,

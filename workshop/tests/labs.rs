@@ -217,6 +217,12 @@ impl Student {
     }
 }
 
+impl Drop for Student {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
 /// With the times of the files, by which cargo knows what is still good.
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
@@ -326,7 +332,37 @@ fn a_student_goes_through_the_core_and_hands_in() {
     assert_eq!(student.does("check", &["--lab", &first]).0, 1);
     let (_, said) = student.does("labs", &[]);
     assert!(said.contains("passed, and changed since"), "{said}");
-    fs::remove_dir_all(&student.0).unwrap();
+}
+
+#[test]
+#[ignore = "builds and runs an exercise: `make test-labs`"]
+fn the_memory_of_an_exercise_is_chosen_by_its_curve() {
+    let student = Student::new();
+    let lab = ["--lab", "09"];
+    let (code, said) = student.does("solution", &[&lab[..], &["--force", "--copy"]].concat());
+    assert_eq!(code, 0, "{said}");
+    let (code, said) = student.does("sizes", &[&lab[..], &["--rounds", "5", "--json"]].concat());
+    let curve: Value = serde_json::from_str(&said).unwrap_or_else(|_| panic!("{said}"));
+    let sizes = curve["sizes"].as_array().unwrap();
+    // A seventh of the share and more cannot be noise.
+    let gated = |index: usize| sizes[index]["gated_ms"].as_f64().unwrap();
+    assert!(gated(0) > 4.0 * gated(4), "{said}");
+    let chosen = curve["choice"].as_u64();
+    assert!((code, chosen >= Some(128)) == (0, true), "{said}");
+    let chosen = sizes.iter().find(|it| it["memory_mb"].as_u64() == chosen);
+    assert_eq!(chosen.unwrap()["keeps"], true, "{said}");
+    let smaller = sizes.iter().filter(|it| it["keeps"] == false);
+    assert!(smaller.count() >= 1 && sizes[0]["keeps"] == false, "{said}");
+
+    let (code, said) = student.does("sizes", &["--lab", "02"]);
+    assert!(code == 2 && said.contains("it is in LAB=09"), "{said}");
+    let folder = student.labs().join("09-cpu");
+    fs::copy(folder.join("cheats/capped.rs"), folder.join("exercise.rs")).unwrap();
+    let (code, said) = student.does("sizes", &lab);
+    assert!(
+        code == 2 && said.contains("make the answers right first"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -383,7 +419,6 @@ fn an_exercise_that_does_not_work_is_told_why() {
             );
         }
     }
-    fs::remove_dir_all(&student.0).unwrap();
 }
 
 #[test]

@@ -9,7 +9,7 @@ use super::lab::{Lab, Todo};
 use crate::session::BadInput;
 
 /// The SAM application of a lesson, in its folder.
-const TEMPLATE: &str = "template.yaml";
+pub const TEMPLATE: &str = "template.yaml";
 
 const MANIFEST: &str = "Cargo.toml";
 

@@ -14,7 +14,7 @@
 //! | [`load_test`], [`stand_in`] | a lesson that Artillery judges, and the services that it tries |
 //! | [`template`] | a lesson that rules judge |
 //! | [`query`] | lessons whose answer is a query over the logs |
-//! | [`check`], [`show`], [`student`], [`hand_in`] | the verbs |
+//! | [`check`], [`show`], [`sizes`], [`student`], [`hand_in`] | the verbs |
 //! | [`progress`] | how far a student has come |
 
 use std::path::PathBuf;
@@ -32,6 +32,7 @@ mod measure;
 mod progress;
 mod query;
 pub mod show;
+pub mod sizes;
 mod stage;
 mod stand_in;
 mod steps;

@@ -52,6 +52,13 @@ pub struct Theatre<'a> {
     pub run: String,
 }
 
+impl Theatre<'_> {
+    /// Where the lesson's hosts have their files.
+    pub fn folder(&self) -> PathBuf {
+        self.target.join("run").join(self.lesson.name())
+    }
+}
+
 /// A variant that runs.
 pub struct Stage {
     pub variant: Variant,
@@ -104,30 +111,42 @@ impl Stage {
         binaries: &BTreeMap<String, PathBuf>,
         conditions: &str,
     ) -> Result<Self> {
+        let lesson = theatre.lesson;
+        let out = theatre.folder().join(variant.binary());
+        let _ = fs::remove_dir_all(&out);
+        let template = lesson.template(&variant);
+        Self::of_template(theatre, variant, binaries, conditions, &template, &out).await
+    }
+
+    /// Starts a host with the variant's binaries and this template; `out` is its folder.
+    pub async fn of_template(
+        theatre: &Theatre<'_>,
+        variant: Variant,
+        binaries: &BTreeMap<String, PathBuf>,
+        conditions: &str,
+        template_file: &Path,
+        out: &Path,
+    ) -> Result<Self> {
         let Theatre {
             session, lesson, ..
         } = theatre;
-        let out = theatre.target.join("run").join(lesson.name());
-        let out = out.join(variant.binary());
-        let _ = fs::remove_dir_all(&out);
         for (folder, binary) in binaries {
             place(binary, &out.join("code").join(folder))?;
         }
-        let template_file = lesson.template(&variant);
         let parameters = &lesson.lab.parameters;
-        let template = resolved(&session.root, theatre.local, &template_file, parameters).await?;
+        let template = resolved(&session.root, theatre.local, template_file, parameters).await?;
         let account_concurrency = match &lesson.lab.judge {
             Judge::Run(run) => run.account_concurrency,
             _ => None,
         };
         let start = Start {
             program: theatre.local,
-            template: &template_file,
+            template: template_file,
             parameters,
             code_dir: Some(&out.join("code")),
             conditions,
             account_concurrency,
-            out: &out,
+            out,
         };
         let host = Host::start(session, &start).await?;
         // This machine is never behind a proxy.
