@@ -9,8 +9,8 @@ use reqwest::Client;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
-/// A second of load is a few thousand events.
-const EVERY: Duration = Duration::from_secs(1);
+/// A second of load is a few thousand events, and the host keeps 20,000.
+const EVERY: Duration = Duration::from_millis(500);
 
 /// A host's log of events, with the place up to which it was read.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ impl Log {
         }
     }
 
-    /// Everything that has happened since it was read last. The host keeps the last 200,000; an [`Event::Lost`] stands
+    /// Everything that has happened since it was read last. The host keeps the last 20,000; an [`Event::Lost`] stands
     /// for those before.
     pub async fn read(&mut self) -> Result<Vec<Entry>> {
         let url = format!("{}?from={}&until=now", self.url, self.next);

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Result;
 use fs_err as fs;
@@ -12,6 +13,10 @@ use serde_json::Value;
 
 use crate::percentile::{ms, percentile, worst};
 use crate::report_lines::{Report, parse_log};
+
+/// The shop's HTTP client closes a connection that nobody has used for so long: the default of hyper-util, and of the SDK's
+/// own client.
+const CONNECTION_RESTS: Duration = Duration::from_secs(90);
 
 /// One function. Latency, CPU, errors and billing count the invocations under load. Cold starts and init count all of
 /// them: an environment that started while the catalogue was loaded is a cold start too.
@@ -239,6 +244,25 @@ impl Log<'_> {
         first.filter(|it| is_ahead(it) == ahead).collect()
     }
 
+    /// How often each function was called in an environment that had rested for so long that its connections were closed.
+    pub fn rests(&self) -> BTreeMap<String, u64> {
+        let (mut ends, mut rests) = (BTreeMap::new(), BTreeMap::new());
+        for entry in self.events {
+            if let Event::Invocation(it) = &entry.event
+                && let Some(environment) = &it.environment
+            {
+                let began = entry.at_us.saturating_sub(it.duration.as_micros() as u64);
+                // A connection has rested since its last call, which may have been the first thing before.
+                let since = ends.insert(environment.as_str(), began);
+                let rested = since.map(|since| Duration::from_micros(entry.at_us - since));
+                if rested.is_some_and(|it| it > CONNECTION_RESTS) {
+                    *rests.entry(it.function.clone()).or_default() += 1;
+                }
+            }
+        }
+        rests
+    }
+
     /// Milliseconds that a request is on its way to the function, at the median: the HTTP API's and Lambda's own. No
     /// client waits for the call of a trigger.
     fn way_ms(&self, invocation: &Invocation) -> f64 {
@@ -452,6 +476,27 @@ mod tests {
             (cold.platform_p50_ms, cold.wait_p50_ms, cold.wait_worst_ms),
             (Some(80.0), Some(123.0), Some(123.0))
         );
+    }
+
+    #[test]
+    fn a_rest_is_longer_than_a_connection_is_kept() {
+        let at = |seconds: u64, environment: &str| {
+            let (mut entry, _) = first(environment, "a", false);
+            entry.at_us = seconds * 1_000_000;
+            entry
+        };
+        let events = [
+            at(1, "F-1"),
+            at(2, "F-2"),
+            at(90, "F-1"),
+            at(93, "F-2"),
+            at(190, "F-1"),
+        ];
+        let log = Log {
+            events: &events,
+            conditions: None,
+        };
+        assert_eq!(log.rests(), BTreeMap::from([("F".to_owned(), 2)]));
     }
 
     #[test]

@@ -120,12 +120,14 @@ impl Limits {
     }
 
     /// Calls that failed, and calls and connections beyond those that the work needed. `environments` is how many each function has
-    /// now: some may have been started, and primed, that no request has come to yet.
+    /// now: some may have been started, and primed, that no request has come to yet. `rests` is how often one was called again after
+    /// its connections were closed.
     pub fn aws_gates(
         &self,
         meter: &Snapshot,
         functions: &[Function],
         environments: &BTreeMap<String, u64>,
+        rests: &BTreeMap<String, u64>,
     ) -> Vec<Gate> {
         let received = meter
             .queues
@@ -140,7 +142,8 @@ impl Limits {
             let started = environments.get(name).copied().unwrap_or(0);
             let inits = started.max(cold_starts);
             let needed = self.aws_calls.get(name).map_or(0, |need| need.connections);
-            connections += caller.connections.saturating_sub(needed * inits);
+            let rests = rests.get(name).copied().unwrap_or(0);
+            connections += caller.connections.saturating_sub(needed * (inits + rests));
             for (operation, counted) in &caller.operations {
                 let needed = self.aws_calls.get(name).map_or(0, |need| {
                     let units = match need.for_each {
@@ -410,6 +413,7 @@ mod tests {
             &serde_json::from_value(meter).unwrap(),
             &[get],
             &environments,
+            &BTreeMap::new(),
         );
         failed(&gates).into_iter().map(str::to_owned).collect()
     }
@@ -453,18 +457,21 @@ mod tests {
     }
 
     #[test]
-    fn an_environment_has_one_connection() {
-        let gates = |connections: u64| {
+    fn an_environment_has_one_connection_and_another_after_a_rest() {
+        let gates = |connections: u64, rests: u64| {
             let meter =
                 json!({"functions": {"GetProduct": {"connections": connections}}, "queues": {}});
-            let started = BTreeMap::from([("GetProduct".to_owned(), 3)]);
-            limits().aws_gates(&serde_json::from_value(meter).unwrap(), &[], &started)
+            let [started, rests] =
+                [3, rests].map(|count| BTreeMap::from([("GetProduct".to_owned(), count)]));
+            let meter = serde_json::from_value(meter).unwrap();
+            limits().aws_gates(&meter, &[], &started, &rests)
         };
-        assert_eq!(failed(&gates(3)), [""; 0]);
+        assert_eq!(failed(&gates(3, 0)), [""; 0]);
         assert_eq!(
-            failed(&gates(4)),
+            failed(&gates(4, 0)),
             ["connections to AWS beyond those needed"]
         );
+        assert_eq!(failed(&gates(4, 1)), [""; 0]);
     }
 
     #[test]
@@ -479,7 +486,8 @@ mod tests {
             });
             serde_json::from_value(meter).unwrap()
         };
-        let gates = |calls| limits().aws_gates(&meter(calls), &[], &BTreeMap::new());
+        let none = BTreeMap::new();
+        let gates = |calls| limits().aws_gates(&meter(calls), &[], &none, &none);
         assert_eq!(failed(&gates(10)), [""; 0]);
         assert_eq!(failed(&gates(11)), ["calls to AWS beyond those needed"]);
     }

@@ -477,7 +477,8 @@ impl Test<'_> {
         if let Some(meter) = &meter {
             gates.extend(stack_gates(meter, &functions));
             let environments = &measured.environments;
-            gates.extend(self.limits.aws_gates(meter, &functions, environments));
+            let limits = &self.limits;
+            gates.extend(limits.aws_gates(meter, &functions, environments, &events.rests()));
             if self.ships {
                 let provisioned = self.provisioned.as_ref();
                 let is_provisioned = provisioned.is_some_and(|it| it.environments > 0);
