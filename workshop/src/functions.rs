@@ -57,6 +57,9 @@ pub struct Function {
     /// The request ids of its cold starts under load, for the report.
     #[serde(skip)]
     pub cold_requests: Vec<String>,
+    /// Init and first invocation of each, for the gate on those of all functions.
+    #[serde(skip)]
+    pub cold_own_ms: Vec<f64>,
 }
 
 /// The function's own part of its cold starts: init and first invocation.
@@ -94,9 +97,14 @@ fn known(reports: &[Report], value: impl Fn(&Report) -> Option<f64>) -> Vec<f64>
     reports.iter().filter_map(value).collect()
 }
 
+/// Init and first invocation of each cold start, in ms.
+fn own(under_load: &[Report]) -> Vec<f64> {
+    known(under_load, |it| Some(it.init_ms? + it.duration_ms?))
+}
+
 impl Cold {
     fn of(under_load: &[Report]) -> Option<Self> {
-        let own = known(under_load, |it| Some(it.init_ms? + it.duration_ms?));
+        let own = own(under_load);
         let first = known(under_load, |it| it.init_ms.and(it.duration_ms));
         Some(Self {
             init_p50_ms: percentile(&known(under_load, |it| it.init_ms), 50.0)?,
@@ -183,6 +191,7 @@ impl Function {
             cold: Cold::of(under_load),
             ahead: None,
             cold_requests: cold.filter_map(|it| it.request_id.clone()).collect(),
+            cold_own_ms: own(under_load),
             busy_ms: (!busy.is_empty()).then(|| busy.iter().sum::<f64>() / busy.len() as f64),
         }
     }
@@ -395,6 +404,7 @@ mod tests {
                 ahead: None,
                 busy_ms: Some(12.34),
                 cold_requests: Vec::new(),
+                cold_own_ms: Vec::new(),
             }
         );
     }

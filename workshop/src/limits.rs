@@ -14,6 +14,7 @@ use crate::burst;
 use crate::files::read_yaml;
 use crate::functions::Function;
 use crate::gates::{Gate, gates};
+use crate::percentile::percentile;
 use crate::trend::TrendLimits;
 
 /// The whole file.
@@ -67,6 +68,8 @@ pub struct Profile {
     /// Milliseconds of init and first invocation on this machine, by function.
     #[serde(default)]
     cold_start: BTreeMap<String, ColdStart>,
+    /// The same at the median of all functions together: one alone has few cold starts in a run.
+    cold_start_of_all: Option<f64>,
     /// Many orders at once.
     pub burst: Option<burst::Limits>,
     /// Last minute against the first.
@@ -217,10 +220,21 @@ impl Limits {
 }
 
 impl Profile {
-    /// The gates on each function's cold starts: that there were some, and the function's own part of them. With
-    /// provisioned concurrency a function may have none; then nothing is held against it.
+    /// The gates on each function's cold starts, and on those of all: that there were some, and the functions' own part of
+    /// them. With provisioned concurrency a function may have none; then nothing is held against it.
     pub fn cold_start_gates(&self, functions: &[Function], provisioned: bool) -> Vec<Gate> {
         let mut gates = Vec::new();
+        let all = functions
+            .iter()
+            .flat_map(|it| it.cold_own_ms.iter().copied());
+        let all: Vec<_> = all.collect();
+        if let Some(limit) = self.cold_start_of_all
+            && !(provisioned && all.is_empty())
+        {
+            gates.extend(gates! {
+                "cold starts of all functions: p50 of init and first run, ms": percentile(&all, 50.0), <= limit;
+            });
+        }
         for (name, budget) in &self.cold_start {
             let function = functions.iter().find(|function| function.name == *name);
             let cold = function.and_then(|function| function.cold.as_ref());
@@ -387,6 +401,21 @@ mod tests {
         let never = ["cold starts of F".to_owned(), p50, worst];
         assert_eq!(failed(function("F", &[])), never);
         assert_eq!(failed(function("G", &[5.0])), never);
+    }
+
+    #[test]
+    fn cold_starts_of_all_functions_together_have_a_budget_of_their_own() {
+        let profile: Profile =
+            serde_json::from_value(json!({"rate": 1, "cold_start_of_all": 10})).unwrap();
+        let passes = |functions: &[Function], provisioned| {
+            let gates = profile.cold_start_gates(functions, provisioned);
+            gates.iter().all(|gate| gate.pass)
+        };
+        let (quick, slow) = (function("F", &[5.0, 8.0]), function("G", &[90.0, 90.0]));
+        assert!(passes(&[quick.clone(), slow.clone()], false));
+        assert!(!passes(&[quick, slow.clone(), slow], false));
+        assert!(!passes(&[], false));
+        assert!(passes(&[], true));
     }
 
     #[test]
