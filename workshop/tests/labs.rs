@@ -338,7 +338,7 @@ fn a_student_goes_through_the_core_and_hands_in() {
 #[ignore = "builds and runs an exercise: `make test-labs`"]
 fn the_memory_of_an_exercise_is_chosen_by_its_curve() {
     let student = Student::new();
-    let lab = ["--lab", "09"];
+    let lab = ["--lab", "09-cpu"];
     let (code, said) = student.does("solution", &[&lab[..], &["--force", "--copy"]].concat());
     assert_eq!(code, 0, "{said}");
     let (code, said) = student.does("sizes", &[&lab[..], &["--rounds", "5", "--json"]].concat());
@@ -354,7 +354,7 @@ fn the_memory_of_an_exercise_is_chosen_by_its_curve() {
     let smaller = sizes.iter().filter(|it| it["keeps"] == false);
     assert!(smaller.count() >= 1 && sizes[0]["keeps"] == false, "{said}");
 
-    let (code, said) = student.does("sizes", &["--lab", "02"]);
+    let (code, said) = student.does("sizes", &["--lab", "02-clients"]);
     assert!(code == 2 && said.contains("it is in LAB=09"), "{said}");
     let folder = student.labs().join("09-cpu");
     fs::copy(folder.join("cheats/capped.rs"), folder.join("exercise.rs")).unwrap();

@@ -26,7 +26,7 @@ use crate::report::write_quietly;
 use crate::session::{BadInput, Session};
 use crate::table::{Row, row, table};
 
-/// MB, each twice the one before but for one vCPU and the most that is of use to nobody here.
+/// MB: each twice the one before, and one vCPU with what is beyond it.
 const SIZES: [u32; 7] = [128, 256, 512, 1024, 1769, 2048, 3008];
 
 /// Prices that differ by less cannot be told apart in a few rounds.
@@ -83,7 +83,7 @@ struct Size {
     gated_ms: Option<f64>,
     /// The same, divided by that of `before`, with its interval.
     ratio: Option<Ratio>,
-    /// Whether the whole interval does.
+    /// Whether the whole interval is within the gate.
     keeps: bool,
     duration_ms: Option<f64>,
     /// Of a million requests.
