@@ -21,8 +21,8 @@ use crate::files::{read_json, read_yaml};
 use crate::program::{Program, how};
 use crate::session::{BadInput, Session};
 
-/// Runs at the same time. Most of a run is waiting.
-const AT_ONCE: u32 = 4;
+/// Runs at the same time: all of a lesson's, of which each waits most of its time.
+const AT_ONCE: u32 = 8;
 
 /// How often a run is repeated that this machine has spoilt.
 const TRIES: usize = 5;
